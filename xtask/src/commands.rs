@@ -1,0 +1,11 @@
+//! One file per command. Each reads like the description of the command in the README.
+
+pub mod build;
+pub mod config;
+pub mod discover;
+pub mod doctor;
+pub mod merge;
+pub mod pipeline;
+pub mod setup;
+pub mod test;
+pub mod verify;

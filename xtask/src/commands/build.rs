@@ -1,0 +1,255 @@
+//! `build`: the images of one or more architectures, several side by side; one that fails does not stop the others.
+
+use std::fs::File;
+use std::io::Write;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+
+use crate::cli::{Build, BuildOptions};
+use crate::config::Config;
+use crate::context::Context;
+use crate::fleet::{self, OnFailure};
+use crate::images::{self, Image, Order};
+use crate::jobs;
+use crate::model::arch::Arch;
+use crate::model::reference::Digest;
+use crate::problem::{Exit, Failure, Problem, one_line};
+use crate::report::{count, human_time, table};
+use crate::target::Target;
+use crate::tools::buildx::{self, Output};
+use crate::tools::process::{self, End, Given};
+
+/// How many lines of a failed build's log are shown.
+const LAST_LINES: usize = 20;
+
+pub fn run(ctx: &Context, config: &Config, args: &Build) -> anyhow::Result<()> {
+    let arches = arches(&args.arch)?;
+    let target = Target::resolve(ctx, config, &args.destination)?;
+    let output = output(args, &target)?;
+    let jobs = jobs::select(ctx, &args.selection)?;
+    let order = Order { jobs: &jobs, arches: &arches, output, options: &args.options };
+    let images = images::plan(ctx, config, &target, &order)?;
+    if args.dry_run.dry_run {
+        return print(ctx, &images);
+    }
+    let built = build_all(ctx, &images, &args.options)?;
+    for image in &built {
+        ctx.ui.data(image);
+    }
+    Ok(())
+}
+
+/// The architectures to build for: this machine's, unless others are named.
+fn arches(named: &[Arch]) -> anyhow::Result<Vec<Arch>> {
+    let mut arches = named.to_vec();
+    arches.sort_unstable();
+    if let Some(twice) = arches.windows(2).find(|pair| pair[0] == pair[1]) {
+        return Err(Problem::new("--arch", format!("`{}` is given twice", twice[0])).usage());
+    }
+    if arches.is_empty() {
+        let own = Arch::of_this_machine().ok_or_else(|| {
+            Problem::new("--arch", format!("this machine is {}, which is not built for", std::env::consts::ARCH))
+                .help("name an architecture: --arch amd64 or --arch arm64")
+                .usage()
+        })?;
+        arches.push(own);
+    }
+    Ok(arches)
+}
+
+fn output(args: &Build, target: &Target) -> anyhow::Result<Output> {
+    if args.push {
+        target.published_registry("--push")?;
+    }
+    Ok(if args.load || target.registry.is_none() { Output::Load } else { Output::Push })
+}
+
+fn print(ctx: &Context, images: &[Image]) -> anyhow::Result<()> {
+    let sh = ctx.shell()?;
+    for image in images {
+        ctx.ui.data(process::shown(ctx, buildx::build(&sh, &image.build)));
+    }
+    Ok(())
+}
+
+/// Builds the images; gives the reference of each, with its digest where it was pushed.
+///
+/// # Errors
+/// With exit code 1, all builds that failed.
+pub fn build_all(ctx: &Context, images: &[Image], options: &BuildOptions) -> anyhow::Result<Vec<String>> {
+    if images.is_empty() {
+        ctx.ui.status("Finished", "nothing to build: no jobs");
+        return Ok(Vec::new());
+    }
+    let start = Instant::now();
+    let logs = ctx.own_path("logs");
+    std::fs::create_dir_all(&logs).with_context(|| format!("could not make the folder {logs}"))?;
+    let parallel = options.parallel.map_or_else(default_parallel, usize::from);
+    let on_failure = if options.fail_fast { OnFailure::Stop } else { OnFailure::GoOn };
+    let done = AtomicUsize::new(0);
+    let results = fleet::run(&ctx.interrupt, parallel, on_failure, images, |image| {
+        let built = build_one(ctx, image);
+        let progress = format!("({}/{})", done.fetch_add(1, Ordering::Relaxed) + 1, images.len());
+        Ok(match built {
+            Ok(built) => {
+                let verb = if image.build.output == Output::Push { "Pushed" } else { "Loaded" };
+                ctx.ui.status(verb, format!("{progress} {} in {}", image.build.reference, human_time(built.time)));
+                Ok(built)
+            }
+            Err(problem) => {
+                ctx.ui.status("Failed", format!("{progress} {}", image.shown()));
+                Err(problem)
+            }
+        })
+    });
+    finish(ctx, images, results, start.elapsed())
+}
+
+/// Most of a build's time is the engine's, and some of it waits for the network.
+fn default_parallel() -> usize {
+    std::thread::available_parallelism().map_or(4, |cores| cores.get().max(4))
+}
+
+/// An image that was built.
+struct Built {
+    digest: Option<Digest>,
+    time: Duration,
+}
+
+/// What became of each image; `None` for one that was never started.
+type Results = Vec<Option<anyhow::Result<Result<Built, Problem>>>>;
+
+fn finish(ctx: &Context, images: &[Image], results: Results, time: Duration) -> anyhow::Result<Vec<String>> {
+    let (mut references, mut problems, mut rows) = (Vec::new(), Vec::new(), Vec::new());
+    for (image, result) in images.iter().zip(results) {
+        let row = |what: &str, time: String| vec![image.shown(), what.to_owned(), time, image.build.reference.to_string()];
+        match result.transpose()? {
+            Some(Ok(built)) => {
+                rows.push(row("built", human_time(built.time)));
+                let digest = built.digest.map(|digest| format!("@{digest}")).unwrap_or_default();
+                references.push(format!("{}{digest}", image.build.reference));
+            }
+            Some(Err(problem)) => {
+                rows.insert(0, row("failed", String::new()));
+                problems.push(problem);
+            }
+            None => rows.push(row("not started", String::new())),
+        }
+    }
+    let failed = problems.len();
+    let skipped = images.len() - references.len() - failed;
+    let mut line = format!("{} in {}", count(references.len(), "image"), human_time(time));
+    if failed + skipped > 0 {
+        line = format!("{line} ({failed} failed, {skipped} not started)");
+    }
+    ctx.ui.status("Finished", &line);
+    ctx.ui.detail("Built", table(&["image", "result", "time", "reference"], &rows).replace('\n', "; "));
+    crate::github::summary(ctx, &format!("### Build\n\n{line}\n\n{}", crate::report::markdown(&["image", "result", "time", "reference"], &rows)))?;
+    Failure::unless_empty(Exit::Failed, problems)?;
+    Ok(references)
+}
+
+fn build_one(ctx: &Context, image: &Image) -> Result<Built, Problem> {
+    let start = Instant::now();
+    ctx.ui.status("Building", image.shown());
+    let path = image.log(ctx);
+    let cannot = |error: &dyn std::fmt::Display| Problem::new(image.shown(), format!("could not be built: {error:#}"));
+    let log = Mutex::new(File::create(&path).map_err(|error| cannot(&format!("{path}: {error}")))?);
+    let verbose = ctx.ui.level >= crate::report::Level::Everything;
+    let on_line = |line: &str| {
+        if let Ok(mut log) = log.lock() {
+            // The log is a copy for people: a full disk shows in the build itself.
+            let _ = writeln!(log, "{line}");
+        }
+        if verbose {
+            ctx.ui.text(&format!("{} {} | {line}", image.job, image.arch()));
+        }
+    };
+    let deadline = image.timeout_minutes.map(|minutes| Duration::from_secs(60 * u64::from(minutes)));
+    let attempt = || -> anyhow::Result<process::Outcome> {
+        let sh = ctx.shell()?;
+        let given = Given { deadline, on_line: Some(&on_line), ..Given::default() };
+        process::run(ctx, buildx::build(&sh, &image.build), &given)
+    };
+    let mut outcome = attempt().map_err(|error| cannot(&error))?;
+    if matches!(outcome.end, End::Failure(_)) && pushing_failed_for_now(&outcome.stderr) && !ctx.interrupt.is_set() {
+        ctx.ui.status("Retrying", format!("{}: the registry was busy", image.shown()));
+        outcome = attempt().map_err(|error| cannot(&error))?;
+    }
+    if !outcome.success() {
+        return Err(failure(ctx, image, &outcome));
+    }
+    let digest = buildx::digest(ctx, &image.build).filter(|_| image.build.output == Output::Push);
+    Ok(Built { digest, time: start.elapsed() })
+}
+
+/// Whether a build failed only because the registry was busy; the steps themselves are cached by then.
+fn pushing_failed_for_now(log: &str) -> bool {
+    let error = log.lines().rev().find(|line| line.starts_with("ERROR:")).unwrap_or_default();
+    error.contains("failed to push") && fleet::failing(error) == fleet::Failing::ForNow
+}
+
+/// Shows the end of a failed build's log, and says where it failed.
+fn failure(ctx: &Context, image: &Image, outcome: &process::Outcome) -> Problem {
+    let lines: Vec<&str> = outcome.stderr.trim_end().lines().collect();
+    let tail = &lines[lines.len().saturating_sub(LAST_LINES)..];
+    // After the bar no line of a build can be taken for a workflow command.
+    let shown: Vec<String> = tail.iter().map(|line| format!("  | {}", one_line(line))).collect();
+    ctx.ui.text(&format!("{} failed, the end of its log:\n{}", image.shown(), shown.join("\n")));
+    let what = match outcome.end {
+        End::Failure(_) => {
+            let error = lines.iter().rev().find_map(|line| line.strip_prefix("ERROR: "));
+            let error = error.map_or_else(|| outcome.ending(), |error| error.replace("failed to build: failed to solve: ", ""));
+            format!("the build for {} failed: {error}", image.arch())
+        }
+        _ => format!("the build for {} {}", image.arch(), outcome.ending()),
+    };
+    let place = match failing_line(&lines) {
+        Some(line) => format!("{}:{line}", image.build.dockerfile),
+        None => image.build.dockerfile.clone(),
+    };
+    let log = ctx.shown(&image.log(ctx));
+    let rerun = format!("cargo xtask build --arch {} {}", image.arch(), image.job);
+    let hint = crate::hints::help_for(&what).map(|hint| format!("{hint}\n")).unwrap_or_default();
+    Problem::new(place, what).help(format!("{hint}the log is {log}\nrerun: {rerun}"))
+}
+
+/// BuildKit shows the failing instruction below a line `Dockerfile:12`.
+fn failing_line<'a>(log: &[&'a str]) -> Option<&'a str> {
+    let number = |line: &&'a str| {
+        let (file, number) = line.split_once(':')?;
+        (file.ends_with("Dockerfile") && number.parse::<u32>().is_ok()).then_some(number)
+    };
+    log.iter().rev().find_map(number)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_failing_line_is_read_from_buildkits_excerpt() {
+        let log = ["#5 ERROR: x", "------", "Dockerfile:12", "--------------------", "  12 | >>> RUN false"];
+        assert_eq!(failing_line(&log), Some("12"));
+        assert_eq!(failing_line(&["ERROR: x: y"]), None);
+    }
+
+    #[test]
+    fn an_architecture_is_named_once() {
+        assert_eq!(arches(&[Arch::Arm64, Arch::Amd64]).unwrap(), Arch::ALL);
+        assert_eq!(
+            arches(&[Arch::Arm64, Arch::Arm64]).unwrap_err().to_string(),
+            "--arch: `arm64` is given twice"
+        );
+    }
+
+    #[test]
+    fn only_a_busy_registry_is_tried_again() {
+        assert!(pushing_failed_for_now("ERROR: failed to solve: failed to push x: 502 Bad Gateway\n"));
+        assert!(!pushing_failed_for_now("ERROR: failed to solve: process \"curl 502 Bad Gateway\" did not complete\n"));
+        assert!(!pushing_failed_for_now("ERROR: failed to solve: failed to push x: 401 Unauthorized\n"));
+    }
+}

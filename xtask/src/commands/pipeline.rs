@@ -1,0 +1,90 @@
+//! `pipeline`: everything that CI does, on this machine, against a loopback registry.
+
+use std::time::Instant;
+
+use crate::cli::{Destination, DryRun, Pipeline, Setup};
+use crate::commands::{build, merge, setup, verify};
+use crate::config::Config;
+use crate::context::Context;
+use crate::images::{self, Order};
+use crate::jobs;
+use crate::model::gate::Published;
+use crate::problem::{Problem, one_line};
+use crate::report::{count, human_size, human_time, markdown, table};
+use crate::target::Target;
+use crate::tools::buildx::{self, Output};
+use crate::tools::registry;
+
+pub fn run(ctx: &Context, config: &Config, args: &Pipeline) -> anyhow::Result<()> {
+    let start = Instant::now();
+    if args.setup {
+        let args = Setup { dry_run: DryRun::default(), destination: args.destination.clone() };
+        setup::run(ctx, config, &args)?;
+    }
+    let registry = match &args.destination.registry {
+        Some(registry) => registry.clone(),
+        None => registry::ensure(ctx)?,
+    };
+    // Setup may just have noted a mirror, and the registry may listen elsewhere than before.
+    let config = &config.clone().with_noted_mirror(ctx);
+    let target = rehearsal(ctx, config, &Destination { registry: Some(registry), ..args.destination.clone() })?;
+    let registry = target.published_registry("pipeline")?;
+    ctx.ui.heading("discover: cargo xtask discover");
+    let jobs = jobs::select(ctx, &args.selection)?;
+    ctx.ui.status("Discovered", count(jobs.len(), "job"));
+    if jobs.is_empty() {
+        ctx.ui.status("Finished", "nothing to build: no jobs");
+        return Ok(());
+    }
+    let arches = config.arches();
+    let flags: Vec<String> = arches.iter().map(|arch| format!("--arch {arch}")).collect();
+    ctx.ui.heading(format!("build: JOBS_REGISTRY={registry} cargo xtask build {} --push --emulate", flags.join(" ")));
+    // A rehearsal on one machine cannot be native for all.
+    let options = crate::cli::BuildOptions { emulate: true, ..args.options.clone() };
+    let order = Order { jobs: &jobs, arches: &arches, output: Output::Push, options: &options };
+    let images = images::plan(ctx, config, &target, &order)?;
+    build::build_all(ctx, &images, &options)?;
+    ctx.ui.heading(format!("merge: JOBS_REGISTRY={registry} cargo xtask merge"));
+    merge::merge_all(ctx, config, &target, &jobs, merge::PARALLEL)?;
+    ctx.ui.heading(format!("verify: JOBS_REGISTRY={registry} cargo xtask verify"));
+    let verified = verify::verify_all(ctx, config, &target, &jobs, merge::PARALLEL)?;
+    let mut rows = Vec::new();
+    for (job, (reference, index)) in jobs.iter().zip(&verified) {
+        ctx.ui.data(format!("{reference}@{}", index.digest));
+        rows.push(vec![job.name.to_string(), platforms(index), index.digest.short().to_owned(), size(ctx, reference, index)?]);
+    }
+    let headings = ["JOB", "PLATFORMS", "DIGEST", "SIZE"];
+    ctx.ui.text(&format!("\n{}", table(&headings, &rows)));
+    crate::github::summary(ctx, &markdown(&headings, &rows))?;
+    if let Some((reference, _)) = verified.first() {
+        ctx.ui.text(&format!("\nRun one: docker run --rm {} --help\n", one_line(&reference.to_string())));
+    }
+    ctx.ui.status("Finished", format!("{} in {}", count(verified.len(), "multi-platform image"), human_time(start.elapsed())));
+    Ok(())
+}
+
+/// The target of a rehearsal: a loopback registry, and neither a role nor tags that move.
+fn rehearsal(ctx: &Context, config: &Config, given: &Destination) -> anyhow::Result<Target> {
+    let target = Target::resolve(ctx, config, given)?;
+    if let Some(registry) = target.registry.as_ref().filter(|registry| !registry.value.is_loopback()) {
+        return Err(Problem::new(format!("registry `{}`", registry.value), "is not on this machine")
+            .rule("`pipeline` is a rehearsal, and publishes to a loopback registry only")
+            .help("leave JOBS_REGISTRY unset, or run build and merge by themselves")
+            .usage());
+    }
+    Ok(Target { role: None, moving_tags: Vec::new(), ..target })
+}
+
+fn platforms(index: &Published) -> String {
+    index.image_manifests().map(|(_, platform, _)| platform).collect::<Vec<_>>().join(" ")
+}
+
+/// What a node pulls, for each platform.
+fn size(ctx: &Context, reference: &crate::model::reference::Reference, index: &Published) -> anyhow::Result<String> {
+    let mut sizes = Vec::new();
+    for (manifest, ..) in index.image_manifests() {
+        let image = reference.repository.with_digest(&manifest.digest);
+        sizes.push(human_size(buildx::pull_size(ctx, &image)?));
+    }
+    Ok(sizes.join(" "))
+}

@@ -1,0 +1,35 @@
+//! `test`: every check of this repository, in the order in which they fail fastest.
+
+use std::time::Instant;
+
+use crate::cli::{Destination, DryRun, Setup, Test};
+use crate::commands::setup;
+use crate::config::Config;
+use crate::context::Context;
+use crate::problem::{Exit, Failure, Problem};
+use crate::report::human_time;
+use crate::tools::{cargo, registry};
+
+pub fn run(ctx: &Context, config: &Config, args: &Test) -> anyhow::Result<()> {
+    let start = Instant::now();
+    if args.setup {
+        setup::run(ctx, config, &Setup { dry_run: DryRun::default(), destination: Destination::default() })?;
+    }
+    if registry::noted_mirror(ctx).is_some() {
+        registry::ensure(ctx)?;
+    }
+    let config = config.clone().with_noted_mirror(ctx);
+    let mut problems = Vec::new();
+    let mut passed = 0;
+    for check in cargo::Check::ALL {
+        ctx.ui.status("Checking", check.what());
+        match cargo::check(ctx, check, &config.mirrors)? {
+            Ok(count) => passed += count,
+            Err(command) => problems.push(Problem::new(check.what(), "failed").help(format!("see above; by itself: {command}"))),
+        }
+    }
+    let failed = problems.len();
+    ctx.ui.status("Finished", format!("all checks in {}", human_time(start.elapsed())));
+    ctx.ui.data(format!("{passed} passed, {failed} failed"));
+    Failure::unless_empty(Exit::Failed, problems)
+}

@@ -1,0 +1,123 @@
+use serde_json::json;
+
+use super::*;
+
+fn complaints(jobs: Value) -> String {
+    Config::from_metadata(&json!({ "jobs": jobs })).unwrap_err().to_string()
+}
+
+#[test]
+fn without_configuration_there_are_defaults() {
+    let config = Config::from_metadata(&Value::Null).unwrap();
+    assert_eq!((config.prefix.as_str(), config.sha_length, config.max_legs), ("jobs", 7, 256));
+    assert_eq!(config.arches(), [Arch::Amd64, Arch::Arm64]);
+}
+
+#[test]
+fn mistakes_in_the_manifest_are_named_all_at_once() {
+    for (jobs, complaint) in [
+        (
+            json!({"prefx": "x"}),
+            "Cargo.toml: [workspace.metadata.jobs]: unknown key `prefx`\n  help: did you mean `prefix`?",
+        ),
+        (
+            json!({"zzz": 1}),
+            "Cargo.toml: [workspace.metadata.jobs]: unknown key `zzz`\n  rule: one of `prefix`, `sha-length`, \
+             `max-legs`, `runners`, `mirrors`, `provenance`, `targets`",
+        ),
+        (
+            json!({"sha-length": "7"}),
+            "Cargo.toml: [workspace.metadata.jobs]: invalid type: string \"7\", expected usize",
+        ),
+        (
+            json!({"runners": {}}),
+            "Cargo.toml: [workspace.metadata.jobs.runners]: no architecture\n  \
+             help: name at least one, e.g. amd64 = \"ubuntu-24.04\"",
+        ),
+        (
+            json!({"runners": {"aarch64": "x", "amd64": ""}, "sha-length": 3, "max-legs": 300}),
+            "Cargo.toml: [workspace.metadata.jobs.runners] architecture `aarch64`: not an architecture that is built \
+             here\n  rule: one of `amd64`, `arm64`\n  help: did you mean `arm64`?\n\
+             error: Cargo.toml: [workspace.metadata.jobs.runners] amd64: no runner label\n  help: e.g. \"ubuntu-24.04\"\n\
+             error: Cargo.toml: [workspace.metadata.jobs] sha-length: 3 hex digits\n  rule: between 4 and 40\n\
+             error: Cargo.toml: [workspace.metadata.jobs] max-legs: 300 legs\n  \
+             rule: between 1 and 256, the limit of GitHub Actions",
+        ),
+        (
+            json!({"targets": {"prod": {"registri": "x"}, "dev": {"refs": ["main"], "registry": "http://x"}}}),
+            "Cargo.toml: [workspace.metadata.jobs.targets.dev] registry `http://x`: has a scheme\n  help: write `x`\n\
+             error: Cargo.toml: [workspace.metadata.jobs.targets.dev] refs: `main`: not a full git ref\n  \
+             rule: a pattern such as `refs/heads/main` or `refs/tags/v*`\n\
+             error: Cargo.toml: [workspace.metadata.jobs.targets.prod]: unknown key `registri`\n  \
+             help: did you mean `registry`?",
+        ),
+        (
+            json!({"prefix": "/Jobs"}),
+            "Cargo.toml: [workspace.metadata.jobs] prefix: `/Jobs`: not a valid name\n  rule: parts of lower-case \
+             letters and digits with single '.', '_' or '-' between them, joined by '/'",
+        ),
+        (
+            json!({"mirrors": {"docker.io": "https://x/"}}),
+            "Cargo.toml: [workspace.metadata.jobs.mirrors] mirror `docker.io=https://x/`: registry `https:`: has a \
+             port that is not a number\n  help: give a host such as `registry.example.com:5000`",
+        ),
+        (
+            json!({"targets": {"x": {"role": "AKIAIOSFODNN7EXAMPLE"}}}),
+            "Cargo.toml: [workspace.metadata.jobs.targets.x] role: looks like a secret\n  rule: build arguments and \
+             configuration can be read by anyone who has the image or the repository\n  \
+             help: name it under `secrets` in job.json, and mount it: RUN --mount=type=secret,id=…",
+        ),
+    ] {
+        assert_eq!(complaints(jobs), complaint);
+    }
+}
+
+#[test]
+fn mistakes_in_job_json_have_line_and_column() {
+    for (text, complaint) in [
+        ("", "j: empty\n  help: write `{}`, or remove the file"),
+        ("\u{feff}{}", "j:1:1: starts with a byte-order mark\n  help: save it as UTF-8 without one"),
+        ("{\n  \"arches\": [\"amd64\",]\n}", "j:2:22: trailing comma"),
+        ("{\"archs\": []}", "j:1:8: unknown key `archs`\n  help: did you mean `arches`?"),
+        ("{\"arches\": [], \"arches\": []}", "j:1:23: duplicate key `arches`"),
+        ("{\"args\": {\"A\": \"1\", \"A\": \"2\"}}", "j:1:28: duplicate key `A`"),
+        ("{\"args\": {\"A\": 1}}", "j:1:16: invalid type: integer `1`, expected a string"),
+        ("{\"arches\": []}", "j: arches: no architecture\n  help: name at least one, or remove the key"),
+        (
+            "{\"arches\": [\"s390x\"]}",
+            "j:1:19: architecture `s390x`: not an architecture that is built here\n  rule: one of `amd64`, `arm64`",
+        ),
+        (
+            "{\"inputs\": [\"../x\", \"/etc\", \"a/../b\"]}",
+            "j: inputs: `../x`: leaves the repository\n  rule: a path from the repository's root, without `..`",
+        ),
+        ("{\"timeout-minutes\": 0}", "j: timeout-minutes: 0 minutes\n  rule: at least 1"),
+        (
+            "{\"args\": {\"NPM_TOKEN\": \"x\"}}",
+            "j: args: `NPM_TOKEN`: looks like a secret\n  rule: build arguments and configuration can be read by anyone \
+             who has the image or the repository\n  help: name it under `secrets` in job.json, and mount it: \
+             RUN --mount=type=secret,id=…",
+        ),
+    ] {
+        let problems = job_settings("j", text).unwrap_err();
+        assert_eq!(problems[0].to_string().replace("\n    ", "\n"), complaint.replace("\n    ", "\n"), "{text}");
+    }
+    assert_eq!(job_settings("j", "{\"inputs\": [\"../x\", \"/etc\", \"a/../b\"]}").unwrap_err().len(), 3);
+}
+
+#[test]
+fn a_full_job_json_is_read() {
+    let text = r#"{ "$schema": "../job.schema.json", "arches": ["amd64"], "target": "release",
+        "args": {"PROFILE": "release"}, "inputs": ["protos/"], "secrets": ["npm_token"], "timeout-minutes": 30 }"#;
+    let settings = job_settings("j", text).unwrap();
+    assert_eq!(settings.arches, Some(vec![Arch::Amd64]));
+    assert_eq!(settings.timeout_minutes, Some(30));
+}
+
+#[test]
+fn words_that_are_near_are_offered() {
+    let known = ["job-a", "job-b", "report"];
+    assert_eq!(did_you_mean("job-q", known.into_iter()), Some("job-b"));
+    assert_eq!(did_you_mean("reprot", known.into_iter()), Some("report"));
+    assert_eq!(did_you_mean("zzz", known.into_iter()), None);
+}

@@ -1,0 +1,44 @@
+//! The environment variables, read once and in this place alone. Those behind a flag are read by clap.
+
+use std::collections::BTreeMap;
+
+/// The environment variables of this process.
+#[derive(Clone, Debug, Default)]
+pub struct Environment(BTreeMap<String, String>);
+
+impl Environment {
+    /// Variables whose name or value is not UTF-8 are none of ours, and left out.
+    pub fn of_this_process() -> Environment {
+        let vars = std::env::vars_os();
+        Environment(vars.filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?))).collect())
+    }
+
+    /// A variable's value; an empty one counts as not set, as GitHub's workflows know no other way to unset one.
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.0.get(name).map(String::as_str).filter(|value| !value.is_empty())
+    }
+
+    /// Whether this is a step of a GitHub Actions workflow.
+    pub fn is_github_actions(&self) -> bool {
+        self.get("GITHUB_ACTIONS") == Some("true")
+    }
+
+    /// What `cargo run` sets for its child, and what must not reach the programs that the child starts.
+    pub fn set_by_cargo_run(&self) -> impl Iterator<Item = &str> {
+        let ours = |name: &&str| {
+            name.starts_with("CARGO_PKG_")
+                || name.starts_with("CARGO_BIN_")
+                || matches!(*name, "CARGO" | "CARGO_MANIFEST_DIR" | "CARGO_MANIFEST_PATH" | "CARGO_PRIMARY_PACKAGE")
+                || matches!(*name, "RUSTUP_TOOLCHAIN" | "RUST_RECURSION_COUNT" | "LD_LIBRARY_PATH")
+        };
+        let by_cargo = self.get("CARGO_MANIFEST_DIR").is_some();
+        self.0.keys().map(String::as_str).filter(move |name| by_cargo && ours(name))
+    }
+}
+
+#[cfg(test)]
+impl<const N: usize> From<[(&str, &str); N]> for Environment {
+    fn from(vars: [(&str, &str); N]) -> Environment {
+        Environment(vars.into_iter().map(|(k, v)| (k.to_owned(), v.to_owned())).collect())
+    }
+}

@@ -1,0 +1,291 @@
+//! What is to be built: every job and architecture of a run, with every detail settled before the first build starts.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use camino::Utf8PathBuf;
+
+use crate::bases::{self, Use};
+use crate::cli::{BuildOptions, Provenance};
+use crate::config::Config;
+use crate::context::Context;
+use crate::model::arch::Arch;
+use crate::model::dockerfile::Dockerfile;
+use crate::model::gate::REVISION;
+use crate::model::job::{Job, JobName};
+use crate::model::leg;
+use crate::problem::{Exit, Failure, Problem};
+use crate::target::Target;
+use crate::tools::buildx::{Build, Output};
+use crate::tools::builder::{self, Bootstrap, Builder};
+use crate::tools::git;
+
+/// One image to build: a job for an architecture.
+#[derive(Clone, Debug)]
+pub struct Image {
+    pub job: JobName,
+    pub build: Build,
+    /// After how many minutes the build is ended.
+    pub timeout_minutes: Option<u32>,
+}
+
+impl Image {
+    pub fn arch(&self) -> Arch {
+        self.build.arch
+    }
+
+    pub fn shown(&self) -> String {
+        format!("{} ({})", self.job, self.build.arch)
+    }
+
+    /// The log of the build.
+    pub fn log(&self, ctx: &Context) -> Utf8PathBuf {
+        ctx.own_path("logs").join(format!("{}-{}.log", self.job, self.build.arch))
+    }
+}
+
+/// Everything that a build of several jobs is told.
+pub struct Order<'a> {
+    pub jobs: &'a [Job],
+    pub arches: &'a [Arch],
+    pub output: Output,
+    pub options: &'a BuildOptions,
+}
+
+/// Settles every detail of the images to build.
+///
+/// # Errors
+/// What the Dockerfiles, the environment, the builder or a registry of bases makes impossible.
+pub fn plan(ctx: &Context, config: &Config, target: &Target, order: &Order<'_>) -> anyhow::Result<Vec<Image>> {
+    let dockerfiles = read_dockerfiles(ctx, order.jobs)?;
+    check_secrets(ctx, order.jobs)?;
+    check_checkout(ctx, target, order.output)?;
+    let wanted = wanted(ctx, config, order);
+    if wanted.is_empty() {
+        return Ok(Vec::new());
+    }
+    let builder = builder::probe(ctx, order.options.builder.as_deref(), Bootstrap::Yes)?;
+    let arches: BTreeSet<Arch> = wanted.iter().map(|(_, arch)| *arch).collect();
+    builder::check_arches(&builder, &arches.into_iter().collect::<Vec<_>>(), order.options.emulate)?;
+    let uses = bases_of(&wanted, &dockerfiles, target, &builder)?;
+    let digests = bases::resolve(ctx, &bases::union(uses.iter()))?;
+    let details = Details::gather(ctx, target, order, &builder)?;
+    let mut images = Vec::new();
+    for ((job, arch), uses) in wanted.into_iter().zip(&uses) {
+        images.push(details.image(target, order, job, arch, bases::pin(uses, &digests))?);
+    }
+    Ok(images)
+}
+
+fn read_dockerfiles(ctx: &Context, jobs: &[Job]) -> anyhow::Result<BTreeMap<JobName, Dockerfile>> {
+    let mut dockerfiles = BTreeMap::new();
+    let mut problems = Vec::new();
+    for job in jobs {
+        match bases::read(ctx, job) {
+            Ok(dockerfile) => drop(dockerfiles.insert(job.name.clone(), dockerfile)),
+            Err(problem) => problems.push(problem),
+        }
+    }
+    Failure::unless_empty(Exit::Usage, problems)?;
+    Ok(dockerfiles)
+}
+
+fn check_secrets(ctx: &Context, jobs: &[Job]) -> anyhow::Result<()> {
+    let mut problems = Vec::new();
+    for job in jobs {
+        for (id, variable) in secrets(job).filter(|(_, variable)| ctx.env.get(variable).is_none()) {
+            problems.push(
+                Problem::new(format!("{}/job.json: secrets: `{id}`", job.dir()), format!("{variable} is not set"))
+                    .rule("a secret is read from the environment variable of its name in upper case")
+                    .help(format!("set {variable}, or remove the secret")),
+            );
+        }
+    }
+    Failure::unless_empty(Exit::Usage, problems)
+}
+
+/// The ids of the secrets that a job's build may mount, and the variables that hold them.
+fn secrets(job: &Job) -> impl Iterator<Item = (String, String)> {
+    job.settings.secrets.iter().map(|id| (id.clone(), id.to_uppercase().replace('-', "_")))
+}
+
+/// What is pushed says which commit it was built from, so that commit has to be the one that is checked out.
+fn check_checkout(ctx: &Context, target: &Target, output: Output) -> anyhow::Result<()> {
+    if output == Output::Load {
+        return Ok(());
+    }
+    let revision = target.published_revision()?;
+    match git::head(ctx)? {
+        Some(head) if head != revision.commit => Err(Problem::new(
+            "GITHUB_SHA",
+            format!("is {}, but {head} is checked out", revision.commit),
+        )
+        .rule("an image's revision is the commit that it was built from")
+        .help("check out the commit, or unset GITHUB_SHA")
+        .usage()),
+        _ => Ok(()),
+    }
+}
+
+/// Every job with every architecture that was asked for and that the job is built for.
+fn wanted<'a>(ctx: &Context, config: &Config, order: &Order<'a>) -> Vec<(&'a Job, Arch)> {
+    let mut wanted = Vec::new();
+    for job in order.jobs {
+        let of_job = leg::arches(job, &config.runners);
+        for &arch in order.arches {
+            if of_job.contains(&arch) {
+                wanted.push((job, arch));
+            } else {
+                ctx.ui.status("Skipped", format!("{} ({arch}): not an architecture of this job", job.name));
+            }
+        }
+    }
+    wanted
+}
+
+fn bases_of(
+    wanted: &[(&Job, Arch)],
+    dockerfiles: &BTreeMap<JobName, Dockerfile>,
+    target: &Target,
+    builder: &Builder,
+) -> anyhow::Result<Vec<Vec<Use>>> {
+    let mut uses = Vec::new();
+    let mut problems = Vec::new();
+    for (job, arch) in wanted {
+        let Some(dockerfile) = dockerfiles.get(&job.name) else { continue };
+        match bases::used(job, dockerfile, &target.mirrors, (*arch, builder.build_arch(*arch))) {
+            Ok(found) => uses.push(found),
+            Err(mut found) => {
+                found.retain(|problem| !problems.contains(problem));
+                problems.append(&mut found);
+            }
+        }
+    }
+    Failure::unless_empty(Exit::Usage, problems)?;
+    Ok(uses)
+}
+
+/// What all images of a run have in common.
+struct Details {
+    labels: BTreeMap<String, String>,
+    epoch: Option<String>,
+    provenance: Option<Provenance>,
+    several_arches: bool,
+    logs: Utf8PathBuf,
+}
+
+impl Details {
+    fn gather(ctx: &Context, target: &Target, order: &Order<'_>, builder: &Builder) -> anyhow::Result<Details> {
+        let wanted = order.options.provenance.unwrap_or(target.provenance);
+        let can = builder.attestations && order.output == Output::Push;
+        if !builder.attestations && order.output == Output::Push && wanted != Provenance::Off {
+            ctx.ui.warning(
+                "no provenance: the engine's image store holds none (turn on the containerd image store, or use another driver)",
+            );
+        }
+        let epoch = match &target.revision {
+            Some(revision) => git::commit_time(ctx, &revision.commit).ok(),
+            None => None,
+        };
+        Ok(Details {
+            labels: labels(ctx, target)?,
+            epoch,
+            provenance: can.then_some(wanted),
+            several_arches: order.arches.len() > 1,
+            logs: ctx.shown(&ctx.own_path("logs")),
+        })
+    }
+
+    fn image(
+        &self,
+        target: &Target,
+        order: &Order<'_>,
+        job: &Job,
+        arch: Arch,
+        pinned: bases::Pinned,
+    ) -> anyhow::Result<Image> {
+        let tag = &target.tag.value;
+        let repository = match order.output {
+            Output::Push => target.repository(job.name.as_str()),
+            Output::Load => target.local_repository(job.name.as_str()),
+        };
+        let repository = repository.map_err(Problem::usage)?;
+        let reference = match order.output {
+            // The local engine's image is what a person runs next: one architecture needs no suffix.
+            Output::Load if !self.several_arches => repository.with_tag(tag),
+            _ => repository.with_tag(&tag.for_arch(arch)),
+        };
+        let mut args = job.settings.args.clone();
+        args.extend(self.epoch.iter().map(|epoch| ("SOURCE_DATE_EPOCH".to_owned(), epoch.clone())));
+        args.extend(pinned.frontend.map(|frontend| ("BUILDKIT_SYNTAX".to_owned(), frontend)));
+        let mut labels = self.labels.clone();
+        labels.insert("org.opencontainers.image.title".to_owned(), job.name.to_string());
+        let build = Build {
+            arch,
+            reference,
+            dockerfile: job.dockerfile().into_string(),
+            stage: job.settings.target.clone(),
+            args,
+            labels,
+            contexts: pinned.contexts,
+            secrets: secrets(job).collect(),
+            output: order.output,
+            provenance: self.provenance,
+            builder: order.options.builder.clone(),
+            no_cache: order.options.no_cache,
+            metadata_file: self.logs.join(format!("{}-{arch}.json", job.name)).into_string(),
+        };
+        Ok(Image { job: job.name.clone(), build, timeout_minutes: job.settings.timeout_minutes })
+    }
+}
+
+/// What every image carries as labels, and every index as annotations, except for the job's own name.
+pub fn labels(ctx: &Context, target: &Target) -> anyhow::Result<BTreeMap<String, String>> {
+    let mut labels = BTreeMap::from([("org.opencontainers.image.version".to_owned(), target.tag.value.to_string())]);
+    if let Some(revision) = &target.revision {
+        labels.insert(REVISION.to_owned(), revision.label());
+    }
+    if let Some(source) = source(ctx)? {
+        labels.insert("org.opencontainers.image.source".to_owned(), source);
+    }
+    Ok(labels)
+}
+
+/// Where the source is: the repository on GitHub, or where it was cloned from, without a password in it.
+fn source(ctx: &Context) -> anyhow::Result<Option<String>> {
+    if let (Some(server), Some(repository)) = (ctx.env.get("GITHUB_SERVER_URL"), ctx.env.get("GITHUB_REPOSITORY")) {
+        return Ok(Some(format!("{server}/{repository}")));
+    }
+    Ok(git::origin(ctx)?.map(|url| public_url(&url)))
+}
+
+/// `git@github.com:acme/jobs.git` as `https://github.com/acme/jobs`, and no credentials.
+fn public_url(url: &str) -> String {
+    let url = url.trim_end_matches(".git");
+    if let Some((scheme, rest)) = url.split_once("://") {
+        let (host, path) = rest.split_once('/').unwrap_or((rest, ""));
+        let host = host.rsplit_once('@').map_or(host, |(_, host)| host);
+        let scheme = if scheme == "ssh" { "https" } else { scheme };
+        return format!("{scheme}://{host}/{path}").trim_end_matches('/').to_owned();
+    }
+    match url.split_once('@').and_then(|(_, rest)| rest.split_once(':')) {
+        Some((host, path)) => format!("https://{host}/{path}"),
+        None => url.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_source_is_public() {
+        for (url, public) in [
+            ("git@github.com:acme/jobs.git", "https://github.com/acme/jobs"),
+            ("https://me:token@github.com/acme/jobs.git", "https://github.com/acme/jobs"),
+            ("ssh://git@github.com/acme/jobs", "https://github.com/acme/jobs"),
+            ("/srv/jobs.git", "/srv/jobs"),
+        ] {
+            assert_eq!(public_url(url), public);
+        }
+    }
+}

@@ -1,0 +1,182 @@
+//! Finding the jobs: the folders under `jobs/` with a `Dockerfile`, and every reason why one cannot be a job.
+
+use std::fs::FileType;
+
+use anyhow::Context as _;
+use camino::{Utf8Path, Utf8PathBuf};
+use walkdir::{DirEntry, WalkDir};
+
+use crate::cli::Selection;
+use crate::config::{did_you_mean, job_settings};
+use crate::context::Context;
+use crate::model::job::{DOCKERFILE, JOBS_DIR, Job, JobName, JobSettings, SETTINGS_FILE};
+use crate::problem::{Exit, Failure, Problem};
+
+/// All jobs of the repository, by name.
+///
+/// # Errors
+/// Everything under `jobs/` that looks like a job and cannot be one, at once, with exit code 2.
+pub fn all(ctx: &Context) -> anyhow::Result<Vec<Job>> {
+    let dir = ctx.root.join(JOBS_DIR);
+    match dir.symlink_metadata() {
+        Ok(metadata) if metadata.is_dir() => {}
+        Ok(_) => return Err(Problem::new(JOBS_DIR, "not a folder").rule("jobs are the folders under `jobs/`").usage()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            return Err(Problem::new(JOBS_DIR, format!("there is no such folder in {}", ctx.root))
+                .rule("jobs are the folders under `jobs/`")
+                .help("make the first job: a folder `jobs/<name>` with a Dockerfile")
+                .usage());
+        }
+        Err(error) => return Err(error).with_context(|| format!("could not look at {dir}")),
+    }
+    let mut jobs = Vec::new();
+    let mut problems = Vec::new();
+    for entry in WalkDir::new(&dir).min_depth(1).max_depth(1).sort_by_file_name() {
+        match entry {
+            Ok(entry) => match candidate(ctx, &entry) {
+                Ok(Some(job)) => jobs.push(job),
+                Ok(None) => {}
+                Err(mut found) => problems.append(&mut found),
+            },
+            Err(error) => problems.push(Problem::new(JOBS_DIR, format!("could not be read: {error}"))),
+        }
+    }
+    Failure::unless_empty(Exit::Usage, problems)?;
+    jobs.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(jobs)
+}
+
+/// The jobs that were named, or all. An unknown name is an error: never nothing, and never everything.
+///
+/// # Errors
+/// Names that are not those of jobs, with exit code 2.
+pub fn select(ctx: &Context, selection: &Selection) -> anyhow::Result<Vec<Job>> {
+    let jobs = all(ctx)?;
+    if selection.jobs.is_empty() {
+        return Ok(jobs);
+    }
+    let mut problems = Vec::new();
+    let mut names = Vec::new();
+    for typed in &selection.jobs {
+        // Completion by the shell gives the folder.
+        let typed = typed.strip_prefix("jobs/").unwrap_or(typed).trim_end_matches('/');
+        match typed.parse::<JobName>() {
+            Ok(name) if jobs.iter().any(|job| job.name == name) => names.push(name),
+            _ => problems.push(unknown(typed, &jobs)),
+        }
+    }
+    Failure::unless_empty(Exit::Usage, problems)?;
+    Ok(jobs.into_iter().filter(|job| names.contains(&job.name)).collect())
+}
+
+fn unknown(typed: &str, jobs: &[Job]) -> Problem {
+    let problem = Problem::new(format!("job `{typed}`"), "there is no such job");
+    match did_you_mean(typed, jobs.iter().map(|job| job.name.as_str())) {
+        Some(near) => problem.help(format!("did you mean `{near}`?")),
+        None => problem.help("cargo xtask discover --format table lists the jobs"),
+    }
+}
+
+/// A job, if the entry is one; `None` if it is not meant to be.
+fn candidate(ctx: &Context, entry: &DirEntry) -> Result<Option<Job>, Vec<Problem>> {
+    let shown = format!("{JOBS_DIR}/{}", entry.file_name().to_string_lossy());
+    if entry.file_name().as_encoded_bytes().starts_with(b".") {
+        ctx.ui.detail("Skipped", format!("{shown}: hidden"));
+        return Ok(None);
+    }
+    if entry.path_is_symlink() {
+        // A link to a file, such as a README, cannot be mistaken for a job.
+        if entry.path().is_file() {
+            return Ok(None);
+        }
+        return Err(vec![
+            Problem::new(shown, "a link")
+                .rule("a job is a folder of its own: git does not follow links, and a link may leave the repository")
+                .help("replace the link by the folder"),
+        ]);
+    }
+    if !entry.file_type().is_dir() {
+        return Ok(None);
+    }
+    let files = names_in(entry).map_err(|problem| vec![problem])?;
+    let has = |name: &str| files.iter().find(|(file, _)| file == name).map(|(_, file_type)| *file_type);
+    let Some(file_type) = has(DOCKERFILE) else {
+        return no_dockerfile(ctx, shown, &files, has(SETTINGS_FILE).is_some());
+    };
+    let Some(dir) = Utf8Path::from_path(entry.path()) else {
+        let rule = crate::model::job::NAME_RULE;
+        return Err(vec![Problem::new(shown, "its name is not UTF-8").rule(rule).help("rename the folder")]);
+    };
+    let name = dir.file_name().unwrap_or_default().parse::<JobName>();
+    let checks = [name.clone().map(drop), check_dockerfile(ctx, &dir.join(DOCKERFILE), file_type)];
+    let mut problems: Vec<Problem> = checks.into_iter().filter_map(Result::err).collect();
+    let settings = settings(dir, &shown, has(SETTINGS_FILE).is_some()).map_err(|mut found| problems.append(&mut found));
+    match (name, settings) {
+        (Ok(name), Ok(settings)) if problems.is_empty() => Ok(Some(Job { name, settings })),
+        _ => Err(problems),
+    }
+}
+
+fn names_in(entry: &DirEntry) -> Result<Vec<(String, FileType)>, Problem> {
+    let mut names = Vec::new();
+    for file in WalkDir::new(entry.path()).min_depth(1).max_depth(1) {
+        let file = file.map_err(|error| {
+            let at = format!("{JOBS_DIR}/{}", entry.file_name().to_string_lossy());
+            Problem::new(at, format!("could not be read: {error}")).rule("nothing is skipped unseen")
+        })?;
+        names.push((file.file_name().to_string_lossy().into_owned(), file.file_type()));
+    }
+    Ok(names)
+}
+
+fn no_dockerfile(
+    ctx: &Context,
+    shown: String,
+    files: &[(String, FileType)],
+    has_settings: bool,
+) -> Result<Option<Job>, Vec<Problem>> {
+    if let Some((name, _)) = files.iter().find(|(name, _)| name.eq_ignore_ascii_case(DOCKERFILE)) {
+        return Err(vec![
+            Problem::new(format!("{shown}/{name}"), "not a job's Dockerfile")
+                .rule(format!("the file is named `{DOCKERFILE}`, upper-case D, on every machine"))
+                .help(format!("git mv {shown}/{name} {shown}/{DOCKERFILE}")),
+        ]);
+    }
+    if has_settings {
+        return Err(vec![
+            Problem::new(format!("{shown}/{SETTINGS_FILE}"), "there is no such job: its folder has no Dockerfile")
+                .help("add the Dockerfile, or remove the file"),
+        ]);
+    }
+    ctx.ui.detail("Skipped", format!("{shown}: no {DOCKERFILE}"));
+    Ok(None)
+}
+
+fn check_dockerfile(ctx: &Context, path: &Utf8PathBuf, file_type: FileType) -> Result<(), Problem> {
+    let at = ctx.shown(path).into_string();
+    if file_type.is_symlink() {
+        let root = ctx.root.canonicalize_utf8();
+        return match (path.canonicalize_utf8(), root) {
+            (Ok(real), Ok(root)) if real.starts_with(&root) && real.is_file() => Ok(()),
+            (Ok(_), Ok(_)) => Err(Problem::new(at, "a link that leaves the repository, or to no file")
+                .rule("everything that makes an image is in the repository")),
+            (Err(error), _) | (_, Err(error)) => Err(Problem::new(at, format!("a link that leads nowhere: {error}"))),
+        };
+    }
+    if file_type.is_file() {
+        return Ok(());
+    }
+    let what = if file_type.is_dir() { "a folder" } else { "neither a file nor a link" };
+    Err(Problem::new(at, what).rule(format!("`{DOCKERFILE}` is a file")))
+}
+
+fn settings(dir: &Utf8Path, shown: &str, exists: bool) -> Result<JobSettings, Vec<Problem>> {
+    if !exists {
+        return Ok(JobSettings::default());
+    }
+    let at = format!("{shown}/{SETTINGS_FILE}");
+    match std::fs::read_to_string(dir.join(SETTINGS_FILE)) {
+        Ok(text) => job_settings(&at, &text),
+        Err(error) => Err(vec![Problem::new(at, format!("could not be read: {error}"))]),
+    }
+}

@@ -1,0 +1,93 @@
+//! Turns a repository full of background jobs into multi-platform images: `cargo xtask pipeline`.
+//!
+//! Each folder `jobs/<name>` with a `Dockerfile` becomes one tag that runs natively on AMD64 and ARM64 nodes.
+//! The workflow of CI calls the same commands that a person types.
+
+mod cli; // every command and flag
+mod commands; // one file per command, told in terms of what follows
+mod model; // decisions: pure, without I/O, clock or environment
+
+mod bases; // the images that Dockerfiles build from, by digest
+mod config; // Cargo.toml and job.json
+mod images; // what is to be built, every detail settled
+mod jobs; // the folders under jobs/
+mod target; // where this run's images go
+
+mod context; // what every command needs
+mod environment; // the environment variables
+mod fleet; // many tasks side by side
+mod github; // outputs, summary, annotations
+mod hints; // remedies for what other programs say
+mod problem; // what went wrong, where, and what to do
+mod report; // what people see
+mod tools; // the only code that starts another program
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser};
+
+use cli::{Cli, Command};
+use config::Config;
+use context::{Context, Interrupt};
+use problem::{Exit, Failure};
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let env = environment::Environment::of_this_process();
+    let ui = report::Ui::new(&cli.global, &env);
+    let outcome = context(env, ui.clone()).and_then(|(ctx, metadata)| {
+        let result = Config::read(&ctx, &metadata).and_then(|config| dispatch(&ctx, &config, &cli.command));
+        Ok((ctx.interrupt.exit_code(), result.inspect_err(|error| github::annotate_error(&ctx, error))))
+    });
+    match outcome {
+        Ok((Some(interrupted), _)) => {
+            ui.error("interrupted");
+            ExitCode::from(interrupted)
+        }
+        Ok((None, Ok(()))) => ExitCode::SUCCESS,
+        Ok((None, Err(error))) | Err(error) => {
+            ui.error(format!("{error:#}"));
+            let exit = error.downcast_ref::<Failure>().map_or(Exit::Failed, |failure| failure.exit);
+            ExitCode::from(exit as u8)
+        }
+    }
+}
+
+/// The context, and the metadata of the workspace around the working directory.
+fn context(env: environment::Environment, ui: report::Ui) -> anyhow::Result<(Context, serde_json::Value)> {
+    let here = camino::Utf8PathBuf::try_from(std::env::current_dir()?)?;
+    let target_dir = here.join("target");
+    let mut ctx = Context { root: here, target_dir, env, ui, interrupt: Interrupt::on_signals()? };
+    match tools::cargo::metadata(&ctx)? {
+        Some(metadata) => {
+            ctx.root = metadata.workspace_root;
+            ctx.target_dir = metadata.target_directory;
+            Ok((ctx, metadata.metadata))
+        }
+        None => {
+            if let Some(root) = tools::git::top_level(&ctx)? {
+                ctx.root = root.into();
+                ctx.target_dir = ctx.root.join("target");
+            }
+            Ok((ctx, serde_json::Value::Null))
+        }
+    }
+}
+
+fn dispatch(ctx: &Context, config: &Config, command: &Command) -> anyhow::Result<()> {
+    match command {
+        Command::Discover(args) => commands::discover::run(ctx, config, args),
+        Command::Config(args) => commands::config::run(ctx, config, args),
+        Command::Build(args) => commands::build::run(ctx, config, args),
+        Command::Merge(args) => commands::merge::run(ctx, config, args),
+        Command::Verify(args) => commands::verify::run(ctx, config, args),
+        Command::Pipeline(args) => commands::pipeline::run(ctx, config, args),
+        Command::Doctor(args) => commands::doctor::run(ctx, config, args),
+        Command::Setup(args) => commands::setup::run(ctx, config, args),
+        Command::Test(args) => commands::test::run(ctx, config, args),
+        Command::Completions(args) => {
+            clap_complete::generate(args.shell, &mut Cli::command(), "cargo-xtask", &mut std::io::stdout());
+            Ok(())
+        }
+    }
+}

@@ -1,0 +1,14 @@
+//! The decisions: pure functions over plain data. Nothing here reads a file, a clock or the environment.
+
+pub mod arch;
+pub mod base;
+pub mod dockerfile;
+pub mod expand;
+pub mod gate;
+pub mod ignore;
+pub mod inputs;
+pub mod job;
+pub mod leg;
+pub mod reference;
+pub mod scope;
+pub mod statement;

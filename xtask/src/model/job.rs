@@ -1,0 +1,149 @@
+//! A job: a folder with a `Dockerfile`, and what its `job.json` says about it.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::str::FromStr;
+
+use camino::Utf8PathBuf;
+use serde::Deserialize;
+
+use super::arch::Arch;
+use crate::problem::Problem;
+
+/// The folder that holds the jobs, from the repository's root.
+pub const JOBS_DIR: &str = "jobs";
+/// The file that makes a folder a job.
+pub const DOCKERFILE: &str = "Dockerfile";
+/// The optional file with what one job needs.
+pub const SETTINGS_FILE: &str = "job.json";
+
+/// The rule for a job's name, in words.
+pub const NAME_RULE: &str = "lower-case letters and digits, with single '.', '_' or '-' between them";
+
+/// A job's name: `^[a-z][a-z0-9]*(?:[._-][a-z0-9]+)*$`, which OCI and ECR both take as part of a repository's name.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct JobName(String);
+
+impl JobName {
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The nearest valid name, for a person who has to rename a folder.
+    pub fn suggestion(name: &str) -> Option<JobName> {
+        let mut parts: Vec<String> = vec![String::new()];
+        for c in name.chars().flat_map(char::to_lowercase) {
+            match (c, parts.last_mut()) {
+                ('a'..='z' | '0'..='9', Some(part)) => part.push(c),
+                _ => parts.push(String::new()),
+            }
+        }
+        parts.retain(|part| !part.is_empty());
+        parts.join("-").parse().ok()
+    }
+}
+
+impl fmt::Display for JobName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl FromStr for JobName {
+    type Err = Problem;
+
+    fn from_str(name: &str) -> Result<JobName, Problem> {
+        let starts_with_letter = name.bytes().next().is_some_and(|b| b.is_ascii_lowercase());
+        let is_part = |part: &str| {
+            !part.is_empty() && part.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit())
+        };
+        if starts_with_letter && name.split(['.', '_', '-']).all(is_part) {
+            return Ok(JobName(name.to_owned()));
+        }
+        let problem = Problem::new(format!("{JOBS_DIR}/{name}"), "not a valid job name").rule(NAME_RULE);
+        Err(match JobName::suggestion(name) {
+            Some(better) => problem.help(format!("rename the folder, e.g. {JOBS_DIR}/{better}")),
+            None => problem.help("rename the folder"),
+        })
+    }
+}
+
+/// A directory `jobs/<name>` that holds a `Dockerfile`.
+#[derive(Clone, Debug)]
+pub struct Job {
+    pub name: JobName,
+    pub settings: JobSettings,
+}
+
+impl Job {
+    /// The job's folder, from the repository's root.
+    pub fn dir(&self) -> Utf8PathBuf {
+        Utf8PathBuf::from(JOBS_DIR).join(self.name.as_str())
+    }
+
+    /// The job's Dockerfile, from the repository's root.
+    pub fn dockerfile(&self) -> Utf8PathBuf {
+        self.dir().join(DOCKERFILE)
+    }
+}
+
+/// What `jobs/<name>/job.json` may say. Everything has a default.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct JobSettings {
+    /// For the editor: the schema of the file. Not read.
+    #[serde(rename = "$schema")]
+    pub schema: Option<String>,
+    /// The architectures that the job is built for; all of the repository's if absent.
+    pub arches: Option<Vec<Arch>>,
+    /// The stage of the Dockerfile to build, as `docker build --target`; the last one if absent.
+    pub target: Option<String>,
+    /// Build arguments. Not for secrets: they can be read from the image.
+    #[serde(deserialize_with = "crate::config::unique_keys")]
+    pub args: BTreeMap<String, String>,
+    /// Further files or folders that the image depends on, from the repository's root.
+    pub inputs: Vec<String>,
+    /// Environment variables that the build may mount as secrets (`RUN --mount=type=secret,id=…`).
+    pub secrets: Vec<String>,
+    /// After how many minutes a build is ended.
+    pub timeout_minutes: Option<u32>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_have_the_grammar_of_oci_and_ecr() {
+        for name in ["a", "job-a", "report.daily", "a_b-c.d", "a1-2"] {
+            assert_eq!(name.parse::<JobName>().unwrap().to_string(), name);
+        }
+        for name in [
+            "", "Foo", "my job", "-x", "--push", ".hidden", "a-", "a.", "a--b", "a__b", "a..b", "a\n", "$(id)", "`id`",
+            ";", "${{ github.token }}", "::add-mask::x", "##[group]", "é", "1a", "a/b", "../x", "a.-b",
+        ] {
+            assert!(name.parse::<JobName>().is_err(), "{name:?}");
+        }
+    }
+
+    #[test]
+    fn a_bad_name_comes_with_a_good_one() {
+        assert_eq!(
+            "Report_Daily".parse::<JobName>().unwrap_err().to_string(),
+            "jobs/Report_Daily: not a valid job name\n  \
+             rule: lower-case letters and digits, with single '.', '_' or '-' between them\n  \
+             help: rename the folder, e.g. jobs/report-daily"
+        );
+        for (bad, good) in [("my job", "my-job"), ("a--b", "a-b"), ("--push", "push"), ("a.", "a"), ("AÉb", "a-b")] {
+            assert_eq!(JobName::suggestion(bad).map(|name| name.to_string()).as_deref(), Some(good));
+        }
+        assert_eq!(JobName::suggestion("é"), None);
+        assert_eq!(JobName::suggestion("1st"), None);
+    }
+
+    #[test]
+    fn paths_start_at_the_root() {
+        let job = Job { name: "job-a".parse().unwrap(), settings: JobSettings::default() };
+        assert_eq!(job.dockerfile(), "jobs/job-a/Dockerfile");
+    }
+}

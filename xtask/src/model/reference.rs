@@ -1,0 +1,336 @@
+//! Names of images: registry, repository, tag, digest, and the reference that is made of them.
+//!
+//! The grammar is that of the [OCI distribution specification], with the shorthands of Docker (`busybox` for
+//! `docker.io/library/busybox:latest`) where a Dockerfile uses them.
+//!
+//! [OCI distribution specification]: https://github.com/opencontainers/distribution-spec/blob/v1.1.0/spec.md#pulling-manifests
+
+use std::fmt;
+use std::str::FromStr;
+
+use super::arch::Arch;
+use crate::problem::Problem;
+
+/// The longest registry host, prefix and job name together, in characters (the specification's advice).
+const LONGEST_REPOSITORY: usize = 255;
+/// The longest tag, in characters.
+const LONGEST_TAG: usize = 128;
+
+/// A registry's host and port, such as `127.0.0.1:5000`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Registry(String);
+
+impl Registry {
+    /// Docker Hub, under the name that stands in normalized references.
+    pub fn docker_hub() -> Registry {
+        Registry("docker.io".to_owned())
+    }
+
+    /// Whether the registry runs on this machine, where plain HTTP is allowed and nobody else reads along.
+    pub fn is_loopback(&self) -> bool {
+        let host = self.0.rsplit_once(':').map_or(self.0.as_str(), |(host, _)| host);
+        host == "localhost" || host.starts_with("127.")
+    }
+
+    /// The account and the region, for the host of a private ECR registry.
+    pub fn ecr(&self) -> Option<(&str, &str)> {
+        let (account, rest) = self.0.split_once(".dkr.ecr")?;
+        let rest = rest.strip_prefix("-fips").unwrap_or(rest).strip_prefix('.')?;
+        let region = rest.strip_suffix(".amazonaws.com").or_else(|| rest.strip_suffix(".amazonaws.com.cn"))?;
+        Some((account, region))
+    }
+}
+
+impl fmt::Display for Registry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl FromStr for Registry {
+    type Err = Problem;
+
+    fn from_str(text: &str) -> Result<Registry, Problem> {
+        let bad = |what: &str, help: String| Problem::new(format!("registry `{text}`"), what).help(help);
+        if text.is_empty() {
+            return Err(bad("empty", "give a host such as `127.0.0.1:5000`, or leave it unset".to_owned()));
+        }
+        if let Some((_, rest)) = text.split_once("://") {
+            return Err(bad("has a scheme", format!("write `{}`", rest.trim_end_matches('/'))));
+        }
+        if text.contains('@') {
+            return Err(bad("carries a user name", "remove what stands before the `@`, and use `docker login`".to_owned()));
+        }
+        if let Some((host, path)) = text.split_once('/') {
+            return Err(match path {
+                "" => bad("ends in `/`", format!("write `{host}`")),
+                _ => bad("has a path", format!("write `{host}`, and put `{path}` into `prefix`")),
+            });
+        }
+        if text.chars().any(|c| c.is_ascii_uppercase()) {
+            return Err(bad("has upper-case letters", format!("write `{}`", text.to_ascii_lowercase())));
+        }
+        check_host(text).map_err(|what| bad(what, "give a host such as `registry.example.com:5000`".to_owned()))?;
+        let registry = Registry(text.to_owned());
+        if let Some((account, _)) = registry.ecr() {
+            if account.len() != 12 || !account.bytes().all(|b| b.is_ascii_digit()) {
+                return Err(Problem::new(format!("registry `{text}`"), format!("`{account}` is not an AWS account"))
+                    .rule("an account is 12 digits"));
+            }
+        }
+        Ok(registry)
+    }
+}
+
+fn check_host(text: &str) -> Result<(), &'static str> {
+    let (host, port) = match text.rsplit_once(':') {
+        Some((host, port)) => (host, Some(port)),
+        None => (text, None),
+    };
+    if port.is_some_and(|port| port.parse::<u16>().is_err()) {
+        return Err("has a port that is not a number");
+    }
+    let label = |label: &str| {
+        !label.is_empty()
+            && label.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+    };
+    if !host.split('.').all(label) {
+        return Err("not a host name");
+    }
+    // Docker takes a first part without a dot or a port for a name on Docker Hub.
+    if !host.contains('.') && port.is_none() && host != "localhost" {
+        return Err("has neither a domain nor a port, so Docker Hub would be meant");
+    }
+    Ok(())
+}
+
+/// Where a job's images are kept: the registry, and the repository's name in it.
+/// Without a registry it is a name in the local engine's image store.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Repository {
+    pub registry: Option<Registry>,
+    name: String,
+}
+
+impl Repository {
+    /// A repository by its name below the registry.
+    ///
+    /// # Errors
+    /// The name is outside the grammar that OCI and ECR share, or the whole is too long.
+    pub fn new(registry: Option<Registry>, name: &str) -> Result<Repository, Problem> {
+        let repository = Repository { registry, name: name.to_owned() };
+        if !name.split('/').all(is_name_part) {
+            return Err(Problem::new(format!("repository `{name}`"), "not a valid name")
+                .rule("parts of lower-case letters and digits with single '.', '_' or '-' between them, joined by '/'"));
+        }
+        let length = repository.to_string().chars().count();
+        if length > LONGEST_REPOSITORY {
+            return Err(Problem::new(format!("repository `{repository}`"), format!("has {length} characters"))
+                .rule(format!("registry, prefix and name have at most {LONGEST_REPOSITORY} together"))
+                .help("shorten the folder's name or the prefix"));
+        }
+        Ok(repository)
+    }
+
+    /// The repository's name in its registry, without the host.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub fn with_tag(&self, tag: &Tag) -> Reference {
+        Reference { repository: self.clone(), tag: Some(tag.clone()), digest: None }
+    }
+
+    pub fn with_digest(&self, digest: &Digest) -> Reference {
+        Reference { repository: self.clone(), tag: None, digest: Some(digest.clone()) }
+    }
+}
+
+impl fmt::Display for Repository {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.registry {
+            Some(registry) => write!(f, "{registry}/{}", self.name),
+            None => f.write_str(&self.name),
+        }
+    }
+}
+
+/// `[a-z0-9]+([._-][a-z0-9]+)*`: ECR's rule, which is OCI's without `__` and `--`.
+fn is_name_part(part: &str) -> bool {
+    let alphanumeric = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
+    let bytes = part.as_bytes();
+    !part.is_empty()
+        && bytes.iter().all(|&b| alphanumeric(b) || matches!(b, b'.' | b'_' | b'-'))
+        && bytes.windows(2).all(|pair| alphanumeric(pair[0]) || alphanumeric(pair[1]))
+        && bytes.first().is_some_and(|&b| alphanumeric(b))
+        && bytes.last().is_some_and(|&b| alphanumeric(b))
+}
+
+/// A tag: `[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Tag(String);
+
+impl Tag {
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// A tag that images of a run may be published under: room is left for the architecture, and no
+    /// architecture's name stands at its end, where it would look like one architecture's image.
+    ///
+    /// # Errors
+    /// The text is not such a tag.
+    pub fn for_images(text: &str) -> Result<Tag, Problem> {
+        let tag: Tag = text.parse()?;
+        let at = format!("tag `{text}`");
+        let longest = LONGEST_TAG - "-amd64".len();
+        if text.len() > longest {
+            return Err(Problem::new(at, format!("has {} characters", text.len()))
+                .rule(format!("at most {longest}: an architecture's suffix is added, and {LONGEST_TAG} is the limit")));
+        }
+        if let Some(arch) = Arch::ALL.into_iter().find(|arch| text.ends_with(&format!("-{arch}"))) {
+            return Err(Problem::new(at, format!("ends in `-{arch}`"))
+                .rule("a tag does not end in `-amd64` or `-arm64`: the images of one architecture do"));
+        }
+        Ok(tag)
+    }
+
+    /// `<tag>-<arch>`: where `build` pushes the image of one architecture.
+    pub fn for_arch(&self, arch: Arch) -> Tag {
+        Tag(format!("{}-{arch}", self.0))
+    }
+}
+
+impl fmt::Display for Tag {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl FromStr for Tag {
+    type Err = Problem;
+
+    fn from_str(text: &str) -> Result<Tag, Problem> {
+        let word = |b: u8| b.is_ascii_alphanumeric() || b == b'_';
+        let fits = text.len() <= LONGEST_TAG
+            && text.bytes().next().is_some_and(word)
+            && text.bytes().all(|b| word(b) || matches!(b, b'.' | b'-'));
+        if fits {
+            return Ok(Tag(text.to_owned()));
+        }
+        let what = if text.is_empty() { "empty" } else { "not a valid tag" };
+        Err(Problem::new(format!("tag `{text}`"), what)
+            .rule("a letter, digit or '_', then at most 127 more of them or '.' or '-'"))
+    }
+}
+
+/// The SHA-256 digest of a manifest or an index, with its algorithm: `sha256:` and 64 hex digits.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Digest(String);
+
+impl Digest {
+    /// The first hex digits, enough for a person to tell two apart.
+    pub fn short(&self) -> &str {
+        &self.0[.."sha256:".len() + 12]
+    }
+
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl FromStr for Digest {
+    type Err = Problem;
+
+    fn from_str(text: &str) -> Result<Digest, Problem> {
+        let hex = text.strip_prefix("sha256:").unwrap_or_default();
+        if hex.len() == 64 && hex.bytes().all(|b| b.is_ascii_digit() || matches!(b, b'a'..=b'f')) {
+            return Ok(Digest(text.to_owned()));
+        }
+        Err(Problem::new(format!("digest `{text}`"), "not a digest").rule("`sha256:` and 64 lower-case hex digits"))
+    }
+}
+
+/// A repository with a tag, a digest, or both.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Reference {
+    pub repository: Repository,
+    pub tag: Option<Tag>,
+    pub digest: Option<Digest>,
+}
+
+impl Reference {
+    /// An image as a Dockerfile or `docker pull` names it, with what is left out filled in:
+    /// `busybox` is `docker.io/library/busybox:latest`.
+    ///
+    /// # Errors
+    /// The text is not a reference.
+    pub fn normalized(text: &str) -> Result<Reference, Problem> {
+        let mut reference: Reference = text.parse()?;
+        let host = reference.repository.registry.as_ref().map(Registry::to_string);
+        let hub = matches!(host.as_deref(), None | Some("docker.io" | "index.docker.io"));
+        if hub {
+            reference.repository.registry = Some(Registry::docker_hub());
+        }
+        if hub && !reference.repository.name.contains('/') {
+            reference.repository.name.insert_str(0, "library/");
+        }
+        if reference.tag.is_none() && reference.digest.is_none() {
+            reference.tag = Some(Tag("latest".to_owned()));
+        }
+        Ok(reference)
+    }
+}
+
+impl fmt::Display for Reference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.repository)?;
+        if let Some(tag) = &self.tag {
+            write!(f, ":{tag}")?;
+        }
+        if let Some(digest) = &self.digest {
+            write!(f, "@{digest}")?;
+        }
+        Ok(())
+    }
+}
+
+impl FromStr for Reference {
+    type Err = Problem;
+
+    fn from_str(text: &str) -> Result<Reference, Problem> {
+        let bad = || Problem::new(format!("image `{text}`"), "not a valid reference").rule("[registry/]name[:tag][@sha256:…]");
+        let (rest, digest) = match text.split_once('@') {
+            Some((rest, digest)) => (rest, Some(digest.parse()?)),
+            None => (text, None),
+        };
+        let (rest, tag) = match rest.rsplit_once(':') {
+            // A colon before a slash is the port of the registry.
+            Some((rest, tag)) if !tag.contains('/') => (rest, Some(tag.parse()?)),
+            _ => (rest, None),
+        };
+        // The first part is a registry if it looks like a host: this is Docker's rule.
+        let (registry, name) = match rest.split_once('/') {
+            Some((host, name)) if host.contains(['.', ':']) || host == "localhost" => (Some(host.parse()?), name),
+            _ => (None, rest),
+        };
+        // Names outside of our own grammar exist on Docker Hub (`a__b`), and are somebody else's to choose.
+        let known = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'.' | b'_' | b'-' | b'/');
+        if name.is_empty() || !name.bytes().all(known) || name.split('/').any(str::is_empty) {
+            return Err(bad());
+        }
+        Ok(Reference { repository: Repository { registry, name: name.to_owned() }, tag, digest })
+    }
+}
+
+#[cfg(test)]
+#[path = "reference_tests.rs"]
+mod tests;

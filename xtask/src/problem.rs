@@ -1,0 +1,148 @@
+//! What went wrong, where, by which rule, and what to do about it; and the exit code it leads to.
+
+use std::fmt;
+
+/// The exit codes of every command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Exit {
+    /// At least one job failed.
+    Failed = 1,
+    /// Bad usage, configuration or input.
+    Usage = 2,
+    /// Refused by the gate: incomplete, mixed, stale, immutable, or moving backwards.
+    Refused = 3,
+    /// Something needed is missing: engine, buildx, login, repository.
+    Missing = 4,
+}
+
+/// One complaint: where, what, the rule that was broken and the remedy.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// What the complaint is about: a path, `file:line`, a flag, or a reference.
+    pub at: String,
+    /// What is wrong with it: lower case, no final full stop.
+    pub what: String,
+    /// The rule that it breaks.
+    pub rule: Option<String>,
+    /// What to do about it.
+    pub help: Option<String>,
+}
+
+impl Problem {
+    pub fn new(at: impl Into<String>, what: impl Into<String>) -> Problem {
+        Problem { at: at.into(), what: what.into(), rule: None, help: None }
+    }
+
+    pub fn rule(mut self, rule: impl Into<String>) -> Problem {
+        self.rule = Some(rule.into());
+        self
+    }
+
+    pub fn help(mut self, help: impl Into<String>) -> Problem {
+        self.help = Some(help.into());
+        self
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", one_line(&self.at), printable(&self.what))?;
+        if let Some(rule) = &self.rule {
+            write!(f, "\n  rule: {}", printable(rule))?;
+        }
+        if let Some(help) = &self.help {
+            write!(f, "\n  help: {}", printable(help))?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Problem {}
+
+/// Text of several lines, the further ones indented, with nothing in it that steers a terminal
+/// or that GitHub's runner takes for a workflow command.
+pub fn printable(text: &str) -> String {
+    text.lines().map(one_line).collect::<Vec<_>>().join("\n    ")
+}
+
+/// A name or a path from outside, on one line: control characters are shown escaped, so that none can start a line
+/// of its own (`::command::` counts there), and `##[command]`, which counts anywhere, is taken apart.
+pub fn one_line(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '\t' => out.push(c),
+            c if c.is_control() => out.extend(c.escape_default()),
+            c => out.push(c),
+        }
+    }
+    out.replace("##[", "# #[")
+}
+
+/// Why a command ends without having done what it was asked: all complaints of one kind, and the exit code.
+#[derive(Debug)]
+pub struct Failure {
+    pub exit: Exit,
+    pub problems: Vec<Problem>,
+}
+
+impl Failure {
+    pub fn new(exit: Exit, problems: Vec<Problem>) -> anyhow::Error {
+        anyhow::Error::new(Failure { exit, problems })
+    }
+
+    /// `Ok` if there is nothing to complain about.
+    pub fn unless_empty(exit: Exit, problems: Vec<Problem>) -> anyhow::Result<()> {
+        if problems.is_empty() { Ok(()) } else { Err(Failure::new(exit, problems)) }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (i, problem) in self.problems.iter().enumerate() {
+            if i > 0 {
+                f.write_str("\nerror: ")?;
+            }
+            write!(f, "{problem}")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Failure {}
+
+impl Problem {
+    /// A single complaint about usage, configuration or input.
+    pub fn usage(self) -> anyhow::Error {
+        Failure::new(Exit::Usage, vec![self])
+    }
+
+    /// A single complaint about something that is missing.
+    pub fn missing(self) -> anyhow::Error {
+        Failure::new(Exit::Missing, vec![self])
+    }
+
+    /// A single refusal by the gate.
+    pub fn refused(self) -> anyhow::Error {
+        Failure::new(Exit::Refused, vec![self])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_problem_reads_like_the_compilers() {
+        let problem = Problem::new("jobs/X", "not a valid job name").rule("lower-case").help("rename it");
+        assert_eq!(problem.to_string(), "jobs/X: not a valid job name\n  rule: lower-case\n  help: rename it");
+        let failure = Failure { exit: Exit::Usage, problems: vec![Problem::new("a", "b"), Problem::new("c", "d\ne")] };
+        assert_eq!(failure.to_string(), "a: b\nerror: c: d\n    e");
+    }
+
+    #[test]
+    fn names_cannot_command_the_terminal_or_the_runner() {
+        assert_eq!(one_line("a\n::add-mask::x\u{1b}[2J"), "a\\n::add-mask::x\\u{1b}[2J");
+        assert_eq!(one_line("##[group]"), "# #[group]");
+    }
+}

@@ -1,0 +1,347 @@
+//! Where this run's images go: each value by flag, then environment, then the matching target, then the default.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use crate::cli::{Destination, Provenance};
+use crate::config::{Config, TargetSettings, check_mirror, did_you_mean};
+use crate::context::Context;
+use crate::model::reference::{Registry, Repository, Tag};
+use crate::problem::{Exit, Failure, Problem};
+use crate::tools::git;
+
+/// Where a value came from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Source {
+    Flag(&'static str),
+    Variable(&'static str),
+    /// A target of `Cargo.toml`, by name.
+    Target(String),
+    Manifest,
+    Git,
+    Default,
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Source::Flag(name) => write!(f, "--{name}"),
+            Source::Variable(name) => f.write_str(name),
+            Source::Target(name) => write!(f, "target `{name}` in Cargo.toml"),
+            Source::Manifest => f.write_str("Cargo.toml"),
+            Source::Git => f.write_str("git"),
+            Source::Default => f.write_str("default"),
+        }
+    }
+}
+
+/// A value, and where it came from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sourced<T> {
+    pub value: T,
+    pub source: Source,
+}
+
+impl<T> Sourced<T> {
+    fn new(value: T, source: Source) -> Sourced<T> {
+        Sourced { value, source }
+    }
+}
+
+/// The commit that is built, and whether the working tree differs from it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Revision {
+    /// 40 hex digits.
+    pub commit: String,
+    pub dirty: bool,
+    source: Source,
+}
+
+impl Revision {
+    /// The value of the revision label.
+    pub fn label(&self) -> String {
+        if self.dirty { format!("{}-dirty", self.commit) } else { self.commit.clone() }
+    }
+}
+
+/// Where images go in this run.
+#[derive(Clone, Debug)]
+pub struct Target {
+    pub name: Option<Sourced<String>>,
+    pub registry: Option<Sourced<Registry>>,
+    pub prefix: Sourced<String>,
+    pub tag: Sourced<Tag>,
+    pub role: Option<Sourced<String>>,
+    pub region: Option<Sourced<String>>,
+    pub moving_tags: Vec<Tag>,
+    pub mirrors: BTreeMap<String, String>,
+    pub provenance: Provenance,
+    pub revision: Option<Revision>,
+}
+
+impl Target {
+    /// Puts the values together.
+    ///
+    /// # Errors
+    /// All values that are not valid, with exit code 2.
+    pub fn resolve(ctx: &Context, config: &Config, given: &Destination) -> anyhow::Result<Target> {
+        let git_ref = match ctx.env.get("GITHUB_REF") {
+            Some(name) => Some(name.to_owned()),
+            None => git::branch(ctx)?,
+        };
+        let revision = revision(ctx)?;
+        let layers = Layers { ctx, config, given, target: matching(ctx, config, given, git_ref.as_deref())? };
+        layers.resolve(git_ref.as_deref(), revision)
+    }
+
+    /// The mirrors alone, for what needs neither a tag nor a registry.
+    ///
+    /// # Errors
+    /// All mirrors that are not valid, with exit code 2.
+    pub fn mirrors_only(ctx: &Context, config: &Config, given: &Destination) -> anyhow::Result<BTreeMap<String, String>> {
+        let layers = Layers { ctx, config, given, target: None };
+        layers.mirrors().map_err(|problems| Failure::new(Exit::Usage, problems))
+    }
+
+    /// The repository of a job's images.
+    ///
+    /// # Errors
+    /// The whole name is too long.
+    pub fn repository(&self, job: &str) -> Result<Repository, Problem> {
+        let registry = self.registry.as_ref().map(|registry| registry.value.clone());
+        Repository::new(registry, &format!("{}/{job}", self.prefix.value))
+    }
+
+    /// The name of a job's image in the local engine, whatever the registry is.
+    pub fn local_repository(&self, job: &str) -> Result<Repository, Problem> {
+        Repository::new(None, &format!("{}/{job}", self.prefix.value))
+    }
+
+    /// The registry, for everything that publishes.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn published_registry(&self, command: &str) -> anyhow::Result<&Registry> {
+        self.registry.as_ref().map(|registry| &registry.value).ok_or_else(|| {
+            Problem::new(command, "there is no registry")
+                .help("set JOBS_REGISTRY or --registry, or configure a target in Cargo.toml")
+                .usage()
+        })
+    }
+
+    /// The revision, for everything that publishes: the gate compares it.
+    ///
+    /// # Errors
+    /// There is no commit.
+    pub fn published_revision(&self) -> anyhow::Result<&Revision> {
+        self.revision.as_ref().ok_or_else(|| {
+            Problem::new("git", "there is no commit here, and images are published under the commit they are built from")
+                .help("commit first")
+                .usage()
+        })
+    }
+}
+
+/// The target that is named, or whose `refs` match the current git ref.
+fn matching<'a>(
+    ctx: &Context,
+    config: &'a Config,
+    given: &Destination,
+    git_ref: Option<&str>,
+) -> anyhow::Result<Option<(Sourced<String>, &'a TargetSettings)>> {
+    if let Some(name) = &given.target {
+        let Some(target) = config.targets.get(name) else {
+            let known = config.targets.keys().map(String::as_str);
+            let problem = Problem::new(format!("target `{name}`"), "not in [workspace.metadata.jobs.targets] of Cargo.toml");
+            return Err(match did_you_mean(name, known) {
+                Some(near) => problem.help(format!("did you mean `{near}`?")).usage(),
+                None => problem.usage(),
+            });
+        };
+        let source = flag_or_variable(ctx, "target", "JOBS_TARGET", name);
+        return Ok(Some((Sourced::new(name.clone(), source), target)));
+    }
+    let Some(git_ref) = git_ref.filter(|name| !name.starts_with("refs/pull/")) else { return Ok(None) };
+    let options = glob::MatchOptions { require_literal_separator: true, ..glob::MatchOptions::new() };
+    let matches = |pattern: &String| glob::Pattern::new(pattern).is_ok_and(|p| p.matches_with(git_ref, options));
+    let found: Vec<_> = config.targets.iter().filter(|(_, target)| target.refs.iter().any(matches)).collect();
+    match found[..] {
+        [] => Ok(None),
+        [(name, target)] => Ok(Some((Sourced::new(name.clone(), Source::Git), target))),
+        _ => {
+            let names: Vec<&str> = found.iter().map(|(name, _)| name.as_str()).collect();
+            Err(Problem::new(format!("git ref `{git_ref}`"), format!("matches the targets `{}`", names.join("`, `")))
+                .rule("a ref is published to one target")
+                .help("make their `refs` in Cargo.toml differ, or name one with --target")
+                .usage())
+        }
+    }
+}
+
+/// The commit: what GitHub says that it is, else what git says.
+fn revision(ctx: &Context) -> anyhow::Result<Option<Revision>> {
+    let head = git::head(ctx)?;
+    let commit = match ctx.env.get("GITHUB_SHA") {
+        Some(sha) if sha.len() == 40 && sha.bytes().all(|b| b.is_ascii_digit() || matches!(b, b'a'..=b'f')) => {
+            Some((sha.to_owned(), Source::Variable("GITHUB_SHA")))
+        }
+        Some(sha) => {
+            return Err(Problem::new("GITHUB_SHA", format!("`{sha}` is not a commit"))
+                .rule("40 lower-case hex digits")
+                .usage());
+        }
+        None => head.as_ref().map(|head| (head.clone(), Source::Git)),
+    };
+    let Some((commit, source)) = commit else { return Ok(None) };
+    let dirty = head.is_some() && git::is_dirty(ctx)?;
+    Ok(Some(Revision { commit, dirty, source }))
+}
+
+fn flag_or_variable(ctx: &Context, flag: &'static str, variable: &'static str, value: &str) -> Source {
+    if ctx.env.get(variable) == Some(value) { Source::Variable(variable) } else { Source::Flag(flag) }
+}
+
+/// The places that a value can come from, in the order in which they are asked.
+struct Layers<'a> {
+    ctx: &'a Context,
+    config: &'a Config,
+    given: &'a Destination,
+    target: Option<(Sourced<String>, &'a TargetSettings)>,
+}
+
+impl Layers<'_> {
+    fn resolve(&self, git_ref: Option<&str>, revision: Option<Revision>) -> anyhow::Result<Target> {
+        let mut problems = Vec::new();
+        let region = self.region();
+        let registry = self.registry().map_err(|problem| problems.push(problem)).unwrap_or_default();
+        if let (Some(registry), Some(region)) = (&registry, &region)
+            && let Some((_, of_host)) = registry.value.ecr()
+            && of_host != region.value
+        {
+            problems.push(
+                Problem::new(format!("registry `{}`", registry.value), format!("is in {of_host}, not in {}", region.value))
+                    .rule(format!("the region of the registry and the one of {} are the same", region.source)),
+            );
+        }
+        let mirrors = self.mirrors().map_err(|mut found| problems.append(&mut found)).unwrap_or_default();
+        let prefix = self.prefix();
+        if let Err(problem) = Repository::new(None, &prefix.value) {
+            problems.push(Problem { at: format!("prefix `{}`", prefix.value), ..problem });
+        }
+        let tag = self.tag(git_ref, revision.as_ref()).map_err(|problem| problems.push(problem)).ok();
+        let settings = self.target.as_ref().map(|(_, settings)| *settings);
+        let moving_tags: Vec<Tag> =
+            settings.iter().flat_map(|target| &target.moving_tags).filter_map(|tag| tag.parse().ok()).collect();
+        if let Some(tag) = tag.as_ref().filter(|tag| moving_tags.contains(&tag.value)) {
+            problems.push(
+                Problem::new(format!("tag `{}`", tag.value), "is a moving tag of this target")
+                    .rule("a published tag never changes, and a moving tag does"),
+            );
+        }
+        Failure::unless_empty(Exit::Usage, problems)?;
+        let Some(tag) = tag else { anyhow::bail!("a tag or a problem with it was expected") };
+        Ok(Target {
+            name: self.target.as_ref().map(|(name, _)| name.clone()),
+            registry,
+            prefix,
+            tag,
+            role: self.of_target(|target| target.role.as_ref()),
+            region,
+            moving_tags,
+            mirrors,
+            provenance: settings.and_then(|target| target.provenance).unwrap_or(self.config.provenance),
+            revision,
+        })
+    }
+
+    fn of_target(&self, value: impl Fn(&TargetSettings) -> Option<&String>) -> Option<Sourced<String>> {
+        let (name, target) = self.target.as_ref()?;
+        Some(Sourced::new(value(target)?.clone(), Source::Target(name.value.clone())))
+    }
+
+    fn registry(&self) -> Result<Option<Sourced<Registry>>, Problem> {
+        if let Some(host) = &self.given.registry {
+            let source = flag_or_variable(self.ctx, "registry", "JOBS_REGISTRY", host);
+            return Ok(Some(Sourced::new(host.parse()?, source)));
+        }
+        let Some(host) = self.of_target(|target| target.registry.as_ref()) else { return Ok(None) };
+        Ok(Some(Sourced::new(host.value.parse()?, host.source)))
+    }
+
+    fn prefix(&self) -> Sourced<String> {
+        if let Some(prefix) = &self.given.prefix {
+            return Sourced::new(prefix.clone(), flag_or_variable(self.ctx, "prefix", "JOBS_PREFIX", prefix));
+        }
+        let source = if self.config.prefix == "jobs" { Source::Default } else { Source::Manifest };
+        self.of_target(|target| target.prefix.as_ref())
+            .unwrap_or_else(|| Sourced::new(self.config.prefix.clone(), source))
+    }
+
+    fn region(&self) -> Option<Sourced<String>> {
+        let variable = |name| Some(Sourced::new(self.ctx.env.get(name)?.to_owned(), Source::Variable(name)));
+        variable("AWS_REGION").or_else(|| self.of_target(|target| target.region.as_ref())).or_else(|| {
+            let registry = self.registry().ok()??;
+            let (_, region) = registry.value.ecr()?;
+            Some(Sourced::new(region.to_owned(), registry.source))
+        })
+    }
+
+    fn mirrors(&self) -> Result<BTreeMap<String, String>, Vec<Problem>> {
+        let mut mirrors = self.config.mirrors.clone();
+        let mut problems = Vec::new();
+        for entry in &self.given.mirrors {
+            let checked = entry
+                .split_once('=')
+                .ok_or_else(|| Problem::new(format!("mirror `{entry}`"), "not a mirror").rule("registry=prefix"))
+                .and_then(|(registry, prefix)| check_mirror(registry, prefix).map(|()| (registry, prefix)));
+            match checked {
+                Ok((registry, prefix)) => drop(mirrors.insert(registry.to_owned(), prefix.to_owned())),
+                Err(problem) => problems.push(problem.help("e.g. JOBS_MIRRORS=docker.io=127.0.0.1:5000")),
+            }
+        }
+        if problems.is_empty() { Ok(mirrors) } else { Err(problems) }
+    }
+
+    fn tag(&self, git_ref: Option<&str>, revision: Option<&Revision>) -> Result<Sourced<Tag>, Problem> {
+        if let Some(tag) = &self.given.tag {
+            return Ok(Sourced::new(Tag::for_images(tag)?, flag_or_variable(self.ctx, "tag", "JOBS_TAG", tag)));
+        }
+        let Some(revision) = revision else {
+            return Err(Problem::new("tag", "there is no commit to name images by").help("commit first, or give --tag"));
+        };
+        let source =
+            if self.ctx.env.get("GITHUB_REF").is_some() { Source::Variable("GITHUB_REF") } else { revision.source.clone() };
+        let text = tag_text(git_ref, &revision.commit, self.config.sha_length, revision.dirty);
+        Ok(Sourced::new(Tag::for_images(&text)?, source))
+    }
+}
+
+/// The git tag's name; else the commit's first digits, after the number of a pull request; and whether it is dirty.
+fn tag_text(git_ref: Option<&str>, commit: &str, sha_length: usize, dirty: bool) -> String {
+    let sha = commit.get(..sha_length).unwrap_or(commit);
+    let git_ref = git_ref.unwrap_or_default();
+    let pull_request = git_ref.strip_prefix("refs/pull/").and_then(|rest| rest.split('/').next());
+    let text = match (git_ref.strip_prefix("refs/tags/"), pull_request) {
+        (Some(tag), _) => tag.to_owned(),
+        (None, Some(number)) => format!("pr-{number}-{sha}"),
+        (None, None) => sha.to_owned(),
+    };
+    if dirty { format!("{text}-dirty") } else { text }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
+
+    #[test]
+    fn the_tag_follows_the_ref() {
+        let text = |git_ref, dirty| tag_text(git_ref, COMMIT, 7, dirty);
+        assert_eq!(text(Some("refs/heads/main"), false), "0123456");
+        assert_eq!(text(None, true), "0123456-dirty");
+        assert_eq!(text(Some("refs/tags/v1.2.3"), false), "v1.2.3");
+        assert_eq!(text(Some("refs/pull/12/merge"), false), "pr-12-0123456");
+        assert_eq!(tag_text(None, COMMIT, 12, false), "0123456789ab");
+    }
+}

@@ -1,0 +1,10 @@
+//! The only code that starts another program; one file for each.
+
+pub mod apt;
+pub mod builder;
+pub mod buildx;
+pub mod cargo;
+pub mod git;
+pub mod process;
+pub mod registry;
+pub mod system;

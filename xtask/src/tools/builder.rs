@@ -1,0 +1,234 @@
+//! The builder: which engine and buildx there are, and what they can do. Probed once per run.
+
+use std::fmt;
+
+use xshell::cmd;
+
+use super::process::{self, Given};
+use crate::context::Context;
+use crate::model::arch::{Arch, Platform};
+use crate::problem::{Exit, Failure, Problem};
+
+/// The oldest buildx whose merges push children by digest, as immutable repositories need it.
+const OLDEST_BUILDX: Version = Version(0, 22, 0);
+/// A release whose merges lose manifests.
+const BROKEN_BUILDX: Version = Version(0, 31, 1);
+
+/// A program's version: major, minor, patch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Version(pub u32, pub u32, pub u32);
+
+impl fmt::Display for Version {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}.{}", self.0, self.1, self.2)
+    }
+}
+
+impl Version {
+    /// The first word that looks like a version, such as `v0.29.1+ds1`.
+    pub fn find(text: &str) -> Option<Version> {
+        text.split_whitespace().find_map(|word| {
+            let number = |part: &str| -> Option<u32> {
+                let digits: String = part.chars().take_while(char::is_ascii_digit).collect();
+                digits.parse().ok()
+            };
+            let mut parts = word.trim_start_matches('v').splitn(3, '.');
+            Some(Version(number(parts.next()?)?, number(parts.next()?)?, number(parts.next()?)?))
+        })
+    }
+}
+
+/// What the builder that will be used can do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Builder {
+    /// `docker`, `docker-container`, `kubernetes` or `remote`.
+    pub driver: String,
+    /// The platforms of each node; a node's first is its native one.
+    pub nodes: Vec<Vec<String>>,
+    /// Whether images can carry attestations: the `docker` driver needs the containerd image store for them.
+    pub attestations: bool,
+}
+
+impl Builder {
+    /// Whether a node runs this architecture without emulation.
+    pub fn is_native(&self, arch: Arch) -> bool {
+        let platform = Platform::from(arch).to_string();
+        self.nodes.iter().any(|platforms| platforms.first() == Some(&platform))
+    }
+
+    /// Whether a node runs this architecture at all.
+    pub fn can_run(&self, arch: Arch) -> bool {
+        let platform = Platform::from(arch).to_string();
+        self.nodes.iter().any(|platforms| platforms.contains(&platform))
+    }
+
+    /// The architecture that a build's own tools run on (`BUILDPLATFORM`) when it is for `arch`.
+    pub fn build_arch(&self, arch: Arch) -> Arch {
+        let native = Arch::ALL.into_iter().find(|&native| self.is_native(native));
+        if self.is_native(arch) { arch } else { native.unwrap_or(arch) }
+    }
+}
+
+/// Whether the builder may be started for the look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bootstrap {
+    Yes,
+    No,
+}
+
+/// buildx's version.
+///
+/// # Errors
+/// Docker or buildx is missing, too old, or known to be broken.
+pub fn buildx_version(ctx: &Context) -> anyhow::Result<Version> {
+    let sh = ctx.shell()?;
+    let outcome = process::run(ctx, cmd!(sh, "docker buildx version"), &Given::default())?;
+    let need = format!("buildx {OLDEST_BUILDX} or newer, and not {BROKEN_BUILDX}, is needed");
+    let missing = |what: String| Problem::new("buildx", what).rule(&need).help("install it: cargo xtask setup").missing();
+    if !outcome.success() {
+        return Err(missing("not installed".to_owned()));
+    }
+    let Some(version) = Version::find(&outcome.stdout) else {
+        return Err(missing(format!("has no version that can be read: {}", outcome.stdout.trim())));
+    };
+    if version < OLDEST_BUILDX {
+        return Err(missing(format!("{version} is too old")));
+    }
+    if version == BROKEN_BUILDX {
+        return Err(missing(format!("{version} breaks merges")));
+    }
+    Ok(version)
+}
+
+/// Looks at the builder that buildx would use, or at the one that is named.
+///
+/// # Errors
+/// There is no such builder, or its engine cannot be reached.
+pub fn probe(ctx: &Context, name: Option<&str>, bootstrap: Bootstrap) -> anyhow::Result<Builder> {
+    buildx_version(ctx)?;
+    let sh = ctx.shell()?;
+    let bootstrap = (bootstrap == Bootstrap::Yes).then_some("--bootstrap");
+    let outcome = process::run(ctx, cmd!(sh, "docker buildx inspect {bootstrap...} {name...}"), &Given::default())?;
+    let (builder, error) = parse(&outcome.stdout);
+    let error = error.or((!outcome.success()).then(|| outcome.last_words()));
+    if let Some(error) = error {
+        let at = name.map_or("the builder".to_owned(), |name| format!("builder `{name}`"));
+        let help = crate::hints::help_for(&error).unwrap_or("start the engine: cargo xtask setup");
+        return Err(Problem::new(at, format!("cannot be used: {error}")).help(help).missing());
+    }
+    let attestations = builder.driver != "docker" || has_containerd_store(ctx)?;
+    Ok(Builder { attestations, ..builder })
+}
+
+/// Reads what `docker buildx inspect` prints; the second part is a node's error.
+fn parse(text: &str) -> (Builder, Option<String>) {
+    let mut builder = Builder { driver: String::new(), nodes: Vec::new(), attestations: false };
+    let mut error = None;
+    for line in text.lines() {
+        let Some((key, value)) = line.split_once(':') else { continue };
+        match key {
+            "Driver" => value.trim().clone_into(&mut builder.driver),
+            // A star marks what the user has set.
+            "Platforms" => {
+                let platforms = value.split(',').map(|platform| platform.trim().trim_end_matches('*').to_owned());
+                builder.nodes.push(platforms.filter(|platform| !platform.is_empty()).collect());
+            }
+            "Error" => error = Some(value.trim().to_owned()),
+            _ => {}
+        }
+    }
+    (builder, error)
+}
+
+fn has_containerd_store(ctx: &Context) -> anyhow::Result<bool> {
+    let sh = ctx.shell()?;
+    let format = "{{json .DriverStatus}}";
+    let status = process::read(ctx, cmd!(sh, "docker info --format {format}"))?;
+    Ok(status.contains("io.containerd.snapshotter"))
+}
+
+/// The complaint about architectures that are not native to the builder; none where emulation is allowed and there.
+///
+/// # Errors
+/// With exit code 4, every architecture that cannot be built as asked.
+pub fn check_arches(builder: &Builder, arches: &[Arch], emulate: bool) -> anyhow::Result<()> {
+    let mut problems = Vec::new();
+    for &arch in arches {
+        if builder.is_native(arch) {
+            continue;
+        }
+        let at = format!("architecture `{arch}`");
+        if !emulate {
+            problems.push(
+                Problem::new(at, "not native to the builder, which could only emulate it")
+                    .rule("each architecture is built on hardware of its own")
+                    .help(format!(
+                        "run this on a native runner, add a native node (docker buildx create --append --platform \
+                         linux/{arch} …), or give --emulate"
+                    )),
+            );
+        } else if !builder.can_run(arch) {
+            problems.push(
+                Problem::new(at, "not native to the builder, and no emulation for it is installed")
+                    .help("install it: cargo xtask setup"),
+            );
+        }
+    }
+    Failure::unless_empty(Exit::Missing, problems)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TWO_NODES: &str = "\
+Name:          both
+Driver:        docker-container
+Nodes:
+Name:             both0
+Platforms:        linux/amd64*, linux/amd64/v2, linux/arm64
+Name:             both1
+Platforms:        linux/arm64, linux/arm/v7
+";
+
+    #[test]
+    fn a_nodes_first_platform_is_native() {
+        let (builder, error) = parse(TWO_NODES);
+        assert_eq!((builder.driver.as_str(), error), ("docker-container", None));
+        assert!(builder.is_native(Arch::Amd64) && builder.is_native(Arch::Arm64));
+        let (one, _) = parse("Driver: docker\nPlatforms: linux/amd64, linux/arm64\n");
+        assert!(one.is_native(Arch::Amd64) && !one.is_native(Arch::Arm64) && one.can_run(Arch::Arm64));
+        assert_eq!(one.build_arch(Arch::Arm64), Arch::Amd64);
+    }
+
+    #[test]
+    fn a_nodes_error_is_seen() {
+        let text = "Driver: docker\nNodes:\nError: Cannot connect to the Docker daemon at unix:///x. Is it running?\n";
+        assert_eq!(parse(text).1.unwrap(), "Cannot connect to the Docker daemon at unix:///x. Is it running?");
+    }
+
+    #[test]
+    fn emulation_is_asked_for_by_name() {
+        let (builder, _) = parse("Driver: docker\nPlatforms: linux/amd64, linux/arm64\n");
+        check_arches(&builder, &[Arch::Amd64], false).unwrap();
+        check_arches(&builder, &Arch::ALL, true).unwrap();
+        assert_eq!(
+            check_arches(&builder, &Arch::ALL, false).unwrap_err().to_string(),
+            "architecture `arm64`: not native to the builder, which could only emulate it\n  \
+             rule: each architecture is built on hardware of its own\n  \
+             help: run this on a native runner, add a native node (docker buildx create --append --platform \
+             linux/arm64 …), or give --emulate"
+        );
+        let (none, _) = parse("Driver: docker\nPlatforms: linux/amd64\n");
+        assert!(check_arches(&none, &[Arch::Arm64], true).unwrap_err().to_string().contains("cargo xtask setup"));
+    }
+
+    #[test]
+    fn versions_are_found_in_what_programs_print() {
+        assert_eq!(Version::find("github.com/docker/buildx 0.29.1+ds1 0.29.1+ds1-4"), Some(Version(0, 29, 1)));
+        assert_eq!(Version::find("github.com/docker/buildx v0.31.1 257815a"), Some(BROKEN_BUILDX));
+        assert_eq!(Version::find("Docker version 28.2.2, build e6534b4"), Some(Version(28, 2, 2)));
+        assert_eq!(Version::find("none"), None);
+        assert!(Version(0, 9, 9) < OLDEST_BUILDX);
+    }
+}

@@ -1,0 +1,126 @@
+//! The loopback registry: where `pipeline` rehearses, and where `setup` puts a base image when Docker Hub is out of reach.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::unix::process::CommandExt;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use camino::Utf8PathBuf;
+use xshell::cmd;
+
+use crate::context::Context;
+use crate::problem::Problem;
+
+/// The ports that are tried, in order. The first is the one that everybody expects.
+const PORTS: std::ops::Range<u16> = 5000..5020;
+/// The header by which this repository knows its own registry from another's.
+const HEADER: &str = "X-Jobs-Registry";
+/// How long the registry may take to start.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Where the registry keeps its configuration, its log and its data.
+fn dir(ctx: &Context) -> Utf8PathBuf {
+    ctx.own_path("registry")
+}
+
+/// The address of this repository's loopback registry, if it runs.
+pub fn running(ctx: &Context) -> Option<String> {
+    PORTS.map(|port| format!("127.0.0.1:{port}")).find(|address| identity(address).as_deref() == Some(dir(ctx).as_str()))
+}
+
+/// The address of this repository's loopback registry, which is started if it does not run.
+/// An address that somebody else uses is left alone, and the next is taken.
+///
+/// # Errors
+/// There is no registry program, no free port, or it does not start.
+pub fn ensure(ctx: &Context) -> anyhow::Result<String> {
+    if let Some(address) = running(ctx) {
+        return Ok(address);
+    }
+    let Some(port) = PORTS.into_iter().find(|&port| TcpListener::bind(("127.0.0.1", port)).is_ok()) else {
+        return Err(Problem::new("loopback registry", format!("the ports {} to {} are all in use", PORTS.start, PORTS.end - 1))
+            .help("end what listens there: ss -ltnp")
+            .missing());
+    };
+    let address = format!("127.0.0.1:{port}");
+    if port != PORTS.start {
+        ctx.ui.warning(format!("127.0.0.1:{} is in use by another program, so the registry listens on {address}", PORTS.start));
+    }
+    start(ctx, &address)?;
+    ctx.ui.status("Started", format!("a registry on {address}, its data under {}", ctx.shown(&dir(ctx))));
+    Ok(address)
+}
+
+fn start(ctx: &Context, address: &str) -> anyhow::Result<()> {
+    let dir = dir(ctx);
+    std::fs::create_dir_all(&dir).with_context(|| format!("could not make the folder {dir}"))?;
+    let config = dir.join("config.yml");
+    std::fs::write(&config, configuration(&dir, address)).with_context(|| format!("could not write {config}"))?;
+    let log = std::fs::File::create(dir.join("log")).with_context(|| format!("could not write {dir}/log"))?;
+    let sh = ctx.shell()?;
+    let mut command = Command::from(cmd!(sh, "docker-registry serve {config}"));
+    // In a process group of its own, so that Ctrl-C in this terminal does not end it.
+    command.process_group(0).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
+    let mut child = command.spawn().map_err(|error| {
+        Problem::new("`docker-registry`", format!("could not start: {error}")).help("install it: cargo xtask setup").missing()
+    })?;
+    let start = Instant::now();
+    while identity(address).is_none() {
+        if start.elapsed() > PATIENCE || child.try_wait().is_ok_and(|ended| ended.is_some()) {
+            let said = std::fs::read_to_string(dir.join("log")).unwrap_or_default();
+            let last = said.lines().last().unwrap_or("it said nothing").to_owned();
+            return Err(Problem::new(format!("registry {address}"), format!("did not start: {last}")).missing());
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    Ok(())
+}
+
+fn configuration(dir: &Utf8PathBuf, address: &str) -> String {
+    format!(
+        "version: 0.1\n\
+         log: {{level: warn, accesslog: {{disabled: true}}}}\n\
+         storage:\n  filesystem: {{rootdirectory: \"{dir}/data\"}}\n  delete: {{enabled: true}}\n\
+         http:\n  addr: \"{address}\"\n  headers: {{{HEADER}: [\"{dir}\"]}}\n"
+    )
+}
+
+/// Whose registry answers at an address, by our header; `Some("")` for another's; `None` if none answers.
+fn identity(address: &str) -> Option<String> {
+    let answer = get(address, "/v2/")?;
+    if !answer.starts_with("HTTP/1.1 200") && !answer.starts_with("HTTP/1.1 401") {
+        return None;
+    }
+    let header = answer.lines().find_map(|line| line.strip_prefix(HEADER)?.strip_prefix(": "));
+    Some(header.unwrap_or_default().trim().to_owned())
+}
+
+/// The answer's head and the start of its body; loopback alone, so plain HTTP and short patience will do.
+fn get(address: &str, path: &str) -> Option<String> {
+    let socket: SocketAddr = address.parse().ok()?;
+    let mut stream = TcpStream::connect_timeout(&socket, Duration::from_secs(1)).ok()?;
+    stream.set_read_timeout(Some(Duration::from_secs(2))).ok()?;
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n").ok()?;
+    let mut answer = Vec::new();
+    // A server that keeps the connection open has said enough by the time-out.
+    let _ = stream.take(64 * 1024).read_to_end(&mut answer);
+    Some(String::from_utf8_lossy(&answer).into_owned())
+}
+
+/// The file by which `setup` notes that this machine pulls Docker Hub's images from the loopback registry.
+fn note(ctx: &Context) -> Utf8PathBuf {
+    dir(ctx).join("mirrors-docker.io")
+}
+
+/// Notes that the loopback registry stands in for Docker Hub on this machine.
+pub fn note_mirror(ctx: &Context, address: &str) -> anyhow::Result<()> {
+    std::fs::write(note(ctx), address).with_context(|| format!("could not write {}", note(ctx)))
+}
+
+/// The mirror of Docker Hub that `setup` noted: the loopback registry, wherever it listens by now.
+pub fn noted_mirror(ctx: &Context) -> Option<String> {
+    let noted = std::fs::read_to_string(note(ctx)).ok()?;
+    Some(running(ctx).unwrap_or(noted))
+}
