@@ -130,8 +130,11 @@ fn unresolved(used: &Use, why: &str, help: Option<&str>) -> Problem {
     let registry = used.pulled.repository.registry.as_ref().map(Registry::to_string).unwrap_or_default();
     let what = format!("base `{}` cannot be resolved to a digest at {registry}: {why}", used.written);
     let problem = Problem::new(&used.at, what);
-    let by_hand = format!("set JOBS_MIRRORS={registry}=<mirror> (or `mirrors` in Cargo.toml), or docker login {registry}");
-    match help.filter(|help| !help.contains("loopback") || used.pulled.repository.registry.as_ref().is_some_and(Registry::is_loopback)) {
+    let by_hand =
+        format!("set JOBS_MIRRORS={registry}=<mirror> (or `mirrors` in Cargo.toml), or docker login {registry}");
+    match help.filter(|help| {
+        !help.contains("loopback") || used.pulled.repository.registry.as_ref().is_some_and(Registry::is_loopback)
+    }) {
         Some(help) => problem.help(format!("{help}; or {by_hand}")),
         None => problem.help(by_hand),
     }
@@ -176,7 +179,9 @@ mod tests {
             ("quay.io".to_owned(), "mirror.example.com/quay".to_owned()),
         ]);
         let pulled = |image: &str| {
-            through_mirror(Reference::normalized(image).unwrap(), &mirrors).map(|reference| reference.to_string()).unwrap()
+            through_mirror(Reference::normalized(image).unwrap(), &mirrors)
+                .map(|reference| reference.to_string())
+                .unwrap()
         };
         assert_eq!(pulled("busybox:1.37"), "127.0.0.1:5000/library/busybox:1.37");
         assert_eq!(pulled("quay.io/a/b"), "mirror.example.com/quay/a/b:latest");

@@ -196,7 +196,8 @@ fn check_target(at: &str, target: &TargetSettings, problems: &mut Vec<Problem>) 
             Err(error) => Err(error.msg),
         };
         note(valid.map_err(|what| {
-            Problem::new(format!("refs: `{pattern}`"), what).rule("a pattern such as `refs/heads/main` or `refs/tags/v*`")
+            Problem::new(format!("refs: `{pattern}`"), what)
+                .rule("a pattern such as `refs/heads/main` or `refs/tags/v*`")
         }));
     }
     for (key, value) in [("registry", &target.registry), ("role", &target.role), ("region", &target.region)] {
@@ -258,8 +259,7 @@ fn secret_in_file(key: &str) -> Problem {
 pub fn looks_like_secret(name: &str, value: &str) -> bool {
     const NAMES: [&str; 9] =
         ["PASSWORD", "PASSWD", "SECRET", "TOKEN", "APIKEY", "API_KEY", "PRIVATE_KEY", "ACCESS_KEY", "CREDENTIAL"];
-    const VALUES: [&str; 9] =
-        ["AKIA", "ASIA", "ghp_", "gho_", "ghs_", "github_pat_", "xoxb-", "npm_", "-----BEGIN"];
+    const VALUES: [&str; 9] = ["AKIA", "ASIA", "ghp_", "gho_", "ghs_", "github_pat_", "xoxb-", "npm_", "-----BEGIN"];
     let name = name.to_uppercase().replace('-', "_");
     NAMES.iter().any(|part| name.contains(part))
         || VALUES.iter().any(|start| value.starts_with(start) && value.len() > start.len() + 8)
@@ -271,13 +271,14 @@ fn from_table<T: DeserializeOwned>(at: &str, table: Value) -> Result<T, Problem>
 
 fn from_json<T: DeserializeOwned>(path: &str, text: &str) -> Result<T, Problem> {
     if text.starts_with('\u{feff}') {
-        return Err(Problem::new(format!("{path}:1:1"), "starts with a byte-order mark").help("save it as UTF-8 without one"));
+        return Err(
+            Problem::new(format!("{path}:1:1"), "starts with a byte-order mark").help("save it as UTF-8 without one")
+        );
     }
     if text.trim().is_empty() {
         return Err(Problem::new(path, "empty").help("write `{}`, or remove the file"));
     }
-    serde_json::from_str(text)
-        .map_err(|error| explained(format!("{path}:{}:{}", error.line(), error.column()), &error))
+    serde_json::from_str(text).map_err(|error| explained(format!("{path}:{}:{}", error.line(), error.column()), &error))
 }
 
 /// serde's message as a complaint of ours: an unknown key comes with the nearest known one.

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use crate::context::{Context, Interrupt};
+use crate::problem::{Exit, Failure, Problem};
 
 /// Whether further tasks are started after one has failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,6 +51,43 @@ pub fn all<T: Sync, R: Send>(
 ) -> anyhow::Result<Vec<R>> {
     let results = run(&ctx.interrupt, parallel, OnFailure::GoOn, tasks, work);
     results.into_iter().map(|result| result.unwrap_or_else(|| Err(anyhow::anyhow!("interrupted")))).collect()
+}
+
+/// What came of many tasks: what succeeded, and why the rest did not.
+pub struct Tally<T> {
+    pub done: Vec<T>,
+    failure: Option<anyhow::Error>,
+}
+
+impl<T> Tally<T> {
+    /// # Errors
+    /// Anything failed: all problems as one failure, with the gravest exit code.
+    pub fn result(self) -> anyhow::Result<Vec<T>> {
+        self.failure.map_or(Ok(self.done), Err)
+    }
+}
+
+/// Parts what succeeded from what did not.
+pub fn tally<T, N: std::fmt::Display>(
+    names: impl Iterator<Item = N>,
+    results: Vec<Option<anyhow::Result<T>>>,
+) -> Tally<T> {
+    let (mut done, mut problems, mut exit) = (Vec::new(), Vec::new(), Exit::Failed);
+    for (name, result) in names.zip(results) {
+        match result {
+            Some(Ok(value)) => done.push(value),
+            Some(Err(error)) => match error.downcast::<Failure>() {
+                Ok(mut failure) => {
+                    exit = exit.max(failure.exit);
+                    problems.append(&mut failure.problems);
+                }
+                Err(error) => problems.push(Problem::new(format!("job `{name}`"), format!("{error:#}"))),
+            },
+            None => problems.push(Problem::new(format!("job `{name}`"), "not reached")),
+        }
+    }
+    let failure = (!problems.is_empty()).then(|| Failure::new(exit, problems));
+    Tally { done, failure }
 }
 
 /// Whether an attempt that failed is worth another.

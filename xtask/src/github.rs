@@ -43,7 +43,8 @@ pub fn summary(ctx: &Context, markdown: &str) -> anyhow::Result<()> {
 
 fn append(ctx: &Context, variable: &str, text: &str) -> anyhow::Result<()> {
     let Some(path) = ctx.env.get(variable) else { return Ok(()) };
-    let written = OpenOptions::new().append(true).create(true).open(path).and_then(|mut f| f.write_all(text.as_bytes()));
+    let written =
+        OpenOptions::new().append(true).create(true).open(path).and_then(|mut f| f.write_all(text.as_bytes()));
     written.map_err(|error| {
         Problem::new(variable, format!("`{path}` cannot be written: {error}"))
             .rule("a step of a workflow hands its results on through this file")

@@ -4,7 +4,11 @@
 pub fn help_for(said: &str) -> Option<&'static str> {
     const HINTS: [(&[&str], &str); 13] = [
         (
-            &["Cannot connect to the Docker daemon", "failed to connect to the docker API", "docker daemon is not running"],
+            &[
+                "Cannot connect to the Docker daemon",
+                "failed to connect to the docker API",
+                "docker daemon is not running",
+            ],
             "start the engine: cargo xtask setup",
         ),
         (&["unknown command: docker buildx", "'buildx' is not a docker command"], "install buildx: cargo xtask setup"),
@@ -13,7 +17,10 @@ pub fn help_for(said: &str) -> Option<&'static str> {
             &["401 Unauthorized", "no basic auth credentials", "authorization failed", "authentication required"],
             "log in to the registry: docker login <registry>",
         ),
-        (&["403 Forbidden", "access denied", "insufficient_scope", "denied:"], "ask for the right to push and pull there"),
+        (
+            &["403 Forbidden", "access denied", "insufficient_scope", "denied:"],
+            "ask for the right to push and pull there",
+        ),
         (&["toomanyrequests", "429 Too Many Requests"], "log in to the registry, or configure a mirror"),
         (&["no space left on device"], "make room: docker builder prune"),
         (

@@ -15,9 +15,10 @@ use crate::model::job::{Job, JobName};
 use crate::model::leg;
 use crate::problem::{Exit, Failure, Problem};
 use crate::target::Target;
-use crate::tools::buildx::{Build, Output};
 use crate::tools::builder::{self, Bootstrap, Builder};
+use crate::tools::buildx::{Build, Output};
 use crate::tools::git;
+use crate::tree;
 
 /// One image to build: a job for an architecture.
 #[derive(Clone, Debug)]
@@ -58,6 +59,8 @@ pub struct Order<'a> {
 pub fn plan(ctx: &Context, config: &Config, target: &Target, order: &Order<'_>) -> anyhow::Result<Vec<Image>> {
     let dockerfiles = read_dockerfiles(ctx, order.jobs)?;
     check_secrets(ctx, order.jobs)?;
+    let parsed = order.jobs.iter().filter_map(|job| Some((job, dockerfiles.get(&job.name)?)));
+    Failure::unless_empty(Exit::Usage, tree::missing_sources(ctx, parsed, &config.runners)?)?;
     check_checkout(ctx, target, order.output)?;
     let wanted = wanted(ctx, config, order);
     if wanted.is_empty() {
@@ -115,13 +118,12 @@ fn check_checkout(ctx: &Context, target: &Target, output: Output) -> anyhow::Res
     }
     let revision = target.published_revision()?;
     match git::head(ctx)? {
-        Some(head) if head != revision.commit => Err(Problem::new(
-            "GITHUB_SHA",
-            format!("is {}, but {head} is checked out", revision.commit),
-        )
-        .rule("an image's revision is the commit that it was built from")
-        .help("check out the commit, or unset GITHUB_SHA")
-        .usage()),
+        Some(head) if head != revision.commit => {
+            Err(Problem::new("GITHUB_SHA", format!("is {}, but {head} is checked out", revision.commit))
+                .rule("an image's revision is the commit that it was built from")
+                .help("check out the commit, or unset GITHUB_SHA")
+                .usage())
+        }
         _ => Ok(()),
     }
 }

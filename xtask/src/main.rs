@@ -11,7 +11,8 @@ mod bases; // the images that Dockerfiles build from, by digest
 mod config; // Cargo.toml and job.json
 mod images; // what is to be built, every detail settled
 mod jobs; // the folders under jobs/
-mod target; // where this run's images go
+mod target;
+mod tree; // the repository's files, and which of them reach an image // where this run's images go
 
 mod context; // what every command needs
 mod environment; // the environment variables

@@ -1,7 +1,7 @@
 //! What people see on stderr, and the data on stdout.
 
 use std::fmt::Display;
-use std::io::{IsTerminal, Write};
+use std::io::Write;
 
 use anstyle::{AnsiColor, Style};
 
@@ -23,8 +23,6 @@ pub enum Level {
 #[derive(Clone, Debug)]
 pub struct Ui {
     pub level: Level,
-    /// Whether a person watches, so that a line may be replaced by the next.
-    pub is_terminal: bool,
     is_github: bool,
 }
 
@@ -39,7 +37,7 @@ impl Ui {
             (1, _) => Level::Warnings,
             (_, _) => Level::Errors,
         };
-        Ui { level, is_terminal: std::io::stderr().is_terminal(), is_github: env.is_github_actions() }
+        Ui { level, is_github: env.is_github_actions() }
     }
 
     /// One line of what is going on, the verb right-aligned as cargo does it.

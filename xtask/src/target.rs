@@ -98,7 +98,11 @@ impl Target {
     ///
     /// # Errors
     /// All mirrors that are not valid, with exit code 2.
-    pub fn mirrors_only(ctx: &Context, config: &Config, given: &Destination) -> anyhow::Result<BTreeMap<String, String>> {
+    pub fn mirrors_only(
+        ctx: &Context,
+        config: &Config,
+        given: &Destination,
+    ) -> anyhow::Result<BTreeMap<String, String>> {
         let layers = Layers { ctx, config, given, target: None };
         layers.mirrors().map_err(|problems| Failure::new(Exit::Usage, problems))
     }
@@ -135,9 +139,12 @@ impl Target {
     /// There is no commit.
     pub fn published_revision(&self) -> anyhow::Result<&Revision> {
         self.revision.as_ref().ok_or_else(|| {
-            Problem::new("git", "there is no commit here, and images are published under the commit they are built from")
-                .help("commit first")
-                .usage()
+            Problem::new(
+                "git",
+                "there is no commit here, and images are published under the commit they are built from",
+            )
+            .help("commit first")
+            .usage()
         })
     }
 }
@@ -152,7 +159,8 @@ fn matching<'a>(
     if let Some(name) = &given.target {
         let Some(target) = config.targets.get(name) else {
             let known = config.targets.keys().map(String::as_str);
-            let problem = Problem::new(format!("target `{name}`"), "not in [workspace.metadata.jobs.targets] of Cargo.toml");
+            let problem =
+                Problem::new(format!("target `{name}`"), "not in [workspace.metadata.jobs.targets] of Cargo.toml");
             return Err(match did_you_mean(name, known) {
                 Some(near) => problem.help(format!("did you mean `{near}`?")).usage(),
                 None => problem.usage(),
@@ -219,8 +227,11 @@ impl Layers<'_> {
             && of_host != region.value
         {
             problems.push(
-                Problem::new(format!("registry `{}`", registry.value), format!("is in {of_host}, not in {}", region.value))
-                    .rule(format!("the region of the registry and the one of {} are the same", region.source)),
+                Problem::new(
+                    format!("registry `{}`", registry.value),
+                    format!("is in {of_host}, not in {}", region.value),
+                )
+                .rule(format!("the region of the registry and the one of {} are the same", region.source)),
             );
         }
         let mirrors = self.mirrors().map_err(|mut found| problems.append(&mut found)).unwrap_or_default();
@@ -309,8 +320,11 @@ impl Layers<'_> {
         let Some(revision) = revision else {
             return Err(Problem::new("tag", "there is no commit to name images by").help("commit first, or give --tag"));
         };
-        let source =
-            if self.ctx.env.get("GITHUB_REF").is_some() { Source::Variable("GITHUB_REF") } else { revision.source.clone() };
+        let source = if self.ctx.env.get("GITHUB_REF").is_some() {
+            Source::Variable("GITHUB_REF")
+        } else {
+            revision.source.clone()
+        };
         let text = tag_text(git_ref, &revision.commit, self.config.sha_length, revision.dirty);
         Ok(Sourced::new(Tag::for_images(&text)?, source))
     }

@@ -1,5 +1,6 @@
 //! `build`: the images of one or more architectures, several side by side; one that fails does not stop the others.
 
+use std::fmt;
 use std::fs::File;
 use std::io::Write;
 use std::sync::Mutex;
@@ -11,13 +12,14 @@ use anyhow::Context as _;
 use crate::cli::{Build, BuildOptions};
 use crate::config::Config;
 use crate::context::Context;
-use crate::fleet::{self, OnFailure};
+use crate::fleet::{self, OnFailure, Tally};
 use crate::images::{self, Image, Order};
 use crate::jobs;
 use crate::model::arch::Arch;
-use crate::model::reference::Digest;
+use crate::model::job::JobName;
+use crate::model::reference::{Digest, Reference};
 use crate::problem::{Exit, Failure, Problem, one_line};
-use crate::report::{count, human_time, table};
+use crate::report::{count, human_time, markdown};
 use crate::target::Target;
 use crate::tools::buildx::{self, Output};
 use crate::tools::process::{self, End, Given};
@@ -36,10 +38,10 @@ pub fn run(ctx: &Context, config: &Config, args: &Build) -> anyhow::Result<()> {
         return print(ctx, &images);
     }
     let built = build_all(ctx, &images, &args.options)?;
-    for image in &built {
+    for image in &built.done {
         ctx.ui.data(image);
     }
-    Ok(())
+    built.result().map(drop)
 }
 
 /// The architectures to build for: this machine's, unless others are named.
@@ -75,14 +77,14 @@ fn print(ctx: &Context, images: &[Image]) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Builds the images; gives the reference of each, with its digest where it was pushed.
+/// Builds the images; one that fails does not stop the others.
 ///
 /// # Errors
-/// With exit code 1, all builds that failed.
-pub fn build_all(ctx: &Context, images: &[Image], options: &BuildOptions) -> anyhow::Result<Vec<String>> {
+/// What concerns all builds; a single build's failure is part of the tally.
+pub fn build_all(ctx: &Context, images: &[Image], options: &BuildOptions) -> anyhow::Result<Tally<Built>> {
     if images.is_empty() {
-        ctx.ui.status("Finished", "nothing to build: no jobs");
-        return Ok(Vec::new());
+        ctx.ui.status("Finished", "nothing to build");
+        return Ok(fleet::tally(std::iter::empty::<String>(), Vec::new()));
     }
     let start = Instant::now();
     let logs = ctx.own_path("logs");
@@ -93,19 +95,38 @@ pub fn build_all(ctx: &Context, images: &[Image], options: &BuildOptions) -> any
     let results = fleet::run(&ctx.interrupt, parallel, on_failure, images, |image| {
         let built = build_one(ctx, image);
         let progress = format!("({}/{})", done.fetch_add(1, Ordering::Relaxed) + 1, images.len());
-        Ok(match built {
+        match &built {
             Ok(built) => {
                 let verb = if image.build.output == Output::Push { "Pushed" } else { "Loaded" };
                 ctx.ui.status(verb, format!("{progress} {} in {}", image.build.reference, human_time(built.time)));
-                Ok(built)
             }
-            Err(problem) => {
-                ctx.ui.status("Failed", format!("{progress} {}", image.shown()));
-                Err(problem)
-            }
-        })
+            Err(_) => ctx.ui.status("Failed", format!("{progress} {}", image.shown())),
+        }
+        built.map_err(|problem| Failure::new(Exit::Failed, vec![problem]))
     });
-    finish(ctx, images, results, start.elapsed())
+    let rows = rows(images, &results);
+    let tally = fleet::tally(images.iter().map(Image::shown), results);
+    let line =
+        format!("{} of {} built in {}", tally.done.len(), count(images.len(), "image"), human_time(start.elapsed()));
+    ctx.ui.status("Finished", &line);
+    let headings = ["image", "result", "time", "reference"];
+    crate::github::summary(ctx, &format!("### Build\n\n{line}\n\n{}", markdown(&headings, &rows)))?;
+    Ok(tally)
+}
+
+/// What became of each image, failures first.
+fn rows(images: &[Image], results: &[Option<anyhow::Result<Built>>]) -> Vec<Vec<String>> {
+    let mut rows: Vec<(u8, Vec<String>)> = Vec::new();
+    for (image, result) in images.iter().zip(results) {
+        let (order, what, time) = match result {
+            Some(Ok(built)) => (2, "built", human_time(built.time)),
+            Some(Err(_)) => (0, "failed", String::new()),
+            None => (1, "not started", String::new()),
+        };
+        rows.push((order, vec![image.shown(), what.to_owned(), time, image.build.reference.to_string()]));
+    }
+    rows.sort_by_key(|(order, _)| *order);
+    rows.into_iter().map(|(_, row)| row).collect()
 }
 
 /// Most of a build's time is the engine's, and some of it waits for the network.
@@ -114,42 +135,19 @@ fn default_parallel() -> usize {
 }
 
 /// An image that was built.
-struct Built {
+pub struct Built {
+    pub job: JobName,
+    pub time: Duration,
+    reference: Reference,
+    /// Where it was pushed.
     digest: Option<Digest>,
-    time: Duration,
 }
 
-/// What became of each image; `None` for one that was never started.
-type Results = Vec<Option<anyhow::Result<Result<Built, Problem>>>>;
-
-fn finish(ctx: &Context, images: &[Image], results: Results, time: Duration) -> anyhow::Result<Vec<String>> {
-    let (mut references, mut problems, mut rows) = (Vec::new(), Vec::new(), Vec::new());
-    for (image, result) in images.iter().zip(results) {
-        let row = |what: &str, time: String| vec![image.shown(), what.to_owned(), time, image.build.reference.to_string()];
-        match result.transpose()? {
-            Some(Ok(built)) => {
-                rows.push(row("built", human_time(built.time)));
-                let digest = built.digest.map(|digest| format!("@{digest}")).unwrap_or_default();
-                references.push(format!("{}{digest}", image.build.reference));
-            }
-            Some(Err(problem)) => {
-                rows.insert(0, row("failed", String::new()));
-                problems.push(problem);
-            }
-            None => rows.push(row("not started", String::new())),
-        }
+impl fmt::Display for Built {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.reference)?;
+        self.digest.iter().try_for_each(|digest| write!(f, "@{digest}"))
     }
-    let failed = problems.len();
-    let skipped = images.len() - references.len() - failed;
-    let mut line = format!("{} in {}", count(references.len(), "image"), human_time(time));
-    if failed + skipped > 0 {
-        line = format!("{line} ({failed} failed, {skipped} not started)");
-    }
-    ctx.ui.status("Finished", &line);
-    ctx.ui.detail("Built", table(&["image", "result", "time", "reference"], &rows).replace('\n', "; "));
-    crate::github::summary(ctx, &format!("### Build\n\n{line}\n\n{}", crate::report::markdown(&["image", "result", "time", "reference"], &rows)))?;
-    Failure::unless_empty(Exit::Failed, problems)?;
-    Ok(references)
 }
 
 fn build_one(ctx: &Context, image: &Image) -> Result<Built, Problem> {
@@ -183,7 +181,8 @@ fn build_one(ctx: &Context, image: &Image) -> Result<Built, Problem> {
         return Err(failure(ctx, image, &outcome));
     }
     let digest = buildx::digest(ctx, &image.build).filter(|_| image.build.output == Output::Push);
-    Ok(Built { digest, time: start.elapsed() })
+    let (job, reference) = (image.job.clone(), image.build.reference.clone());
+    Ok(Built { job, reference, digest, time: start.elapsed() })
 }
 
 /// Whether a build failed only because the registry was busy; the steps themselves are cached by then.
@@ -202,7 +201,8 @@ fn failure(ctx: &Context, image: &Image, outcome: &process::Outcome) -> Problem 
     let what = match outcome.end {
         End::Failure(_) => {
             let error = lines.iter().rev().find_map(|line| line.strip_prefix("ERROR: "));
-            let error = error.map_or_else(|| outcome.ending(), |error| error.replace("failed to build: failed to solve: ", ""));
+            let error =
+                error.map_or_else(|| outcome.ending(), |error| error.replace("failed to build: failed to solve: ", ""));
             format!("the build for {} failed: {error}", image.arch())
         }
         _ => format!("the build for {} {}", image.arch(), outcome.ending()),
@@ -240,10 +240,7 @@ mod tests {
     #[test]
     fn an_architecture_is_named_once() {
         assert_eq!(arches(&[Arch::Arm64, Arch::Amd64]).unwrap(), Arch::ALL);
-        assert_eq!(
-            arches(&[Arch::Arm64, Arch::Arm64]).unwrap_err().to_string(),
-            "--arch: `arm64` is given twice"
-        );
+        assert_eq!(arches(&[Arch::Arm64, Arch::Arm64]).unwrap_err().to_string(), "--arch: `arm64` is given twice");
     }
 
     #[test]

@@ -40,7 +40,8 @@ fn rows(config: &Config, target: &Target) -> Vec<Row> {
         Some((value, source)) => Row { key, value: json!(value), source: source.to_string() },
         None => Row { key, value: Value::Null, source: Source::Default.to_string() },
     };
-    let optional = |key, value: &Option<Sourced<String>>| text(key, value.as_ref().map(|v| (v.value.clone(), &v.source)));
+    let optional =
+        |key, value: &Option<Sourced<String>>| text(key, value.as_ref().map(|v| (v.value.clone(), &v.source)));
     let of_target = match &target.name {
         Some(name) => Source::Target(name.value.clone()).to_string(),
         None => Source::Default.to_string(),

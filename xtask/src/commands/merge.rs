@@ -6,7 +6,7 @@ use std::time::Instant;
 use crate::cli::Merge;
 use crate::config::Config;
 use crate::context::Context;
-use crate::fleet::{self, OnFailure};
+use crate::fleet::{self, OnFailure, Tally};
 use crate::images;
 use crate::jobs;
 use crate::model::arch::Arch;
@@ -33,15 +33,15 @@ pub fn run(ctx: &Context, config: &Config, args: &Merge) -> anyhow::Result<()> {
     if args.dry_run.dry_run {
         return print(ctx, config, &target, &jobs);
     }
-    for merged in merge_all(ctx, config, &target, &jobs, parallel)? {
+    let merged = merge_all(ctx, config, &target, &jobs, parallel)?;
+    for merged in &merged.done {
         ctx.ui.data(format!("{}@{}", merged.reference, merged.index.digest));
     }
-    Ok(())
+    merged.result().map(drop)
 }
 
 /// A job whose tag is published.
 pub struct Merged {
-    pub job: Job,
     pub reference: Reference,
     pub index: Published,
 }
@@ -49,60 +49,35 @@ pub struct Merged {
 /// Merges the jobs; those that the gate refuses do not stop the others.
 ///
 /// # Errors
-/// All refusals, with exit code 3.
+/// What concerns all jobs; a single job's refusal is part of the tally.
 pub fn merge_all(
     ctx: &Context,
     config: &Config,
     target: &Target,
     jobs: &[Job],
     parallel: usize,
-) -> anyhow::Result<Vec<Merged>> {
+) -> anyhow::Result<Tally<Merged>> {
     let start = Instant::now();
     let labels = images::labels(ctx, target)?;
     let results = fleet::run(&ctx.interrupt, parallel, OnFailure::GoOn, jobs, |job| {
         let merge = JobMerge { ctx, job, expected: expected(config, target, job)?, labels: &labels };
         merge.run(target)
     });
-    let (merged, failure) = collect(jobs, results, |job, error| (job.name.to_string(), error));
+    let tally = fleet::tally(jobs.iter().map(|job| &job.name), results);
     ctx.ui.status(
         "Finished",
-        format!("{} of {} published as {} in {}", merged.len(), count(jobs.len(), "job"), target.tag.value, human_time(start.elapsed())),
+        format!(
+            "{} of {} published as {} in {}",
+            tally.done.len(),
+            count(jobs.len(), "job"),
+            target.tag.value,
+            human_time(start.elapsed())
+        ),
     );
     let rows: Vec<Vec<String>> =
-        merged.iter().map(|merged| vec![merged.reference.to_string(), merged.index.digest.to_string()]).collect();
+        tally.done.iter().map(|merged| vec![merged.reference.to_string(), merged.index.digest.to_string()]).collect();
     crate::github::summary(ctx, &format!("### Merge\n\n{}", markdown(&["tag", "digest"], &rows)))?;
-    failure.map_or(Ok(merged), Err)
-}
-
-/// Parts what succeeded from what did not: all problems become one failure, with the gravest exit code.
-pub fn collect<T>(
-    jobs: &[Job],
-    results: Vec<Option<anyhow::Result<T>>>,
-    named: impl Fn(&Job, anyhow::Error) -> (String, anyhow::Error),
-) -> (Vec<T>, Option<anyhow::Error>) {
-    let (mut done, mut problems, mut exits) = (Vec::new(), Vec::new(), BTreeSet::new());
-    for (job, result) in jobs.iter().zip(results) {
-        match result {
-            Some(Ok(value)) => done.push(value),
-            Some(Err(error)) => {
-                let (name, error) = named(job, error);
-                match error.downcast::<Failure>() {
-                    Ok(mut failure) => {
-                        exits.insert(failure.exit);
-                        problems.append(&mut failure.problems);
-                    }
-                    Err(error) => {
-                        exits.insert(Exit::Failed);
-                        problems.push(Problem::new(format!("job `{name}`"), format!("{error:#}")));
-                    }
-                }
-            }
-            None => problems.push(Problem::new(format!("job `{}`", job.name), "not reached")),
-        }
-    }
-    let exit = exits.last().copied().unwrap_or(Exit::Failed);
-    let failure = (!problems.is_empty()).then(|| Failure::new(exit, problems));
-    (done, failure)
+    Ok(tally)
 }
 
 /// What a job's images have to be in this run.
@@ -140,7 +115,7 @@ impl JobMerge<'_> {
         for tag in target.moving_tags.iter().filter(|_| !revision.dirty) {
             self.move_tag(tag, &index, &revision.commit)?;
         }
-        Ok(Merged { job: self.job.clone(), reference: self.expected.reference(), index })
+        Ok(Merged { reference: self.expected.reference(), index })
     }
 
     /// Makes the job's tag, unless it is there already.
@@ -208,7 +183,9 @@ impl JobMerge<'_> {
             check_forward(self.ctx, &reference, &existing, commit)?;
         }
         let source = [self.expected.repository.with_digest(&index.digest)];
-        buildx::write(self.ctx, &reference.to_string(), |sh| buildx::create(sh, &reference, &source, &BTreeMap::new()))?;
+        buildx::write(self.ctx, &reference.to_string(), |sh| {
+            buildx::create(sh, &reference, &source, &BTreeMap::new())
+        })?;
         self.ctx.ui.status("Moved", &reference);
         Ok(())
     }

@@ -1,6 +1,6 @@
 //! `pipeline`: everything that CI does, on this machine, against a loopback registry.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::cli::{Destination, DryRun, Pipeline, Setup};
 use crate::commands::{build, merge, setup, verify};
@@ -43,23 +43,28 @@ pub fn run(ctx: &Context, config: &Config, args: &Pipeline) -> anyhow::Result<()
     let options = crate::cli::BuildOptions { emulate: true, ..args.options.clone() };
     let order = Order { jobs: &jobs, arches: &arches, output: Output::Push, options: &options };
     let images = images::plan(ctx, config, &target, &order)?;
-    build::build_all(ctx, &images, &options)?;
+    let built = build::build_all(ctx, &images, &options)?.result()?;
     ctx.ui.heading(format!("merge: JOBS_REGISTRY={registry} cargo xtask merge"));
-    merge::merge_all(ctx, config, &target, &jobs, merge::PARALLEL)?;
+    merge::merge_all(ctx, config, &target, &jobs, merge::PARALLEL)?.result()?;
     ctx.ui.heading(format!("verify: JOBS_REGISTRY={registry} cargo xtask verify"));
-    let verified = verify::verify_all(ctx, config, &target, &jobs, merge::PARALLEL)?;
+    let verified = verify::verify_all(ctx, config, &target, &jobs, merge::PARALLEL).result()?;
     let mut rows = Vec::new();
     for (job, (reference, index)) in jobs.iter().zip(&verified) {
         ctx.ui.data(format!("{reference}@{}", index.digest));
-        rows.push(vec![job.name.to_string(), platforms(index), index.digest.short().to_owned(), size(ctx, reference, index)?]);
+        let time: Duration = built.iter().filter(|built| built.job == job.name).map(|built| built.time).sum();
+        let (digest, size) = (index.digest.short().to_owned(), size(ctx, reference, index)?);
+        rows.push(vec![job.name.to_string(), platforms(index), digest, size, human_time(time)]);
     }
-    let headings = ["JOB", "PLATFORMS", "DIGEST", "SIZE"];
+    let headings = ["JOB", "PLATFORMS", "DIGEST", "SIZE", "BUILD TIME"];
     ctx.ui.text(&format!("\n{}", table(&headings, &rows)));
     crate::github::summary(ctx, &markdown(&headings, &rows))?;
     if let Some((reference, _)) = verified.first() {
         ctx.ui.text(&format!("\nRun one: docker run --rm {} --help\n", one_line(&reference.to_string())));
     }
-    ctx.ui.status("Finished", format!("{} in {}", count(verified.len(), "multi-platform image"), human_time(start.elapsed())));
+    ctx.ui.status(
+        "Finished",
+        format!("{} in {}", count(verified.len(), "multi-platform image"), human_time(start.elapsed())),
+    );
     Ok(())
 }
 

@@ -26,11 +26,8 @@ const BUSYBOX: &str = "busybox-static";
 
 pub fn run(ctx: &Context, config: &Config, args: &Setup) -> anyhow::Result<()> {
     let mirrors = Target::mirrors_only(ctx, config, &args.destination)?;
-    let setup = Installer {
-        ctx,
-        distribution: Distribution::of_this_machine(),
-        root: Root::find(ctx, args.dry_run.dry_run)?,
-    };
+    let setup =
+        Installer { ctx, distribution: Distribution::of_this_machine(), root: Root::find(ctx, args.dry_run.dry_run)? };
     setup.programs()?;
     setup.engine()?;
     setup.emulation(config)?;
@@ -128,7 +125,9 @@ impl Installer<'_> {
             if self.root.dry_run {
                 return system::start_engine(self.ctx, self.root);
             }
-            return Err(Problem::new("the engine", said).help("start it: this machine has no `dockerd` to start").missing());
+            return Err(Problem::new("the engine", said)
+                .help("start it: this machine has no `dockerd` to start")
+                .missing());
         }
         system::start_engine(self.ctx, self.root)
     }
@@ -175,7 +174,9 @@ impl Installer<'_> {
         }
         let address = registry::ensure(self.ctx)?;
         self.check_distribution(&[BUSYBOX])?;
-        self.ctx.ui.status("Filling", format!("{address} with library/{SAMPLE_BASE}: Docker Hub cannot be reached from here"));
+        self.ctx
+            .ui
+            .status("Filling", format!("{address} with library/{SAMPLE_BASE}: Docker Hub cannot be reached from here"));
         let context = self.busybox()?;
         let reference = sample_base(&BTreeMap::from([("docker.io".to_owned(), address.clone())]))?;
         buildx::build_base(self.ctx, &context, &reference, &Arch::ALL)?;
@@ -198,7 +199,10 @@ impl Installer<'_> {
         }
         let binary = |arch: Arch| -> anyhow::Result<Utf8PathBuf> {
             let places = ["bin/busybox", "usr/bin/busybox"].map(|path| unpacked(arch).join(path));
-            places.into_iter().find(|path| path.is_file()).with_context(|| format!("{BUSYBOX} holds no busybox for {arch}"))
+            places
+                .into_iter()
+                .find(|path| path.is_file())
+                .with_context(|| format!("{BUSYBOX} holds no busybox for {arch}"))
         };
         let own = Arch::of_this_machine().context("this machine's architecture is not one of ours")?;
         let applets = system::busybox_applets(self.ctx, &binary(own)?)?;
@@ -229,6 +233,9 @@ fn root_file_system(dir: &Utf8PathBuf, busybox: &Utf8PathBuf, applets: &[String]
     for applet in applets.iter().filter(|applet| *applet != "busybox") {
         symlink("busybox", dir.join("bin").join(applet))?;
     }
-    std::fs::write(dir.join("etc/passwd"), "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/home:/bin/false\n")?;
+    std::fs::write(
+        dir.join("etc/passwd"),
+        "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/home:/bin/false\n",
+    )?;
     std::fs::write(dir.join("etc/group"), "root:x:0:\nnobody:x:65534:\n")
 }

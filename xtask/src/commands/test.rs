@@ -25,7 +25,9 @@ pub fn run(ctx: &Context, config: &Config, args: &Test) -> anyhow::Result<()> {
         ctx.ui.status("Checking", check.what());
         match cargo::check(ctx, check, &config.mirrors)? {
             Ok(count) => passed += count,
-            Err(command) => problems.push(Problem::new(check.what(), "failed").help(format!("see above; by itself: {command}"))),
+            Err(command) => {
+                problems.push(Problem::new(check.what(), "failed").help(format!("see above; by itself: {command}")))
+            }
         }
     }
     let failed = problems.len();

@@ -4,7 +4,7 @@ use crate::cli::Verify;
 use crate::commands::merge::{self, expected, look_at_parts, refused};
 use crate::config::Config;
 use crate::context::Context;
-use crate::fleet::{self, OnFailure};
+use crate::fleet::{self, OnFailure, Tally};
 use crate::jobs;
 use crate::model::gate::{self, Published};
 use crate::model::job::Job;
@@ -22,31 +22,29 @@ pub fn run(ctx: &Context, config: &Config, args: &Verify) -> anyhow::Result<()> 
         return Err(Problem::new("jobs", "there are none, so there is nothing to verify").usage());
     }
     let parallel = args.parallel.map_or(merge::PARALLEL, usize::from);
-    for (reference, index) in verify_all(ctx, config, &target, &jobs, parallel)? {
+    let verified = verify_all(ctx, config, &target, &jobs, parallel);
+    for (reference, index) in &verified.done {
         ctx.ui.data(format!("{reference}@{}", index.digest));
     }
-    Ok(())
+    verified.result().map(drop)
 }
 
 /// Checks the published tags of the jobs.
-///
-/// # Errors
-/// All that is wrong with any of them, with exit code 3.
 pub fn verify_all(
     ctx: &Context,
     config: &Config,
     target: &Target,
     jobs: &[Job],
     parallel: usize,
-) -> anyhow::Result<Vec<(Reference, Published)>> {
+) -> Tally<(Reference, Published)> {
     let results = fleet::run(&ctx.interrupt, parallel, OnFailure::GoOn, jobs, |job| {
         let verified = verify(ctx, config, target, job)?;
         ctx.ui.status("Verified", &verified.0);
         Ok(verified)
     });
-    let (verified, failure) = merge::collect(jobs, results, |job, error| (job.name.to_string(), error));
-    ctx.ui.status("Finished", format!("{} of {} right", verified.len(), count(jobs.len(), "published tag")));
-    failure.map_or(Ok(verified), Err)
+    let tally = fleet::tally(jobs.iter().map(|job| &job.name), results);
+    ctx.ui.status("Finished", format!("{} of {} right", tally.done.len(), count(jobs.len(), "published tag")));
+    tally
 }
 
 fn verify(ctx: &Context, config: &Config, target: &Target, job: &Job) -> anyhow::Result<(Reference, Published)> {
@@ -58,8 +56,7 @@ fn verify(ctx: &Context, config: &Config, target: &Target, job: &Job) -> anyhow:
         return Err(problem.help(format!("cargo xtask merge {name}")).refused());
     };
     let parts = look_at_parts(ctx, &expected)?;
-    let checks =
-        [gate::check_index(&expected, &index, name), gate::check_agreement(&expected, &index, &parts, name)];
+    let checks = [gate::check_index(&expected, &index, name), gate::check_agreement(&expected, &index, &parts, name)];
     let problems: Vec<Problem> = checks.into_iter().filter_map(Result::err).flatten().collect();
     if problems.is_empty() { Ok((reference, index)) } else { Err(refused(problems)) }
 }

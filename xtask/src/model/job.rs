@@ -54,9 +54,8 @@ impl FromStr for JobName {
 
     fn from_str(name: &str) -> Result<JobName, Problem> {
         let starts_with_letter = name.bytes().next().is_some_and(|b| b.is_ascii_lowercase());
-        let is_part = |part: &str| {
-            !part.is_empty() && part.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit())
-        };
+        let is_part =
+            |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
         if starts_with_letter && name.split(['.', '_', '-']).all(is_part) {
             return Ok(JobName(name.to_owned()));
         }
@@ -119,8 +118,29 @@ mod tests {
             assert_eq!(name.parse::<JobName>().unwrap().to_string(), name);
         }
         for name in [
-            "", "Foo", "my job", "-x", "--push", ".hidden", "a-", "a.", "a--b", "a__b", "a..b", "a\n", "$(id)", "`id`",
-            ";", "${{ github.token }}", "::add-mask::x", "##[group]", "é", "1a", "a/b", "../x", "a.-b",
+            "",
+            "Foo",
+            "my job",
+            "-x",
+            "--push",
+            ".hidden",
+            "a-",
+            "a.",
+            "a--b",
+            "a__b",
+            "a..b",
+            "a\n",
+            "$(id)",
+            "`id`",
+            ";",
+            "${{ github.token }}",
+            "::add-mask::x",
+            "##[group]",
+            "é",
+            "1a",
+            "a/b",
+            "../x",
+            "a.-b",
         ] {
             assert!(name.parse::<JobName>().is_err(), "{name:?}");
         }

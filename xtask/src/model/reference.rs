@@ -59,7 +59,10 @@ impl FromStr for Registry {
             return Err(bad("has a scheme", format!("write `{}`", rest.trim_end_matches('/'))));
         }
         if text.contains('@') {
-            return Err(bad("carries a user name", "remove what stands before the `@`, and use `docker login`".to_owned()));
+            return Err(bad(
+                "carries a user name",
+                "remove what stands before the `@`, and use `docker login`".to_owned(),
+            ));
         }
         if let Some((host, path)) = text.split_once('/') {
             return Err(match path {
@@ -122,8 +125,9 @@ impl Repository {
     pub fn new(registry: Option<Registry>, name: &str) -> Result<Repository, Problem> {
         let repository = Repository { registry, name: name.to_owned() };
         if !name.split('/').all(is_name_part) {
-            return Err(Problem::new(format!("repository `{name}`"), "not a valid name")
-                .rule("parts of lower-case letters and digits with single '.', '_' or '-' between them, joined by '/'"));
+            return Err(Problem::new(format!("repository `{name}`"), "not a valid name").rule(
+                "parts of lower-case letters and digits with single '.', '_' or '-' between them, joined by '/'",
+            ));
         }
         let length = repository.to_string().chars().count();
         if length > LONGEST_REPOSITORY {
@@ -187,8 +191,9 @@ impl Tag {
         let at = format!("tag `{text}`");
         let longest = LONGEST_TAG - "-amd64".len();
         if text.len() > longest {
-            return Err(Problem::new(at, format!("has {} characters", text.len()))
-                .rule(format!("at most {longest}: an architecture's suffix is added, and {LONGEST_TAG} is the limit")));
+            return Err(Problem::new(at, format!("has {} characters", text.len())).rule(format!(
+                "at most {longest}: an architecture's suffix is added, and {LONGEST_TAG} is the limit"
+            )));
         }
         if let Some(arch) = Arch::ALL.into_iter().find(|arch| text.ends_with(&format!("-{arch}"))) {
             return Err(Problem::new(at, format!("ends in `-{arch}`"))
@@ -307,7 +312,9 @@ impl FromStr for Reference {
     type Err = Problem;
 
     fn from_str(text: &str) -> Result<Reference, Problem> {
-        let bad = || Problem::new(format!("image `{text}`"), "not a valid reference").rule("[registry/]name[:tag][@sha256:…]");
+        let bad = || {
+            Problem::new(format!("image `{text}`"), "not a valid reference").rule("[registry/]name[:tag][@sha256:…]")
+        };
         let (rest, digest) = match text.split_once('@') {
             Some((rest, digest)) => (rest, Some(digest.parse()?)),
             None => (text, None),

@@ -76,7 +76,8 @@ fn ecr_hosts_tell_account_and_region() {
 
 #[test]
 fn loopback_is_this_machine() {
-    for (host, loopback) in [("127.0.0.1:5000", true), ("127.1.2.3", true), ("localhost:80", true), ("ghcr.io", false)] {
+    for (host, loopback) in [("127.0.0.1:5000", true), ("127.1.2.3", true), ("localhost:80", true), ("ghcr.io", false)]
+    {
         assert_eq!(host.parse::<Registry>().unwrap().is_loopback(), loopback, "{host}");
     }
 }
@@ -111,10 +112,7 @@ fn a_repository_has_the_grammar_of_ecr_and_a_longest_name() {
         assert!(new(name).is_err(), "{name:?}");
     }
     assert!(new(&"a".repeat(247)).is_ok());
-    assert_eq!(
-        new(&"a".repeat(248)).unwrap_err().rule.unwrap(),
-        "registry, prefix and name have at most 255 together"
-    );
+    assert_eq!(new(&"a".repeat(248)).unwrap_err().rule.unwrap(), "registry, prefix and name have at most 255 together");
 }
 
 #[test]

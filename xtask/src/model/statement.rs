@@ -49,7 +49,7 @@ pub struct Statement {
 }
 
 /// The lines of a text with their numbers.
-pub struct Lines<'a> {
+struct Lines<'a> {
     lines: std::str::SplitInclusive<'a, char>,
     number: usize,
 }

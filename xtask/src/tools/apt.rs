@@ -98,6 +98,7 @@ impl Apt {
         let download = self.dir.join(format!("download-{arch}"));
         sh.remove_path(&download)?;
         sh.create_dir(&download)?;
+        sh.create_dir(into)?;
         let options = &self.options;
         sh.change_dir(&download);
         let package_of_arch = format!("{package}:{arch}");
@@ -148,7 +149,8 @@ fn is_own(paragraph: &str, codename: &str) -> bool {
     };
     let suites = words("Suites");
     let own = suites.iter().any(|suite| suite == codename || suite == &format!("{codename}-security"));
-    own && words("Components").iter().any(|component| component == "main") && !words("Enabled").contains(&"no".to_owned())
+    own && words("Components").iter().any(|component| component == "main")
+        && !words("Enabled").contains(&"no".to_owned())
 }
 
 /// `deb [options] uri suite main …` in deb822 format.
@@ -171,7 +173,9 @@ fn from_one_line(line: &str, codename: &str) -> Option<String> {
 fn with_suite(sources: &str, codename: &str, suite: &str) -> String {
     let replaced = paragraphs(sources).filter_map(|paragraph| {
         let line = paragraph.lines().find(|line| line.starts_with("Suites:"))?;
-        line.split_whitespace().any(|word| word == codename).then(|| paragraph.replace(line, &format!("Suites: {suite}")))
+        line.split_whitespace()
+            .any(|word| word == codename)
+            .then(|| paragraph.replace(line, &format!("Suites: {suite}")))
     });
     replaced.collect::<Vec<_>>().join("\n\n") + "\n"
 }
@@ -180,7 +184,8 @@ fn with_suite(sources: &str, codename: &str, suite: &str) -> String {
 mod tests {
     use super::*;
 
-    const OWN: &str = "Types: deb\nURIs: http://archive.example/debian\nSuites: bookworm bookworm-updates\nComponents: main";
+    const OWN: &str =
+        "Types: deb\nURIs: http://archive.example/debian\nSuites: bookworm bookworm-updates\nComponents: main";
 
     #[test]
     fn the_newer_suite_is_asked_of_the_same_archive() {
@@ -195,8 +200,11 @@ mod tests {
     #[test]
     fn the_old_format_is_read_and_third_parties_are_left_out() {
         assert_eq!(
-            from_one_line("deb [arch=amd64 signed-by=/k.gpg] http://archive.example/debian bookworm main contrib", "bookworm")
-                .unwrap(),
+            from_one_line(
+                "deb [arch=amd64 signed-by=/k.gpg] http://archive.example/debian bookworm main contrib",
+                "bookworm"
+            )
+            .unwrap(),
             "Types: deb\nURIs: http://archive.example/debian\nSuites: bookworm\nComponents: main contrib\nSigned-By: /k.gpg"
         );
         assert_eq!(from_one_line("deb http://vendor.example/apt bookworm stable", "bookworm"), None);

@@ -84,7 +84,8 @@ pub fn buildx_version(ctx: &Context) -> anyhow::Result<Version> {
     let sh = ctx.shell()?;
     let outcome = process::run(ctx, cmd!(sh, "docker buildx version"), &Given::default())?;
     let need = format!("buildx {OLDEST_BUILDX} or newer, and not {BROKEN_BUILDX}, is needed");
-    let missing = |what: String| Problem::new("buildx", what).rule(&need).help("install it: cargo xtask setup").missing();
+    let missing =
+        |what: String| Problem::new("buildx", what).rule(&need).help("install it: cargo xtask setup").missing();
     if !outcome.success() {
         return Err(missing("not installed".to_owned()));
     }

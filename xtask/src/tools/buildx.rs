@@ -65,8 +65,9 @@ pub fn build<'a>(sh: &'a Shell, build: &Build) -> Cmd<'a> {
         Some(Provenance::Off) | None => "--provenance=false",
     };
     // With Docker's media types, `imagetools create` drops the index's annotations without a word.
+    // What is pushed need not fill the engine's own image store too.
     let output: &[&str] = match build.output {
-        Output::Push => &["--output", "type=image,oci-mediatypes=true", "--push"],
+        Output::Push => &["--output", "type=image,oci-mediatypes=true,store=false", "--push"],
         Output::Load => &["--load"],
     };
     cmd!(
@@ -81,7 +82,7 @@ pub fn build_base(ctx: &Context, context: &Utf8PathBuf, reference: &Reference, a
     let sh = ctx.shell()?;
     let platforms: Vec<String> = arches.iter().map(|&arch| Platform::from(arch).to_string()).collect();
     let (platforms, reference) = (platforms.join(","), reference.to_string());
-    let output = "type=image,oci-mediatypes=true";
+    let output = "type=image,oci-mediatypes=true,store=false";
     let cmd = cmd!(
         sh,
         "docker buildx build --platform {platforms} -t {reference} --output {output} --push --provenance=false
@@ -105,8 +106,7 @@ pub fn create<'a>(
     annotations: &BTreeMap<String, String>,
 ) -> Cmd<'a> {
     let target = target.to_string();
-    let annotations =
-        annotations.iter().flat_map(|(k, v)| ["--annotation".to_owned(), format!("index:{k}={v}")]);
+    let annotations = annotations.iter().flat_map(|(k, v)| ["--annotation".to_owned(), format!("index:{k}={v}")]);
     let sources = sources.iter().map(Reference::to_string);
     cmd!(sh, "docker buildx imagetools create --progress plain -t {target} {annotations...} {sources...}")
 }
@@ -204,7 +204,8 @@ pub fn pull_size(ctx: &Context, manifest: &Reference) -> anyhow::Result<u64> {
     }
     let sh = ctx.shell()?;
     let shown = manifest.to_string();
-    let raw: Raw = serde_json::from_str(&process::read(ctx, cmd!(sh, "docker buildx imagetools inspect --raw {shown}"))?)?;
+    let raw: Raw =
+        serde_json::from_str(&process::read(ctx, cmd!(sh, "docker buildx imagetools inspect --raw {shown}"))?)?;
     Ok(raw.config.size + raw.layers.iter().map(|layer| layer.size).sum::<u64>())
 }
 

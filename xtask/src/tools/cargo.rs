@@ -35,9 +35,12 @@ pub fn metadata(ctx: &Context) -> anyhow::Result<Option<Metadata>> {
             return Ok(None);
         }
         let said = outcome.last_words();
-        return Err(Problem::new("Cargo.toml", format!("cargo cannot read it: {}", said.trim_start_matches("error: ")))
-            .help("mend it; `cargo metadata --no-deps` says the same")
-            .usage());
+        return Err(Problem::new(
+            "Cargo.toml",
+            format!("cargo cannot read it: {}", said.trim_start_matches("error: ")),
+        )
+        .help("mend it; `cargo metadata --no-deps` says the same")
+        .usage());
     }
     Ok(Some(serde_json::from_str(&outcome.stdout)?))
 }

@@ -1,9 +1,11 @@
 //! git: which commit this is, whether the tree is clean, and what came before what.
 
+use anyhow::Context as _;
 use xshell::cmd;
 
 use super::process::{self, End, Given};
 use crate::context::Context;
+use crate::model::inputs::Entry;
 use crate::problem::Problem;
 
 /// The commit that is checked out, in 40 hex digits; `None` where there is none: no repository, or no commit yet.
@@ -52,10 +54,38 @@ pub fn is_ancestor(ctx: &Context, ancestor: &str, commit: &str) -> anyhow::Resul
     match outcome.end {
         End::Success => Ok(true),
         End::Failure(status) if status.code() == Some(1) => Ok(false),
-        _ => Err(Problem::new(format!("commit `{ancestor}`"), "not known to git here, so what came first cannot be told")
-            .help("fetch the whole history: `git fetch --unshallow`, or `fetch-depth: 0` in actions/checkout")
-            .refused()),
+        _ => Err(Problem::new(
+            format!("commit `{ancestor}`"),
+            "not known to git here, so what came first cannot be told",
+        )
+        .help("fetch the whole history: `git fetch --unshallow`, or `fetch-depth: 0` in actions/checkout")
+        .refused()),
     }
+}
+
+/// The files of the index, sorted by path; none where there is no repository.
+///
+/// # Errors
+/// git lists something that cannot be read.
+pub fn entries(ctx: &Context) -> anyhow::Result<Vec<Entry>> {
+    let sh = ctx.shell()?;
+    let outcome = process::run_bytes(ctx, cmd!(sh, "git ls-files --stage -z"))?;
+    let Some(listed) = outcome else { return Ok(Vec::new()) };
+    let mut entries = Vec::new();
+    for line in listed.split(|&byte| byte == 0).filter(|line| !line.is_empty()) {
+        entries.push(entry(line).with_context(|| format!("git ls-files: {}", String::from_utf8_lossy(line)))?);
+    }
+    // While a merge is under way, a path stands there once for each side.
+    entries.sort_by(|a, b| a.path.cmp(&b.path));
+    Ok(entries)
+}
+
+/// `<mode> <blob> <stage>` TAB `<path>`.
+fn entry(line: &[u8]) -> Option<Entry> {
+    let tab = line.iter().position(|&byte| byte == b'\t')?;
+    let mut words = std::str::from_utf8(&line[..tab]).ok()?.split(' ');
+    let mode = u32::from_str_radix(words.next()?, 8).ok()?;
+    Some(Entry { path: line[tab + 1..].to_vec(), mode, blob: words.next()?.to_owned() })
 }
 
 /// The root of the repository that holds the working directory.

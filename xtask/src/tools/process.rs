@@ -115,6 +115,17 @@ pub fn run(ctx: &Context, cmd: Cmd<'_>, given: &Given<'_>) -> anyhow::Result<Out
     Ok(outcome)
 }
 
+/// Runs a command and gives its stdout as it is, byte for byte; `None` if it fails.
+///
+/// # Errors
+/// It could not be started.
+pub fn run_bytes(ctx: &Context, cmd: Cmd<'_>) -> anyhow::Result<Option<Vec<u8>>> {
+    let (mut command, line) = prepare(ctx, cmd);
+    ctx.ui.detail("Running", &line);
+    let output = command.stdin(Stdio::null()).output().map_err(|error| could_not_start(&command, &error))?;
+    Ok(output.status.success().then_some(output.stdout))
+}
+
 /// Runs a command and gives its stdout, without the newline at its end.
 ///
 /// # Errors
@@ -146,8 +157,7 @@ fn prepare(ctx: &Context, cmd: Cmd<'_>) -> (Command, String) {
     for name in ctx.env.set_by_cargo_run() {
         command.env_remove(name);
     }
-    let words: Vec<String> =
-        std::iter::once(command.get_program()).chain(command.get_args()).map(quote).collect();
+    let words: Vec<String> = std::iter::once(command.get_program()).chain(command.get_args()).map(quote).collect();
     let line = words.join(" ");
     (command, line)
 }

@@ -27,7 +27,9 @@ fn dir(ctx: &Context) -> Utf8PathBuf {
 
 /// The address of this repository's loopback registry, if it runs.
 pub fn running(ctx: &Context) -> Option<String> {
-    PORTS.map(|port| format!("127.0.0.1:{port}")).find(|address| identity(address).as_deref() == Some(dir(ctx).as_str()))
+    PORTS
+        .map(|port| format!("127.0.0.1:{port}"))
+        .find(|address| identity(address).as_deref() == Some(dir(ctx).as_str()))
 }
 
 /// The address of this repository's loopback registry, which is started if it does not run.
@@ -40,13 +42,19 @@ pub fn ensure(ctx: &Context) -> anyhow::Result<String> {
         return Ok(address);
     }
     let Some(port) = PORTS.into_iter().find(|&port| TcpListener::bind(("127.0.0.1", port)).is_ok()) else {
-        return Err(Problem::new("loopback registry", format!("the ports {} to {} are all in use", PORTS.start, PORTS.end - 1))
-            .help("end what listens there: ss -ltnp")
-            .missing());
+        return Err(Problem::new(
+            "loopback registry",
+            format!("the ports {} to {} are all in use", PORTS.start, PORTS.end - 1),
+        )
+        .help("end what listens there: ss -ltnp")
+        .missing());
     };
     let address = format!("127.0.0.1:{port}");
     if port != PORTS.start {
-        ctx.ui.warning(format!("127.0.0.1:{} is in use by another program, so the registry listens on {address}", PORTS.start));
+        ctx.ui.warning(format!(
+            "127.0.0.1:{} is in use by another program, so the registry listens on {address}",
+            PORTS.start
+        ));
     }
     start(ctx, &address)?;
     ctx.ui.status("Started", format!("a registry on {address}, its data under {}", ctx.shown(&dir(ctx))));
@@ -64,7 +72,9 @@ fn start(ctx: &Context, address: &str) -> anyhow::Result<()> {
     // In a process group of its own, so that Ctrl-C in this terminal does not end it.
     command.process_group(0).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
     let mut child = command.spawn().map_err(|error| {
-        Problem::new("`docker-registry`", format!("could not start: {error}")).help("install it: cargo xtask setup").missing()
+        Problem::new("`docker-registry`", format!("could not start: {error}"))
+            .help("install it: cargo xtask setup")
+            .missing()
     })?;
     let start = Instant::now();
     while identity(address).is_none() {

@@ -200,9 +200,13 @@ mod tests {
 
     #[test]
     fn the_distribution_is_read() {
-        let text = "PRETTY_NAME=\"Debian GNU/Linux 12 (bookworm)\"\nID=debian\nVERSION_ID=\"12\"\nVERSION_CODENAME=bookworm\n";
+        let text =
+            "PRETTY_NAME=\"Debian GNU/Linux 12 (bookworm)\"\nID=debian\nVERSION_ID=\"12\"\nVERSION_CODENAME=bookworm\n";
         let debian = Distribution::parse(text);
-        assert_eq!((debian.id.as_str(), debian.version.as_str(), debian.codename.as_str()), ("debian", "12", "bookworm"));
+        assert_eq!(
+            (debian.id.as_str(), debian.version.as_str(), debian.codename.as_str()),
+            ("debian", "12", "bookworm")
+        );
         assert!(debian.is_known());
         assert!(!Distribution::parse("ID=fedora\nVERSION_ID=42\n").is_known());
     }

@@ -1,0 +1,158 @@
+//! `build`: what is built, pushed, loaded and printed.
+
+use expect_test::expect;
+
+use crate::harness::{DOCKERFILE, LocalImages, Registry, Tree, docker, run_image, without_digests};
+
+#[test]
+fn images_of_both_architectures_are_pushed_merged_verified_and_run() {
+    let registry = Registry::start();
+    let tree = Tree::with_jobs(&["hello", "world"]);
+    tree.write("jobs/hello/job.json", r#"{"args": {"WHO": "hello"}}"#);
+    tree.commit("an argument");
+    let (tag, env) = (tree.tag(), [("JOBS_REGISTRY", registry.address.as_str())]);
+    let built = tree.run_with(&["build", "--arch", "amd64", "--push"], &env).ended(0);
+    assert_eq!(
+        without_digests(&built.stdout.replace(&registry.address, "<registry>")),
+        "<registry>/jobs/hello:<sha>-amd64@sha256:…\n<registry>/jobs/world:<sha>-amd64@sha256:…\n"
+    );
+    tree.run_with(&["build", "--arch", "arm64", "--emulate"], &env).ended(0);
+    assert_eq!(registry.digest("jobs/hello", &tag), None);
+    let merged = tree.run_with(&["merge"], &env).ended(0);
+    let index = registry.digest("jobs/hello", &tag).unwrap();
+    assert!(merged.stdout.contains(&index), "{}", merged.stdout);
+    assert_eq!(tree.run_with(&["verify"], &env).ended(0).stdout, merged.stdout);
+    let image = format!("{}/jobs/hello:{tag}", registry.address);
+    assert_eq!(run_image(&image, "amd64"), "I am hello on x86_64");
+    assert_eq!(run_image(&image, "arm64"), "I am hello on aarch64");
+    let inspected = docker(&["buildx", "imagetools", "inspect", "--raw", &image]);
+    assert!(inspected.contains(&format!("\"org.opencontainers.image.revision\": \"{}\"", tree.head())), "{inspected}");
+    assert_eq!(inspected.matches("attestation-manifest").count(), 2, "{inspected}");
+}
+
+#[test]
+fn a_dry_run_prints_the_commands_and_builds_nothing() {
+    let registry = Registry::start();
+    let tree = Tree::new(&[
+        (
+            "jobs/a/Dockerfile",
+            "ARG V=1.37\nFROM busybox:$V AS first\nFROM scratch\nCOPY --from=busybox:1.37 /bin/sh /\n",
+        ),
+        ("jobs/a/job.json", r#"{"args": {"GREETING": "hello world"}, "target": "first"}"#),
+    ]);
+    tree.git(&["remote", "add", "origin", "git@example.com:acme/jobs.git"]);
+    let env = [("JOBS_REGISTRY", registry.address.as_str())];
+    let epoch = tree.git(&["show", "-s", "--format=%ct"]);
+    let plain = |text: &str| {
+        let mirror = std::env::var("JOBS_MIRRORS").unwrap_or_default().replace("docker.io=", "");
+        without_digests(
+            &text.replace(&registry.address, "<registry>").replace(&epoch, "<time>").replace(&mirror, "<mirror>"),
+        )
+        .replace("docker.io/library", "<mirror>/library")
+    };
+    let dry = tree.run_with(&["build", "--arch", "amd64", "--dry-run"], &env).ended(0);
+    expect![[r#"
+        docker buildx build --platform linux/amd64 -t <registry>/jobs/a:<sha>-amd64 -f jobs/a/Dockerfile --target 0 --build-arg 'GREETING=hello world' --build-arg SOURCE_DATE_EPOCH=<time> --build-context busybox:1.37=docker-image://<mirror>/library/busybox@sha256:… --label org.opencontainers.image.revision=<commit> --label org.opencontainers.image.source=https://example.com/acme/jobs --label org.opencontainers.image.title=a --label org.opencontainers.image.version=<sha> --provenance=mode=min --output type=image,oci-mediatypes=true,store=false --push --metadata-file target/xtask/logs/a-amd64.json --progress plain .
+    "#]]
+    .assert_eq(&plain(&dry.stdout));
+    assert_eq!(registry.digest("jobs/a", &format!("{}-amd64", tree.tag())), None);
+    // What was printed is what runs: pasted into a shell, it builds the very image.
+    let printed = tree.command(&["build", "--arch", "amd64", "--dry-run"], &env).output().unwrap().stdout;
+    let script = format!("mkdir -p target/xtask/logs; {}", String::from_utf8(printed).unwrap());
+    let pasted = std::process::Command::new("sh").args(["-ec", &script]).current_dir(tree.path()).output().unwrap();
+    assert!(pasted.status.success(), "{}", String::from_utf8_lossy(&pasted.stderr));
+    assert!(registry.digest("jobs/a", &format!("{}-amd64", tree.tag())).is_some());
+}
+
+#[test]
+fn without_a_registry_images_are_loaded_into_the_engine() {
+    let tree = Tree::with_jobs(&["local-only"]);
+    let tag = tree.tag();
+    let images = LocalImages(vec![
+        format!("jobs/local-only:{tag}"),
+        format!("jobs/local-only:{tag}-amd64"),
+        format!("jobs/local-only:{tag}-arm64"),
+    ]);
+    assert_eq!(tree.run(&["build"]).ended(0).stdout, "jobs/local-only:<sha>\n");
+    let here = if cfg!(target_arch = "aarch64") { "aarch64" } else { "x86_64" };
+    assert_eq!(docker(&["run", "--rm", &images.0[0]]), format!("I am nobody on {here}"));
+    let both = tree.run(&["build", "--arch", "amd64", "--arch", "arm64", "--emulate"]).ended(0);
+    assert_eq!(both.stdout, "jobs/local-only:<sha>-amd64\njobs/local-only:<sha>-arm64\n");
+}
+
+#[test]
+fn a_job_that_fails_does_not_stop_the_others() {
+    let registry = Registry::start();
+    let tree = Tree::new(&[
+        ("jobs/bad/Dockerfile", "FROM busybox:1.37\nRUN echo '::add-mask::x' && echo '##[group]y' && exit 3\n"),
+        ("jobs/good/Dockerfile", DOCKERFILE),
+    ]);
+    let env = [("JOBS_REGISTRY", registry.address.as_str())];
+    let run = tree.run_with(&["build", "--arch", "amd64"], &env).ended(1);
+    assert!(registry.digest("jobs/good", &format!("{}-amd64", tree.tag())).is_some());
+    expect![[r#"
+        error: jobs/bad/Dockerfile:2: the build for amd64 failed: process "/bin/sh -c echo '::add-mask::x' && echo '# #[group]y' && exit 3" did not complete successfully: exit code: 3
+          help: the log is target/xtask/logs/bad-amd64.log
+            rerun: cargo xtask build --arch amd64 bad"#]]
+    .assert_eq(run.errors());
+    assert!(run.stderr.contains("  | >>> RUN echo") || run.stderr.contains(">>> RUN echo"), "{}", run.stderr);
+    let commands = run.stderr.lines().filter(|line| line.trim_start().starts_with("::") || line.contains("##["));
+    assert_eq!(commands.count(), 0, "{}", run.stderr);
+    assert!(tree.path().join("target/xtask/logs/bad-amd64.log").is_file());
+}
+
+#[test]
+fn a_new_folder_with_a_dockerfile_is_a_job() {
+    let registry = Registry::start();
+    let tree = Tree::with_jobs(&["first"]);
+    tree.write("jobs/second/Dockerfile", DOCKERFILE);
+    assert_eq!(tree.run(&["discover"]).ended(0).stdout, "[\"jobs/first\",\"jobs/second\"]\n");
+    let env = [("JOBS_REGISTRY", registry.address.as_str())];
+    tree.run_with(&["build", "--arch", "amd64", "--arch", "arm64", "--emulate"], &env).ended(0);
+    let merged = tree.run_with(&["merge", "second"], &env).ended(0);
+    // The tree is not what was committed, and says so.
+    assert!(merged.stdout.contains("/jobs/second:<sha>-dirty@sha256:"), "{}", merged.stdout);
+}
+
+#[test]
+fn every_image_carries_its_labels() {
+    let registry = Registry::start();
+    let tree = Tree::with_jobs(&["labelled"]);
+    tree.git(&["remote", "add", "origin", "https://me:secret@example.com/acme/jobs.git"]);
+    let env = [("JOBS_REGISTRY", registry.address.as_str())];
+    tree.run_with(&["build", "--arch", "amd64", "--tag", "v1.2.3"], &env).ended(0);
+    let image = format!("{}/jobs/labelled:v1.2.3-amd64", registry.address);
+    let config = docker(&["buildx", "imagetools", "inspect", &image, "--format", "{{json .Image.Config.Labels}}"]);
+    let labels: serde_json::Value = serde_json::from_str(&config).unwrap();
+    assert_eq!(labels["org.opencontainers.image.revision"], tree.head().as_str());
+    assert_eq!(labels["org.opencontainers.image.source"], "https://example.com/acme/jobs");
+    assert_eq!(labels["org.opencontainers.image.version"], "v1.2.3");
+    assert_eq!(labels["org.opencontainers.image.title"], "labelled");
+}
+
+#[test]
+fn a_signal_stops_the_builds_and_still_sums_up() {
+    let tree = Tree::new(&[("jobs/slow/Dockerfile", "FROM busybox:1.37\nRUN sleep 600\n")]);
+    let mut child = tree.command(&["build"], &[]).stderr(std::process::Stdio::piped()).spawn().unwrap();
+    let log = tree.path().join("target/xtask/logs");
+    let logs = || std::fs::read_dir(&log).into_iter().flatten().flatten().map(|file| file.path());
+    let start = std::time::Instant::now();
+    while !logs().any(|path| std::fs::read_to_string(path).is_ok_and(|text| text.contains("RUN sleep 600"))) {
+        assert!(start.elapsed().as_secs() < 60, "the build does not start");
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
+    let pid = child.id().to_string();
+    assert!(std::process::Command::new("kill").args(["-INT", &pid]).status().unwrap().success());
+    let start = std::time::Instant::now();
+    let output = loop {
+        if child.try_wait().unwrap().is_some() {
+            break child.wait_with_output().unwrap();
+        }
+        assert!(start.elapsed().as_secs() < 10, "it does not stop");
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    };
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(130), "{stderr}");
+    assert!(stderr.contains("Finished 0 images"), "{stderr}");
+    assert!(stderr.trim_end().ends_with("error: interrupted"), "{stderr}");
+}

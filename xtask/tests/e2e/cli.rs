@@ -1,0 +1,188 @@
+//! The command line: what goes to stdout, what goes to stderr, and the files of GitHub Actions.
+
+use expect_test::expect;
+
+use crate::harness::{DOCKERFILE, Tree};
+
+#[test]
+fn stdout_is_data_and_nothing_else() {
+    let tree = Tree::with_jobs(&["a", "b"]);
+    tree.write("jobs/no-job/README.md", "x");
+    let run = tree.run(&["discover", "-vv"]).ended(0);
+    assert_eq!(run.stdout, "[\"jobs/a\",\"jobs/b\"]\n");
+    assert!(run.stderr.contains("jobs/no-job: no Dockerfile"), "{}", run.stderr);
+    let quiet = tree.run(&["discover", "-q"]).ended(0);
+    assert_eq!((quiet.stdout.as_str(), quiet.stderr.as_str()), ("[\"jobs/a\",\"jobs/b\"]\n", ""));
+}
+
+#[test]
+fn discover_has_three_formats() {
+    let tree = Tree::with_jobs(&["a"]);
+    let matrix = tree.run(&["discover", "--format", "matrix"]).ended(0).stdout;
+    let matrix: serde_json::Value = serde_json::from_str(&matrix).unwrap();
+    expect![[r#"
+        {
+          "include": [
+            {
+              "arch": "amd64",
+              "jobs": "a",
+              "name": "a (amd64)",
+              "runner": "ubuntu-24.04"
+            },
+            {
+              "arch": "arm64",
+              "jobs": "a",
+              "name": "a (arm64)",
+              "runner": "ubuntu-24.04-arm"
+            }
+          ]
+        }"#]]
+    .assert_eq(&serde_json::to_string_pretty(&matrix).unwrap());
+    expect![[r#"
+        JOB  ARCHITECTURES  DOCKERFILE
+        a    amd64 arm64    jobs/a/Dockerfile
+    "#]]
+    .assert_eq(&tree.run(&["discover", "--format", "table"]).ended(0).stdout);
+}
+
+#[test]
+fn discover_writes_the_outputs_of_a_step() {
+    let tree = Tree::with_jobs(&["a"]);
+    let outputs = tree.path().join("outputs");
+    let env = [("GITHUB_OUTPUT", outputs.to_str().unwrap())];
+    tree.run_with(&["discover"], &env).ended(0);
+    expect![[r#"
+        jobs=["jobs/a"]
+        matrix={"include":[{"arch":"amd64","jobs":"a","name":"a (amd64)","runner":"ubuntu-24.04"},{"arch":"arm64","jobs":"a","name":"a (arm64)","runner":"ubuntu-24.04-arm"}]}
+        merge={"include":[{"jobs":"a","name":"merge a"}]}
+        any=true
+    "#]]
+    .assert_eq(&std::fs::read_to_string(&outputs).unwrap());
+    let none = Tree::new(&[("jobs/README.md", "none yet")]);
+    std::fs::remove_file(&outputs).unwrap();
+    assert_eq!(none.run_with(&["discover"], &env).ended(0).stdout, "[]\n");
+    assert!(std::fs::read_to_string(&outputs).unwrap().ends_with("merge={\"include\":[]}\nany=false\n"));
+}
+
+const TARGETS: &str = r#"
+[workspace]
+[workspace.metadata.jobs.targets.staging]
+refs = ["refs/heads/main"]
+registry = "111122223333.dkr.ecr.eu-west-1.amazonaws.com"
+role = "arn:aws:iam::111122223333:role/jobs-push"
+moving-tags = ["latest"]
+[workspace.metadata.jobs.targets.release]
+refs = ["refs/tags/v*"]
+registry = "registry.example.com"
+"#;
+
+#[test]
+fn config_tells_every_value_and_where_it_came_from() {
+    let tree = Tree::new(&[("jobs/a/Dockerfile", DOCKERFILE), ("Cargo.toml", TARGETS)]);
+    let table = |env: &[(&str, &str)]| {
+        let env = [env, &[("JOBS_MIRRORS", "docker.io=127.0.0.1:5000")]].concat();
+        let table = tree.run_with(&["config"], &env).ended(0).stdout;
+        table.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ") + "\n").collect::<String>()
+    };
+    expect![[r#"
+        KEY VALUE FROM
+        target staging git
+        registry 111122223333.dkr.ecr.eu-west-1.amazonaws.com target `staging` in Cargo.toml
+        prefix jobs default
+        tag <sha> git
+        role arn:aws:iam::111122223333:role/jobs-push target `staging` in Cargo.toml
+        region eu-west-1 target `staging` in Cargo.toml
+        moving-tags latest target `staging` in Cargo.toml
+        mirrors docker.io=127.0.0.1:5000 Cargo.toml and JOBS_MIRRORS
+    "#]]
+    .assert_eq(&table(&[]));
+    expect![[r#"
+        KEY VALUE FROM
+        target release git
+        registry 127.0.0.1:5000 JOBS_REGISTRY
+        prefix jobs default
+        tag v1.2.3 GITHUB_REF
+        role - default
+        region - default
+        moving-tags - target `release` in Cargo.toml
+        mirrors docker.io=127.0.0.1:5000 Cargo.toml and JOBS_MIRRORS
+    "#]]
+    .assert_eq(&table(&[("GITHUB_REF", "refs/tags/v1.2.3"), ("JOBS_REGISTRY", "127.0.0.1:5000")]));
+    expect![[r#"
+        KEY VALUE FROM
+        target - default
+        registry - default
+        prefix jobs default
+        tag pr-12-<sha> GITHUB_REF
+        role - default
+        region - default
+        moving-tags - default
+        mirrors docker.io=127.0.0.1:5000 Cargo.toml and JOBS_MIRRORS
+    "#]]
+    .assert_eq(&table(&[("GITHUB_REF", "refs/pull/12/merge")]));
+}
+
+#[test]
+fn config_writes_outputs_without_a_registrys_host() {
+    let tree = Tree::new(&[("jobs/a/Dockerfile", DOCKERFILE), ("Cargo.toml", TARGETS)]);
+    let outputs = tree.path().join("target-outputs");
+    tree.run_with(&["config"], &[("GITHUB_OUTPUT", outputs.to_str().unwrap()), ("GITHUB_REF", "refs/tags/v1")])
+        .ended(0);
+    assert_eq!(
+        std::fs::read_to_string(&outputs).unwrap(),
+        "target=release\ntag=v1-dirty\nregion=\npush=true\nrole=\n".replace("-dirty", "")
+    );
+}
+
+#[test]
+fn a_change_that_is_not_committed_shows_in_the_tag() {
+    let tree = Tree::with_jobs(&["a"]);
+    let tag = |tree: &Tree| {
+        let config: serde_json::Value =
+            serde_json::from_str(&tree.run(&["config", "--format", "json"]).ended(0).stdout).unwrap();
+        config["tag"]["value"].as_str().unwrap().to_owned()
+    };
+    assert_eq!(tag(&tree), "<sha>");
+    tree.write("new", "");
+    assert_eq!(tag(&tree), "<sha>-dirty");
+}
+
+#[test]
+fn help_names_every_command_with_an_example() {
+    let tree = Tree::with_jobs(&["a"]);
+    let help = tree.run(&["--help"]).ended(0).stdout;
+    for command in
+        ["discover", "config", "build", "merge", "verify", "pipeline", "doctor", "setup", "test", "completions"]
+    {
+        assert!(help.contains(&format!("\n  {command} ")), "{command}\n{help}");
+        let own = tree.run(&[command, "--help"]).ended(0).stdout;
+        assert!(own.contains("Example: ") && own.contains(&format!("cargo xtask {command}")), "{own}");
+    }
+    assert!(tree.run(&["completions", "bash"]).ended(0).stdout.contains("discover"));
+}
+
+#[test]
+fn doctor_finds_everything_that_setup_installed() {
+    let tree = Tree::with_jobs(&["a"]);
+    let run = tree.run(&["doctor", "--format", "json"]).ended(0);
+    let findings: serde_json::Value = serde_json::from_str(&run.stdout).unwrap();
+    let health: Vec<String> =
+        findings.as_array().unwrap().iter().map(|f| format!("{} {}", f["what"], f["health"])).collect();
+    assert_eq!(
+        health.join("\n").replace('"', ""),
+        "git ok\nengine ok\nbuildx ok\nbuilder ok\namd64 ok\narm64 ok\nregistry ok\nbase images ok",
+        "{}",
+        run.stdout
+    );
+}
+
+#[test]
+fn without_an_engine_the_remedy_is_setup() {
+    let tree = Tree::with_jobs(&["a"]);
+    let run = tree.run_with(&["build"], &[("DOCKER_HOST", "unix:///nowhere.sock")]).ended(4);
+    assert!(run.errors().ends_with("help: start the engine: cargo xtask setup"), "{}", run.errors());
+    let doctor = tree.run_with(&["doctor"], &[("DOCKER_HOST", "unix:///nowhere.sock")]).ended(4);
+    assert!(doctor.stdout.contains("fail  engine"), "{}", doctor.stdout);
+    let no_docker = tree.run_with(&["build"], &[("PATH", "/nowhere")]);
+    assert_eq!(no_docker.code, 4, "{}", no_docker.stderr);
+}

@@ -1,0 +1,264 @@
+//! Repositories, registries and runs of the program, all of the tests' own, and gone when the test ends.
+
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+/// A folder that is removed when the test ends.
+pub struct TempDir(pub PathBuf);
+
+impl TempDir {
+    pub fn new() -> TempDir {
+        static NEXT: AtomicUsize = AtomicUsize::new(0);
+        let name = format!("xtask-e2e-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+        let path = std::env::temp_dir().join(name);
+        std::fs::create_dir_all(&path).unwrap();
+        TempDir(path.canonicalize().unwrap())
+    }
+}
+
+impl Drop for TempDir {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// A registry on a free port.
+pub struct Registry {
+    child: Child,
+    pub address: String,
+    _data: TempDir,
+}
+
+impl Registry {
+    pub fn start() -> Registry {
+        let data = TempDir::new();
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let address = format!("127.0.0.1:{port}");
+        let config = format!(
+            "version: 0.1\nlog: {{level: error, accesslog: {{disabled: true}}}}\n\
+             storage: {{filesystem: {{rootdirectory: \"{}\"}}, delete: {{enabled: true}}}}\nhttp: {{addr: \"{address}\"}}\n",
+            data.0.join("data").display()
+        );
+        std::fs::write(data.0.join("config.yml"), config).unwrap();
+        let child = Command::new("docker-registry")
+            .args(["serve", data.0.join("config.yml").to_str().unwrap()])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("docker-registry is needed: run `cargo xtask setup`");
+        let registry = Registry { child, address, _data: data };
+        let start = Instant::now();
+        while registry.request("GET", "/v2/", &[]).is_none() {
+            assert!(start.elapsed() < Duration::from_secs(20), "the registry does not start");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        registry
+    }
+
+    /// A request; the answer with its head, if there is one.
+    pub fn request(&self, method: &str, path: &str, headers: &[&str]) -> Option<String> {
+        let mut stream = TcpStream::connect(&self.address).ok()?;
+        stream.set_read_timeout(Some(Duration::from_secs(10))).ok()?;
+        let headers: String = headers.iter().map(|header| format!("{header}\r\n")).collect();
+        let host = &self.address;
+        write!(stream, "{method} {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n{headers}\r\n").ok()?;
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).ok()?;
+        (!answer.is_empty()).then(|| String::from_utf8_lossy(&answer).into_owned())
+    }
+
+    /// The digest that a tag points to; `None` if there is no such tag.
+    pub fn digest(&self, repository: &str, tag: &str) -> Option<String> {
+        let accept = "Accept: application/vnd.oci.image.index.v1+json, application/vnd.oci.image.manifest.v1+json";
+        let answer = self.request("HEAD", &format!("/v2/{repository}/manifests/{tag}"), &[accept])?;
+        if !answer.starts_with("HTTP/1.1 200") {
+            return None;
+        }
+        answer.lines().find_map(|line| Some(line.strip_prefix("Docker-Content-Digest: ")?.trim().to_owned()))
+    }
+
+    /// Deletes what a tag points to. (This registry knows no way to delete the tag alone.)
+    pub fn delete(&self, repository: &str, tag: &str) {
+        let digest = self.digest(repository, tag).expect("there is something to delete");
+        let answer = self.request("DELETE", &format!("/v2/{repository}/manifests/{digest}"), &[]).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 202"), "{answer}");
+    }
+}
+
+impl Drop for Registry {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A repository with jobs.
+pub struct Tree {
+    dir: TempDir,
+}
+
+/// The root manifest of a tree without configuration.
+pub const MANIFEST: &str = "[workspace]\n";
+/// A job that every builder builds in a moment, and that says who it is when it runs.
+pub const DOCKERFILE: &str = "FROM busybox:1.37\nARG WHO=nobody\nRUN echo \"I am $WHO on $(uname -m)\" > /who\n\
+                              USER 65534\nCMD [\"cat\", \"/who\"]\n";
+
+impl Tree {
+    /// A repository with a commit that holds these files.
+    pub fn new(files: &[(&str, &str)]) -> Tree {
+        let tree = Tree { dir: TempDir::new() };
+        tree.git(&["init", "--quiet", "--initial-branch=main"]);
+        tree.write("Cargo.toml", MANIFEST);
+        tree.write(".gitignore", "/target\n");
+        for (path, text) in files {
+            tree.write(path, text);
+        }
+        tree.commit("first");
+        tree
+    }
+
+    /// A repository with these jobs, all of them [`DOCKERFILE`].
+    pub fn with_jobs(jobs: &[&str]) -> Tree {
+        let paths: Vec<String> = jobs.iter().map(|job| format!("jobs/{job}/Dockerfile")).collect();
+        Tree::new(&paths.iter().map(|path| (path.as_str(), DOCKERFILE)).collect::<Vec<_>>())
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.dir.0
+    }
+
+    pub fn write(&self, path: &str, text: &str) {
+        let path = self.path().join(path);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
+    }
+
+    pub fn git(&self, args: &[&str]) -> String {
+        let output = Command::new("git")
+            .args(["-c", "user.name=Test", "-c", "user.email=test@example.com", "-c", "commit.gpgsign=false"])
+            .args(args)
+            .current_dir(self.path())
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "git {args:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8_lossy(&output.stdout).trim().to_owned()
+    }
+
+    pub fn commit(&self, message: &str) {
+        self.git(&["add", "--all"]);
+        self.git(&["commit", "--quiet", "--allow-empty", "--message", message]);
+    }
+
+    pub fn head(&self) -> String {
+        self.git(&["rev-parse", "HEAD"])
+    }
+
+    /// The tag of the current commit.
+    pub fn tag(&self) -> String {
+        self.head()[..7].to_owned()
+    }
+
+    pub fn run(&self, args: &[&str]) -> Run {
+        self.run_with(args, &[])
+    }
+
+    /// Runs the program in this tree, without any variable that would tell it of another place.
+    pub fn run_with(&self, args: &[&str], env: &[(&str, &str)]) -> Run {
+        let output = self.command(args, env).output().unwrap();
+        Run {
+            code: output.status.code().unwrap_or(-1),
+            stdout: self.plain(&String::from_utf8_lossy(&output.stdout)),
+            stderr: self.plain(&String::from_utf8_lossy(&output.stderr)),
+        }
+    }
+
+    pub fn command(&self, args: &[&str], env: &[(&str, &str)]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_xtask"));
+        for (name, _) in std::env::vars_os() {
+            let name = name.to_string_lossy().into_owned();
+            let ours = name.starts_with("JOBS_") && name != "JOBS_MIRRORS";
+            if ours || name.starts_with("GITHUB_") || name.starts_with("CARGO_") || name == "RUNNER_DEBUG" {
+                command.env_remove(name);
+            }
+        }
+        command.args(args).current_dir(self.path()).envs(env.iter().copied()).stdin(Stdio::null());
+        command
+    }
+
+    /// Text without what differs from run to run.
+    fn plain(&self, text: &str) -> String {
+        let text = text.replace(self.path().to_str().unwrap(), "<tree>");
+        match std::fs::read_dir(self.path().join(".git/refs/heads")) {
+            Ok(_) => text.replace(&self.head(), "<commit>").replace(&self.tag(), "<sha>"),
+            Err(_) => text,
+        }
+    }
+}
+
+/// What a run left.
+#[derive(Debug)]
+pub struct Run {
+    pub code: i32,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+impl Run {
+    /// The run, if it ended with this code.
+    #[track_caller]
+    pub fn ended(self, code: i32) -> Run {
+        assert_eq!(self.code, code, "stdout:\n{}\nstderr:\n{}", self.stdout, self.stderr);
+        self
+    }
+
+    /// The errors it ended with.
+    pub fn errors(&self) -> &str {
+        self.stderr.find("error: ").map_or("", |start| self.stderr[start..].trim_end())
+    }
+
+    /// The errors, with the registry's address and digests taken out.
+    pub fn errors_at(&self, registry: &Registry) -> String {
+        without_digests(&self.errors().replace(&registry.address, "<registry>"))
+    }
+}
+
+/// `sha256:` and 64 digits as `sha256:…`.
+pub fn without_digests(text: &str) -> String {
+    let mut parts = text.split("sha256:");
+    let mut out = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        out.push_str("sha256:…");
+        out.push_str(part.trim_start_matches(|c: char| c.is_ascii_hexdigit()));
+    }
+    out
+}
+
+/// Runs docker, which has to succeed.
+#[track_caller]
+pub fn docker(args: &[&str]) -> String {
+    let output = Command::new("docker").args(args).output().expect("docker is needed: run `cargo xtask setup`");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "docker {args:?}: {said}\n(no engine? run `cargo xtask setup`)");
+    String::from_utf8_lossy(&output.stdout).trim().to_owned()
+}
+
+/// Removes images from the local engine when the test ends.
+pub struct LocalImages(pub Vec<String>);
+
+impl Drop for LocalImages {
+    fn drop(&mut self) {
+        let _ = Command::new("docker").args(["rmi", "--force"]).args(&self.0).output();
+    }
+}
+
+/// Runs an image of a registry on an architecture, and leaves neither container nor image behind.
+#[track_caller]
+pub fn run_image(image: &str, arch: &str) -> String {
+    let _image = LocalImages(vec![image.to_owned()]);
+    docker(&["run", "--rm", "--pull", "always", "--quiet", "--platform", &format!("linux/{arch}"), image])
+}

@@ -1,0 +1,271 @@
+//! `merge` and `verify`: what the gate lets pass, and what it refuses, with the tag proven absent afterwards.
+
+use expect_test::{Expect, expect};
+
+use crate::harness::{Registry, Tree, docker};
+
+/// A tree with one job, its images of both architectures pushed.
+struct Built {
+    registry: Registry,
+    tree: Tree,
+}
+
+impl Built {
+    fn new() -> Built {
+        let built = Built { registry: Registry::start(), tree: Tree::with_jobs(&["job"]) };
+        built.run(&["build", "--arch", "amd64", "--arch", "arm64", "--emulate"]).ended(0);
+        built
+    }
+
+    fn run(&self, args: &[&str]) -> crate::harness::Run {
+        self.tree.run_with(args, &[("JOBS_REGISTRY", &self.registry.address)])
+    }
+
+    fn image(&self, tag: &str) -> String {
+        format!("{}/jobs/job:{tag}", self.registry.address)
+    }
+
+    fn tag(&self, suffix: &str) -> String {
+        format!("{}{suffix}", self.tree.tag())
+    }
+
+    fn digest(&self, suffix: &str) -> Option<String> {
+        self.registry.digest("jobs/job", &self.tag(suffix))
+    }
+
+    /// Points a tag at other images, as a careless script would.
+    fn point(&self, tag: &str, sources: &[&str]) {
+        let target = self.image(&self.tag(tag));
+        let sources: Vec<String> = sources.iter().map(|source| self.image(&self.tag(source))).collect();
+        let mut args = vec!["buildx", "imagetools", "create", "-t", &target];
+        args.extend(sources.iter().map(String::as_str));
+        docker(&args);
+    }
+
+    /// `merge` refuses, and leaves no tag.
+    #[track_caller]
+    fn refused(&self, message: &Expect) {
+        let run = self.run(&["merge"]).ended(3);
+        message.assert_eq(&run.errors_at(&self.registry));
+        assert_eq!(self.digest(""), None, "the tag must not appear");
+        assert_eq!(run.stdout, "");
+    }
+}
+
+#[test]
+fn a_missing_architecture_is_refused() {
+    let built = Built::new();
+    built.registry.delete("jobs/job", &built.tag("-arm64"));
+    built.refused(&expect![[r#"
+        error: <registry>/jobs/job:<sha>-arm64: arm64 is missing
+          rule: a tag is published when every architecture is there
+          help: cargo xtask build --arch arm64 job"#]]);
+}
+
+#[test]
+fn an_image_of_another_architecture_is_refused() {
+    let built = Built::new();
+    built.point("-arm64", &["-amd64"]);
+    built.refused(&expect![[r#"
+        error: <registry>/jobs/job:<sha>-arm64: holds an image of linux/amd64 (sha256:…)
+          rule: here stands linux/arm64 alone
+          help: cargo xtask build --arch arm64 --no-cache job
+        error: <registry>/jobs/job:<sha>-arm64: arm64 is missing
+          rule: every architecture is there exactly once
+          help: cargo xtask build --arch arm64 --no-cache job"#]]);
+}
+
+#[test]
+fn a_tag_of_one_architecture_with_several_is_refused() {
+    let built = Built::new();
+    built.point("-arm64", &["-amd64", "-arm64"]);
+    built.refused(&expect![[r#"
+        error: <registry>/jobs/job:<sha>-arm64: holds an image of linux/amd64 (sha256:…)
+          rule: here stands linux/arm64 alone
+          help: cargo xtask build --arch arm64 --no-cache job"#]]);
+}
+
+#[test]
+fn two_images_of_one_architecture_are_refused() {
+    let built = Built::new();
+    // A second image of the same commit and architecture, pushed by hand.
+    let labels = format!("org.opencontainers.image.revision={}", built.tree.head());
+    let other = built.image(&built.tag("-other"));
+    built.tree.write("target/Dockerfile", "FROM scratch\nCOPY Cargo.toml /\n");
+    let context = built.tree.path().to_str().unwrap().to_owned();
+    let dockerfile = format!("{context}/target/Dockerfile");
+    docker(&[
+        "buildx",
+        "build",
+        "--quiet",
+        "--platform",
+        "linux/arm64",
+        "-t",
+        &other,
+        "-f",
+        &dockerfile,
+        "--label",
+        &labels,
+        "--provenance=false",
+        "--output",
+        "type=image,oci-mediatypes=true,store=false",
+        "--push",
+        &context,
+    ]);
+    built.point("-arm64", &["-arm64", "-other"]);
+    built.refused(&expect![[r#"
+        error: <registry>/jobs/job:<sha>-arm64: linux/arm64 is there 2 times
+          rule: every architecture is there exactly once
+          help: cargo xtask build --arch arm64 --no-cache job"#]]);
+}
+
+#[test]
+fn an_image_of_another_commit_is_refused() {
+    let built = Built::new();
+    let old = built.tag("-arm64");
+    let old_commit = built.tree.head();
+    built.tree.commit("second");
+    built.run(&["build", "--arch", "amd64"]).ended(0);
+    docker(&["buildx", "imagetools", "create", "-t", &built.image(&built.tag("-arm64")), &built.image(&old)]);
+    let run = built.run(&["merge"]).ended(3);
+    expect![[r#"
+        error: <registry>/jobs/job:<sha>-arm64: was built from <old>, not from <commit>
+          rule: all images of a tag are built from the tag's commit
+          help: cargo xtask build --arch arm64 --no-cache job"#]]
+    .assert_eq(&run.errors_at(&built.registry).replace(&old_commit, "<old>"));
+    assert_eq!(built.digest(""), None);
+}
+
+#[test]
+fn merging_twice_changes_nothing() {
+    let built = Built::new();
+    let first = built.run(&["merge"]).ended(0);
+    let digest = built.digest("").unwrap();
+    let second = built.run(&["merge"]).ended(0);
+    assert_eq!((first.stdout, Some(digest)), (second.stdout, built.digest("")));
+    assert!(second.stderr.contains("Unchanged"), "{}", second.stderr);
+}
+
+#[test]
+fn a_published_tag_that_was_broken_is_noticed() {
+    let built = Built::new();
+    built.run(&["merge"]).ended(0);
+    // The index without one of its architectures.
+    built.point("", &["-amd64"]);
+    let broken = built.digest("");
+    for command in ["merge", "verify"] {
+        let run = built.run(&[command]).ended(3);
+        expect![[r#"
+            error: <registry>/jobs/job:<sha>: arm64 is missing
+              rule: every architecture is there exactly once
+              help: cargo xtask build --arch arm64 --no-cache job
+            error: <registry>/jobs/job:<sha>: exists with other content: linux/amd64 sha256:…, and not linux/arm64 sha256:…
+              rule: a published tag never changes
+              help: commit a change to get a new tag, or delete the tag in the registry"#]]
+        .assert_eq(&run.errors_at(&built.registry));
+        assert_eq!(built.digest(""), broken, "{command} must leave it alone");
+    }
+}
+
+#[test]
+fn an_architectures_tag_that_was_broken_after_the_merge_is_noticed() {
+    for (tag, source, message) in
+        [("-arm64", "-amd64", "holds an image of linux/amd64"), ("-amd64", "-arm64", "holds an image of linux/arm64")]
+    {
+        let built = Built::new();
+        built.run(&["merge"]).ended(0);
+        built.point(tag, &[source]);
+        for command in ["merge", "verify"] {
+            let run = built.run(&[command]).ended(3);
+            assert!(run.errors().contains(message), "{}", run.errors());
+        }
+    }
+    let built = Built::new();
+    built.run(&["merge"]).ended(0);
+    built.registry.delete("jobs/job", &built.tag("-arm64"));
+    for command in ["merge", "verify"] {
+        let run = built.run(&[command]).ended(3);
+        assert!(run.errors().contains("arm64 is missing"), "{}", run.errors());
+    }
+}
+
+#[test]
+fn what_is_not_published_cannot_be_verified() {
+    let built = Built::new();
+    expect![[r#"
+        error: <registry>/jobs/job:<sha>: is not published
+          help: cargo xtask merge job"#]]
+    .assert_eq(&built.run(&["verify"]).ended(3).errors_at(&built.registry));
+}
+
+#[test]
+fn a_registry_that_does_not_answer_is_not_an_empty_one() {
+    let tree = Tree::with_jobs(&["job"]);
+    for command in ["merge", "verify"] {
+        let run = tree.run_with(&[command], &[("JOBS_REGISTRY", "127.0.0.1:1")]).ended(4);
+        expect![[r#"
+            error: 127.0.0.1:1/jobs/job:<sha>-amd64: failed to do request: Head "http://127.0.0.1:1/v2/jobs/job/manifests/<sha>-amd64": dial tcp 127.0.0.1:1: connect: connection refused
+              help: nothing listens there: cargo xtask setup starts the loopback registry"#]]
+        .assert_eq(&run.errors().replace("jobs/job:<sha>:", "jobs/job:<sha>-amd64:").replace("manifests/<sha>\"", "manifests/<sha>-amd64\""));
+    }
+}
+
+#[test]
+fn one_refused_job_does_not_stop_the_others() {
+    let registry = Registry::start();
+    let tree = Tree::with_jobs(&["bad", "good"]);
+    let env = [("JOBS_REGISTRY", registry.address.as_str())];
+    tree.run_with(&["build", "--arch", "amd64", "--arch", "arm64", "--emulate", "good"], &env).ended(0);
+    let run = tree.run_with(&["merge"], &env).ended(3);
+    assert!(run.stdout.contains("/jobs/good:<sha>@sha256:"), "{}", run.stdout);
+    assert!(run.errors().contains("/jobs/bad:<sha>-amd64: amd64 is missing"), "{}", run.errors());
+    assert!(registry.digest("jobs/good", &tree.tag()).is_some());
+    assert_eq!(registry.digest("jobs/bad", &tree.tag()), None);
+}
+
+const TARGET: &str = "[workspace]\n[workspace.metadata.jobs.targets.main]\nrefs = [\"refs/heads/*\"]\n\
+                      moving-tags = [\"latest\"]\n";
+
+#[test]
+fn a_moving_tag_moves_forward_only() {
+    let registry = Registry::start();
+    let tree = Tree::with_jobs(&["job"]);
+    tree.write("Cargo.toml", TARGET);
+    tree.commit("a moving tag");
+    let env = [("JOBS_REGISTRY", registry.address.as_str())];
+    let publish = || {
+        tree.run_with(&["build", "--arch", "amd64", "--arch", "arm64", "--emulate"], &env).ended(0);
+        tree.run_with(&["merge"], &env)
+    };
+    publish().ended(0);
+    let old = tree.head();
+    assert_eq!(registry.digest("jobs/job", "latest"), registry.digest("jobs/job", &tree.tag()));
+    tree.commit("newer");
+    let newer = tree.head();
+    publish().ended(0);
+    let latest = registry.digest("jobs/job", "latest");
+    assert_eq!(latest, registry.digest("jobs/job", &tree.tag()));
+    // An old run is started again, of another branch that never saw the newer commit.
+    tree.git(&["checkout", "--quiet", "-B", "other", &old]);
+    tree.write("jobs/job/note", "x");
+    tree.commit("other");
+    let run = publish().ended(3);
+    expect![[r#"
+        error: <registry>/jobs/job:latest: would go backwards: it is at <newer>, and this is <commit>
+          rule: a moving tag moves only to a descendant of the commit it points to
+          help: nothing, if this is the run of an older commit"#]]
+    .assert_eq(&run.errors_at(&registry).replace(&newer, "<newer>"));
+    assert_eq!(registry.digest("jobs/job", "latest"), latest);
+    assert!(registry.digest("jobs/job", &tree.tag()).is_some(), "the tag itself is published");
+}
+
+#[test]
+fn a_dry_run_of_merge_prints_the_command_and_publishes_nothing() {
+    let built = Built::new();
+    let run = built.run(&["merge", "--dry-run"]).ended(0);
+    expect![[r#"
+        docker buildx imagetools create --progress plain -t <registry>/jobs/job:<sha> --annotation index:org.opencontainers.image.revision=<commit> --annotation index:org.opencontainers.image.title=job --annotation index:org.opencontainers.image.version=<sha> <registry>/jobs/job@sha256:… <registry>/jobs/job@sha256:…
+    "#]]
+    .assert_eq(&crate::harness::without_digests(&run.stdout.replace(&built.registry.address, "<registry>")));
+    assert_eq!(built.digest(""), None);
+}
