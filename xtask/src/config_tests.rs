@@ -80,12 +80,12 @@ fn mistakes_in_job_json_have_line_and_column() {
         ("{\n  \"arches\": [\"amd64\",]\n}", "j:2:22: trailing comma"),
         ("{\"archs\": []}", "j:1:8: unknown key `archs`\n  help: did you mean `arches`?"),
         ("{\"arches\": [], \"arches\": []}", "j:1:23: duplicate key `arches`"),
-        ("{\"args\": {\"A\": \"1\", \"A\": \"2\"}}", "j:1:28: duplicate key `A`"),
+        ("{\"args\": {\"A\": \"1\", \"A\": \"2\"}}", "j:1:29: duplicate key `A`"),
         ("{\"args\": {\"A\": 1}}", "j:1:16: invalid type: integer `1`, expected a string"),
         ("{\"arches\": []}", "j: arches: no architecture\n  help: name at least one, or remove the key"),
         (
             "{\"arches\": [\"s390x\"]}",
-            "j:1:19: architecture `s390x`: not an architecture that is built here\n  rule: one of `amd64`, `arm64`",
+            "j:1:20: architecture `s390x`: not an architecture that is built here\n  rule: one of `amd64`, `arm64`",
         ),
         (
             "{\"inputs\": [\"../x\", \"/etc\", \"a/../b\"]}",

@@ -29,7 +29,8 @@ pub fn run<T: Sync, R: Send>(
     std::thread::scope(|scope| {
         for _ in 0..parallel.clamp(1, tasks.len().max(1)) {
             scope.spawn(|| {
-                while !interrupt.is_set() && !(on_failure == OnFailure::Stop && failed.load(Ordering::Relaxed)) {
+                let given_up = || on_failure == OnFailure::Stop && failed.load(Ordering::Relaxed);
+                while !interrupt.is_set() && !given_up() {
                     let i = next.fetch_add(1, Ordering::Relaxed);
                     let (Some(task), Some(slot)) = (tasks.get(i), results.get(i)) else { return };
                     let result = work(task);
@@ -86,7 +87,7 @@ pub fn tally<T, N: std::fmt::Display>(
             None => problems.push(Problem::new(format!("job `{name}`"), "not reached")),
         }
     }
-    let failure = (!problems.is_empty()).then(|| Failure::new(exit, problems));
+    let failure = (!problems.is_empty()).then(|| Failure::of(exit, problems));
     Tally { done, failure }
 }
 

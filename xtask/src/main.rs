@@ -36,9 +36,9 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     let env = environment::Environment::of_this_process();
     let ui = report::Ui::new(&cli.global, &env);
-    let outcome = context(env, ui.clone()).and_then(|(ctx, metadata)| {
+    let outcome = context(env, ui.clone()).map(|(ctx, metadata)| {
         let result = Config::read(&ctx, &metadata).and_then(|config| dispatch(&ctx, &config, &cli.command));
-        Ok((ctx.interrupt.exit_code(), result.inspect_err(|error| github::annotate_error(&ctx, error))))
+        (ctx.interrupt.exit_code(), result.inspect_err(|error| github::annotate_error(&ctx, error)))
     });
     match outcome {
         Ok((Some(interrupted), _)) => {

@@ -87,13 +87,13 @@ pub struct Failure {
 }
 
 impl Failure {
-    pub fn new(exit: Exit, problems: Vec<Problem>) -> anyhow::Error {
+    pub fn of(exit: Exit, problems: Vec<Problem>) -> anyhow::Error {
         anyhow::Error::new(Failure { exit, problems })
     }
 
     /// `Ok` if there is nothing to complain about.
     pub fn unless_empty(exit: Exit, problems: Vec<Problem>) -> anyhow::Result<()> {
-        if problems.is_empty() { Ok(()) } else { Err(Failure::new(exit, problems)) }
+        if problems.is_empty() { Ok(()) } else { Err(Failure::of(exit, problems)) }
     }
 }
 
@@ -114,17 +114,17 @@ impl std::error::Error for Failure {}
 impl Problem {
     /// A single complaint about usage, configuration or input.
     pub fn usage(self) -> anyhow::Error {
-        Failure::new(Exit::Usage, vec![self])
+        Failure::of(Exit::Usage, vec![self])
     }
 
     /// A single complaint about something that is missing.
     pub fn missing(self) -> anyhow::Error {
-        Failure::new(Exit::Missing, vec![self])
+        Failure::of(Exit::Missing, vec![self])
     }
 
     /// A single refusal by the gate.
     pub fn refused(self) -> anyhow::Error {
-        Failure::new(Exit::Refused, vec![self])
+        Failure::of(Exit::Refused, vec![self])
     }
 }
 

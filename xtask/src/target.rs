@@ -104,7 +104,7 @@ impl Target {
         given: &Destination,
     ) -> anyhow::Result<BTreeMap<String, String>> {
         let layers = Layers { ctx, config, given, target: None };
-        layers.mirrors().map_err(|problems| Failure::new(Exit::Usage, problems))
+        layers.mirrors().map_err(|problems| Failure::of(Exit::Usage, problems))
     }
 
     /// The repository of a job's images.

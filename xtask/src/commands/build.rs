@@ -102,7 +102,7 @@ pub fn build_all(ctx: &Context, images: &[Image], options: &BuildOptions) -> any
             }
             Err(_) => ctx.ui.status("Failed", format!("{progress} {}", image.shown())),
         }
-        built.map_err(|problem| Failure::new(Exit::Failed, vec![problem]))
+        built.map_err(|problem| Failure::of(Exit::Failed, vec![problem]))
     });
     let rows = rows(images, &results);
     let tally = fleet::tally(images.iter().map(Image::shown), results);
@@ -154,7 +154,7 @@ fn build_one(ctx: &Context, image: &Image) -> Result<Built, Problem> {
     let start = Instant::now();
     ctx.ui.status("Building", image.shown());
     let path = image.log(ctx);
-    let cannot = |error: &dyn std::fmt::Display| Problem::new(image.shown(), format!("could not be built: {error:#}"));
+    let cannot = |error: &dyn fmt::Display| Problem::new(image.shown(), format!("could not be built: {error:#}"));
     let log = Mutex::new(File::create(&path).map_err(|error| cannot(&format!("{path}: {error}")))?);
     let verbose = ctx.ui.level >= crate::report::Level::Everything;
     let on_line = |line: &str| {

@@ -59,5 +59,5 @@ fn check_size(output: &str, text: &str) -> anyhow::Result<()> {
     let problem = Problem::new(format!("output `{output}`"), format!("has {} bytes", text.len()))
         .rule("GitHub drops outputs over 1 MB")
         .help("name fewer jobs, or split the repository");
-    Err(Failure::new(Exit::Usage, vec![problem]))
+    Err(Failure::of(Exit::Usage, vec![problem]))
 }

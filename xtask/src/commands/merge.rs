@@ -97,7 +97,7 @@ pub fn look_at_parts(ctx: &Context, expected: &Expected) -> anyhow::Result<BTree
 
 /// Whether an error of the gate counts as refusal: with exit code 3.
 pub fn refused(problems: Vec<Problem>) -> anyhow::Error {
-    Failure::new(Exit::Refused, problems)
+    Failure::of(Exit::Refused, problems)
 }
 
 struct JobMerge<'a> {

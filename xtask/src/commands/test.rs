@@ -26,7 +26,7 @@ pub fn run(ctx: &Context, config: &Config, args: &Test) -> anyhow::Result<()> {
         match cargo::check(ctx, check, &config.mirrors)? {
             Ok(count) => passed += count,
             Err(command) => {
-                problems.push(Problem::new(check.what(), "failed").help(format!("see above; by itself: {command}")))
+                problems.push(Problem::new(check.what(), "failed").help(format!("see above; by itself: {command}")));
             }
         }
     }

@@ -145,3 +145,32 @@ fn held_back_instructions() {
     let Kind::Onbuild(kind) = only("onbuild copy --from=x b /d") else { panic!() };
     assert_eq!(*kind, only("COPY --from=x b /d"));
 }
+
+/// A second opinion: where `parse-dockerfile` reads a file rightly, it reads what we read.
+#[test]
+fn another_parser_sees_the_same_stages_and_sources() {
+    let text = "ARG V=1\nFROM busybox:$V AS a\nRUN <<EOF\nCOPY no such /file\nEOF\nCOPY --chown=1:1 x y /z/\n\
+                ADD [\"a b\", \"/c\"]\nFROM a\nCOPY --from=a /x /y\nRUN echo \\\n  # a comment\n  COPY not this\n";
+    let other = parse_dockerfile::parse(text).unwrap();
+    let ours = Dockerfile::parse(text).unwrap();
+    let theirs: Vec<String> = other.stages().map(|stage| stage.from.image.value.to_string()).collect();
+    assert_eq!(ours.stages.iter().map(|stage| stage.image.clone()).collect::<Vec<_>>(), theirs);
+    let path = |source: &parse_dockerfile::Source<'_>| match source {
+        parse_dockerfile::Source::Path(path) => path.value.to_string(),
+        _ => "here-document".to_owned(),
+    };
+    let mut theirs = Vec::new();
+    for instruction in &other.instructions {
+        match instruction {
+            parse_dockerfile::Instruction::Copy(copy) => theirs.extend(copy.src.iter().map(path)),
+            parse_dockerfile::Instruction::Add(add) => theirs.extend(add.src.iter().map(path)),
+            _ => {}
+        }
+    }
+    let copies =
+        ours.stages.iter().flat_map(|stage| &stage.instructions).filter_map(|instruction| match &instruction.kind {
+            Kind::Copy(copy) => Some(&copy.sources),
+            _ => None,
+        });
+    assert_eq!(copies.flatten().cloned().collect::<Vec<_>>(), theirs);
+}

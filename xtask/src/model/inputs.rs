@@ -7,7 +7,7 @@ use std::ops::Range;
 
 use crate::model::arch::Arch;
 use crate::model::base::Globals;
-use crate::model::dockerfile::{Copy, Dockerfile, Fault, Flag, Kind, Mount, Run, Verb};
+use crate::model::dockerfile::{Copy, Dockerfile, Flag, Kind, Mount, Run, Verb};
 use crate::model::expand::NoValue;
 use crate::model::ignore::{Ignore, clean};
 use crate::model::scope::{self, Scope};
@@ -77,11 +77,6 @@ pub struct Missing {
 }
 
 impl Inputs {
-    /// The inputs of a Dockerfile that cannot be read.
-    pub fn unreadable(fault: &Fault) -> Inputs {
-        Inputs::Whole { line: Some(fault.line), because: fault.what.clone() }
-    }
-
     /// The inputs of two builds, of two architectures for one.
     pub fn and(self, other: Inputs) -> Inputs {
         match (self, other) {

@@ -167,9 +167,7 @@ fn only_known_frontends_are_trusted() {
         told("FROM scratch", &[("BUILDKIT_SYNTAX", "notdocker/dockerfile")]),
         ["all: `notdocker/dockerfile` may read the Dockerfile in its own way"]
     );
-    let fault = Fault::new(3, "unknown instruction `X`");
     let whole = Inputs::Whole { line: Some(3), because: "unknown instruction `X`".to_owned() };
-    assert_eq!(Inputs::unreadable(&fault), whole);
     assert_eq!(read("FROM scratch\nCOPY a /", &[]).and(whole.clone()), whole);
     let both = read("FROM scratch\nCOPY a /", &[]).and(read("FROM scratch\nCOPY b /", &[]));
     assert_eq!(both, read("FROM scratch\nCOPY a b /", &[]));

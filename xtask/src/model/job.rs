@@ -39,8 +39,14 @@ impl JobName {
             }
         }
         parts.retain(|part| !part.is_empty());
-        parts.join("-").parse().ok()
+        let name = parts.join("-");
+        is_valid(&name).then_some(JobName(name))
     }
+}
+
+fn is_valid(name: &str) -> bool {
+    let is_part = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
+    name.bytes().next().is_some_and(|b| b.is_ascii_lowercase()) && name.split(['.', '_', '-']).all(is_part)
 }
 
 impl fmt::Display for JobName {
@@ -53,10 +59,7 @@ impl FromStr for JobName {
     type Err = Problem;
 
     fn from_str(name: &str) -> Result<JobName, Problem> {
-        let starts_with_letter = name.bytes().next().is_some_and(|b| b.is_ascii_lowercase());
-        let is_part =
-            |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
-        if starts_with_letter && name.split(['.', '_', '-']).all(is_part) {
+        if is_valid(name) {
             return Ok(JobName(name.to_owned()));
         }
         let problem = Problem::new(format!("{JOBS_DIR}/{name}"), "not a valid job name").rule(NAME_RULE);

@@ -75,11 +75,11 @@ impl FromStr for Registry {
         }
         check_host(text).map_err(|what| bad(what, "give a host such as `registry.example.com:5000`".to_owned()))?;
         let registry = Registry(text.to_owned());
-        if let Some((account, _)) = registry.ecr() {
-            if account.len() != 12 || !account.bytes().all(|b| b.is_ascii_digit()) {
-                return Err(Problem::new(format!("registry `{text}`"), format!("`{account}` is not an AWS account"))
-                    .rule("an account is 12 digits"));
-            }
+        if let Some((account, _)) = registry.ecr()
+            && (account.len() != 12 || !account.bytes().all(|b| b.is_ascii_digit()))
+        {
+            return Err(Problem::new(format!("registry `{text}`"), format!("`{account}` is not an AWS account"))
+                .rule("an account is 12 digits"));
         }
         Ok(registry)
     }
@@ -239,10 +239,6 @@ impl Digest {
     /// The first hex digits, enough for a person to tell two apart.
     pub fn short(&self) -> &str {
         &self.0[.."sha256:".len() + 12]
-    }
-
-    pub fn as_str(&self) -> &str {
-        &self.0
     }
 }
 

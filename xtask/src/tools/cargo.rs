@@ -27,8 +27,7 @@ pub struct Metadata {
 /// A `Cargo.toml` that cargo cannot read: its message names file, line and column.
 pub fn metadata(ctx: &Context) -> anyhow::Result<Option<Metadata>> {
     let sh = ctx.shell()?;
-    let cargo = ctx.env.get("CARGO").unwrap_or("cargo");
-    let cmd = cmd!(sh, "{cargo} metadata --no-deps --offline --format-version 1");
+    let cmd = cmd!(sh, "cargo metadata --no-deps --offline --format-version 1");
     let outcome = process::run(ctx, cmd, &Given::default())?;
     if !outcome.success() {
         if outcome.stderr.contains("could not find `Cargo.toml`") {
@@ -69,11 +68,10 @@ impl Check {
 /// or the command that failed.
 pub fn check(ctx: &Context, check: Check, mirrors: &BTreeMap<String, String>) -> anyhow::Result<Result<usize, String>> {
     let sh = ctx.shell()?;
-    let cargo = ctx.env.get("CARGO").unwrap_or("cargo");
     let cmd = match check {
-        Check::Format => cmd!(sh, "{cargo} fmt --all --check"),
-        Check::Lints => cmd!(sh, "{cargo} clippy --workspace --all-targets --locked -- --deny warnings"),
-        Check::Tests => cmd!(sh, "{cargo} test --workspace --locked --no-fail-fast"),
+        Check::Format => cmd!(sh, "cargo fmt --all --check"),
+        Check::Lints => cmd!(sh, "cargo clippy --workspace --all-targets --locked -- --deny warnings"),
+        Check::Tests => cmd!(sh, "cargo test --workspace --locked --no-fail-fast"),
     };
     let mirrors: Vec<String> = mirrors.iter().map(|(registry, prefix)| format!("{registry}={prefix}")).collect();
     // The tests' own repositories pull from where this one does.

@@ -1,6 +1,8 @@
 //! End to end: the program against a real engine and real registries.
 //! Nothing here skips itself: what is missing is a failure that says `cargo xtask setup`.
 
+#![allow(clippy::unwrap_used)] // a panic is how a test says no
+
 mod bad_inputs;
 mod build;
 mod cli;
