@@ -20,17 +20,17 @@ pub fn run(ctx: &Context, config: &Config, args: &Test) -> anyhow::Result<()> {
     }
     let config = config.clone().with_noted_mirror(ctx);
     let mut problems = Vec::new();
-    let mut passed = 0;
+    let (mut passed, mut failed) = (0, 0);
     for check in cargo::Check::ALL {
         ctx.ui.status("Checking", check.what());
-        match cargo::check(ctx, check, &config.mirrors)? {
-            Ok(count) => passed += count,
-            Err(command) => {
-                problems.push(Problem::new(check.what(), "failed").help(format!("see above; by itself: {command}")));
-            }
+        let checked = cargo::check(ctx, check, &config.mirrors)?;
+        passed += checked.passed;
+        failed += checked.failed;
+        if checked.failed > 0 {
+            let help = format!("see above; by itself: {}", checked.command);
+            problems.push(Problem::new(check.what(), "failed").help(help));
         }
     }
-    let failed = problems.len();
     ctx.ui.status("Finished", format!("all checks in {}", human_time(start.elapsed())));
     ctx.ui.data(format!("{passed} passed, {failed} failed"));
     Failure::unless_empty(Exit::Failed, problems)

@@ -1,6 +1,7 @@
 //! cargo: where the workspace is, what its metadata say, and the checks that cargo runs.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use camino::Utf8PathBuf;
 use serde::Deserialize;
@@ -64,9 +65,17 @@ impl Check {
     }
 }
 
-/// Runs a check, its output to the terminal. Gives how many tests passed (one for a check that has no tests),
-/// or the command that failed.
-pub fn check(ctx: &Context, check: Check, mirrors: &BTreeMap<String, String>) -> anyhow::Result<Result<usize, String>> {
+/// How a check ended.
+pub struct Checked {
+    /// How many tests passed; one for a check that has none and is in order.
+    pub passed: usize,
+    pub failed: usize,
+    /// The command, to be run by itself.
+    pub command: String,
+}
+
+/// Runs a check, its output to the terminal.
+pub fn check(ctx: &Context, check: Check, mirrors: &BTreeMap<String, String>) -> anyhow::Result<Checked> {
     let sh = ctx.shell()?;
     let cmd = match check {
         Check::Format => cmd!(sh, "cargo fmt --all --check"),
@@ -76,22 +85,45 @@ pub fn check(ctx: &Context, check: Check, mirrors: &BTreeMap<String, String>) ->
     let mirrors: Vec<String> = mirrors.iter().map(|(registry, prefix)| format!("{registry}={prefix}")).collect();
     // The tests' own repositories pull from where this one does.
     let cmd = cmd.env("JOBS_MIRRORS", mirrors.join(","));
-    let passed = std::sync::atomic::AtomicUsize::new(0);
+    let (passed, failed) = (AtomicUsize::new(0), AtomicUsize::new(0));
     let on_line = |line: &str| {
-        passed.fetch_add(passed_in(line), std::sync::atomic::Ordering::Relaxed);
+        passed.fetch_add(counted(line, "passed"), Ordering::Relaxed);
+        failed.fetch_add(counted(line, "failed"), Ordering::Relaxed);
         ctx.ui.text(line);
     };
     let given = Given { on_line: Some(&on_line), both_streams: true, ..Given::default() };
     let outcome = process::run(ctx, cmd, &given)?;
-    if !outcome.success() {
-        return Ok(Err(outcome.command));
+    let (mut passed, mut failed) = (passed.into_inner(), failed.into_inner());
+    match outcome.success() {
+        // A test run that ran nothing has checked nothing.
+        true if check == Check::Tests && passed == 0 => failed = 1,
+        true => passed = passed.max(1),
+        false => failed = failed.max(1),
     }
-    let passed = passed.into_inner();
-    Ok(Ok(if check == Check::Tests { passed } else { 1 }))
+    Ok(Checked { passed, failed, command: outcome.command })
 }
 
-/// The number in cargo's `test result: ok. 12 passed; …`.
-fn passed_in(line: &str) -> usize {
-    let count = line.strip_prefix("test result: ok. ").and_then(|rest| rest.split_once(" passed"));
-    count.and_then(|(number, _)| number.parse().ok()).unwrap_or(0)
+/// A number in cargo's `test result: ok. 12 passed; 0 failed; …`.
+fn counted(line: &str, what: &str) -> usize {
+    let Some(result) = line.strip_prefix("test result: ") else { return 0 };
+    let mut words = result.split([' ', ';']).filter(|word| !word.is_empty()).peekable();
+    while let Some(word) = words.next() {
+        if words.peek() == Some(&what) {
+            return word.parse().unwrap_or(0);
+        }
+    }
+    0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tests_are_counted_as_cargo_counts_them() {
+        let line =
+            "test result: FAILED. 27 passed; 2 failed; 0 ignored; 0 measured; 0 filtered out; finished in 41.88s";
+        assert_eq!((counted(line, "passed"), counted(line, "failed")), (27, 2));
+        assert_eq!(counted("27 passed", "passed"), 0);
+    }
 }
