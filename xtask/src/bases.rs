@@ -36,7 +36,35 @@ enum Kind {
 }
 
 /// The digest of every image that is pulled.
-pub type Digests = BTreeMap<Reference, Digest>;
+#[derive(Clone, Debug, Default)]
+pub struct Digests {
+    of: BTreeMap<Reference, Digest>,
+    /// Those that bring instructions of their own (`ONBUILD`).
+    triggering: BTreeSet<Reference>,
+}
+
+impl Digests {
+    pub fn add(&mut self, image: &Reference, digest: Digest, triggers: bool) {
+        self.of.insert(image.clone(), digest);
+        if triggers {
+            self.triggering.insert(image.clone());
+        }
+    }
+
+    pub fn extend(&mut self, more: Digests) {
+        self.of.extend(more.of);
+        self.triggering.extend(more.triggering);
+    }
+
+    pub fn get(&self, image: &Reference) -> Option<&Digest> {
+        self.of.get(image)
+    }
+
+    /// Whether an image brings instructions of its own, which may copy anything of the context.
+    pub fn triggers(&self, image: &Reference) -> bool {
+        self.triggering.contains(image)
+    }
+}
 
 /// Reads a job's Dockerfile.
 ///
@@ -86,7 +114,7 @@ pub fn through_mirror(image: Reference, mirrors: &BTreeMap<String, String>) -> R
     Ok(mirrored)
 }
 
-/// Looks up the digest of every image; a pinned one keeps its own, and is not looked up.
+/// Looks up the digest of every image; a pinned one keeps its own.
 ///
 /// # Errors
 /// With exit code 4, every image that cannot be resolved, with the first line that names it.
@@ -97,21 +125,21 @@ pub fn resolve(ctx: &Context, uses: &[Use]) -> anyhow::Result<Digests> {
     }
     let wanted: Vec<(&Reference, &Use)> = first.into_iter().collect();
     let found = fleet::all(ctx, PARALLEL, &wanted, |(image, used)| {
-        if let Some(digest) = &image.digest {
-            return Ok(Ok(((*image).clone(), digest.clone())));
-        }
         ctx.ui.detail("Resolving", image);
         Ok(match buildx::inspect(ctx, image) {
-            Ok(Some(published)) => Ok(((*image).clone(), published.digest)),
-            Ok(None) => Err(unresolved(used, "there is no such image", None)),
+            Ok(Some(published)) => {
+                let digest = image.digest.clone().unwrap_or_else(|| published.digest.clone());
+                Ok(((*image).clone(), digest, published.has_triggers()))
+            }
+            Ok(None) => Err(no_such_image(used)),
             Err(error) => Err(unresolved(used, &innermost(&error), crate::hints::help_for(&format!("{error:#}")))),
         })
     })?;
-    let mut digests = Digests::new();
+    let mut digests = Digests::default();
     let mut problems = Vec::new();
     for result in found {
         match result {
-            Ok((image, digest)) => drop(digests.insert(image, digest)),
+            Ok((image, digest, triggers)) => digests.add(&image, digest, triggers),
             Err(problem) => problems.push(problem),
         }
     }
@@ -126,12 +154,28 @@ fn innermost(error: &anyhow::Error) -> String {
     }
 }
 
+/// The registry that the Dockerfile means, whatever stands in for it.
+fn registry_of(used: &Use) -> String {
+    let written = Reference::normalized(&used.written).ok().and_then(|image| image.repository.registry);
+    written.as_ref().map(Registry::to_string).unwrap_or_default()
+}
+
+fn no_such_image(used: &Use) -> Problem {
+    let (written, pulled) = (registry_of(used), &used.pulled);
+    let at_mirror = !pulled.to_string().starts_with(&format!("{written}/"));
+    let mirrored = if at_mirror { format!(", or copy the image to the mirror of {written}") } else { String::new() };
+    Problem::new(&used.at, format!("base `{}` cannot be resolved to a digest: there is no {pulled}", used.written))
+        .help(format!("mend the name or the tag{mirrored}"))
+}
+
 fn unresolved(used: &Use, why: &str, help: Option<&str>) -> Problem {
     let registry = used.pulled.repository.registry.as_ref().map(Registry::to_string).unwrap_or_default();
     let what = format!("base `{}` cannot be resolved to a digest at {registry}: {why}", used.written);
     let problem = Problem::new(&used.at, what);
-    let by_hand =
-        format!("set JOBS_MIRRORS={registry}=<mirror> (or `mirrors` in Cargo.toml), or docker login {registry}");
+    let by_hand = format!(
+        "set JOBS_MIRRORS={}=<mirror> (or `mirrors` in Cargo.toml), or docker login {registry}",
+        registry_of(used)
+    );
     match help.filter(|help| {
         !help.contains("loopback") || used.pulled.repository.registry.as_ref().is_some_and(Registry::is_loopback)
     }) {

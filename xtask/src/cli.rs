@@ -1,8 +1,9 @@
 //! Every command and flag, and nothing else.
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Arg, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
 use crate::model::arch::Arch;
+use crate::model::slice::Slice;
 
 /// Turns the folders under jobs/ into multi-platform images, each architecture built natively.
 #[derive(Parser, Debug)]
@@ -13,6 +14,16 @@ pub struct Cli {
     pub global: Global,
     #[command(subcommand)]
     pub command: Command,
+}
+
+/// The command line. An empty variable stands for no flag: a workflow knows no other way to unset one.
+pub fn parse(is_empty: impl Fn(&str) -> bool) -> Cli {
+    let without_empty = |arg: Arg| match arg.get_env().map(|name| name.to_string_lossy().into_owned()) {
+        Some(name) if is_empty(&name) => arg.env(clap::builder::Resettable::Reset),
+        _ => arg,
+    };
+    let command = Cli::command().mut_subcommands(|command| command.mut_args(without_empty));
+    Cli::from_arg_matches(&command.get_matches()).unwrap_or_else(|error| error.exit())
 }
 
 #[derive(Args, Debug)]
@@ -43,6 +54,9 @@ pub enum Command {
     /// Show where images go, under which tag, and where each value came from
     #[command(after_help = "Example: JOBS_REGISTRY=127.0.0.1:5000 cargo xtask config")]
     Config(Config),
+    /// Show per job what is to be done, and why
+    #[command(after_help = "Example: JOBS_REGISTRY=127.0.0.1:5000 cargo xtask plan")]
+    Plan(Plan),
     /// Build the images of one or more architectures
     #[command(after_help = "Example: cargo xtask build --arch arm64 --push job-a")]
     Build(Build),
@@ -105,13 +119,65 @@ pub struct DryRun {
     pub dry_run: bool,
 }
 
+/// What the plan is made from.
+#[derive(Args, Debug, Default, Clone)]
+pub struct PlanOptions {
+    /// Build also what exists
+    #[arg(long, env = "JOBS_FORCE", value_parser = clap::builder::FalseyValueParser::new())]
+    pub force: bool,
+    /// The slice of the plan that this runner works off, as `discover --changed --format matrix` gives it
+    #[arg(long, env = "JOBS_PLAN", value_name = "SLICE")]
+    pub plan: Option<String>,
+}
+
+impl PlanOptions {
+    /// # Errors
+    /// The text is not a slice.
+    pub fn slice(&self) -> anyhow::Result<Option<Slice>> {
+        // A workflow knows no other way to give none.
+        let text = self.plan.as_deref().filter(|text| !text.is_empty());
+        text.map(str::parse).transpose().map_err(crate::problem::Problem::usage)
+    }
+}
+
+#[derive(Args, Debug)]
+pub struct Plan {
+    #[command(flatten)]
+    pub selection: Selection,
+    /// By the files that changed since the merge base with this revision, without a registry
+    #[arg(long, value_name = "REV")]
+    pub since: Option<String>,
+    /// Plan to build also what exists
+    #[arg(long, env = "JOBS_FORCE", value_parser = clap::builder::FalseyValueParser::new())]
+    pub force: bool,
+    /// End with 10 if there is something to do
+    #[arg(long)]
+    pub exit_code: bool,
+    /// How to print
+    #[arg(long, default_value = "table")]
+    pub format: Format,
+    #[command(flatten)]
+    pub destination: Destination,
+}
+
 #[derive(Args, Debug)]
 pub struct Discover {
     #[command(flatten)]
     pub selection: Selection,
+    /// Only what the plan would build
+    #[arg(long)]
+    pub changed: bool,
+    /// Only what changed since the merge base with this revision, without a registry
+    #[arg(long, value_name = "REV")]
+    pub since: Option<String>,
+    /// Also what exists
+    #[arg(long, env = "JOBS_FORCE", value_parser = clap::builder::FalseyValueParser::new())]
+    pub force: bool,
     /// How to print: a JSON list of folders, the matrix of a workflow, or a table
     #[arg(long, default_value = "json")]
     pub format: DiscoverFormat,
+    #[command(flatten)]
+    pub destination: Destination,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -182,6 +248,8 @@ pub struct Build {
     #[arg(long)]
     pub load: bool,
     #[command(flatten)]
+    pub plan: PlanOptions,
+    #[command(flatten)]
     pub options: BuildOptions,
     #[command(flatten)]
     pub dry_run: DryRun,
@@ -193,6 +261,9 @@ pub struct Build {
 pub struct Merge {
     #[command(flatten)]
     pub selection: Selection,
+    /// The slice of the plan that this runner works off, as `discover --changed --format matrix` gives it
+    #[arg(long, env = "JOBS_PLAN", value_name = "SLICE")]
+    pub plan: Option<String>,
     /// How many jobs are merged side by side
     #[arg(long, env = "JOBS_PARALLEL", value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64))]
     pub parallel: Option<u16>,
@@ -218,6 +289,9 @@ pub struct Pipeline {
     /// Install and start what is missing first
     #[arg(long)]
     pub setup: bool,
+    /// Build also what exists
+    #[arg(long, env = "JOBS_FORCE", value_parser = clap::builder::FalseyValueParser::new())]
+    pub force: bool,
     #[command(flatten)]
     pub selection: Selection,
     #[command(flatten)]

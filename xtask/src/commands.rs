@@ -6,6 +6,7 @@ pub mod discover;
 pub mod doctor;
 pub mod merge;
 pub mod pipeline;
+pub mod plan;
 pub mod setup;
 pub mod test;
 pub mod verify;

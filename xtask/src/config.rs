@@ -92,7 +92,8 @@ impl Config {
 
     fn from_metadata(metadata: &Value) -> anyhow::Result<Config> {
         let table = metadata.get("jobs").cloned().unwrap_or(Value::Object(serde_json::Map::new()));
-        let settings: Settings = from_table(&format!("{TABLE}]"), table).map_err(Problem::usage)?;
+        let settings: Settings =
+            from_table(&format!("{TABLE}]"), table).map_err(|problems| Failure::of(Exit::Usage, problems))?;
         let mut problems = Vec::new();
         let mut targets = BTreeMap::new();
         for (name, table) in settings.targets {
@@ -102,7 +103,7 @@ impl Config {
                     check_target(&at, &target, &mut problems);
                     targets.insert(name, target);
                 }
-                Err(problem) => problems.push(problem),
+                Err(mut found) => problems.append(&mut found),
             }
         }
         let config = Config {
@@ -202,7 +203,9 @@ fn check_target(at: &str, target: &TargetSettings, problems: &mut Vec<Problem>) 
     }
     for (key, value) in [("registry", &target.registry), ("role", &target.role), ("region", &target.region)] {
         if value.as_deref().is_some_and(|value| looks_like_secret(key, value)) {
-            note(Err(secret_in_file(key)));
+            note(Err(Problem::new(key, "looks like a secret")
+                .rule("Cargo.toml can be read by anyone who has the repository")
+                .help("remove it, revoke it, and name the role to assume: arn:aws:iam::<account>:role/<name>")));
         }
     }
 }
@@ -265,8 +268,26 @@ pub fn looks_like_secret(name: &str, value: &str) -> bool {
         || VALUES.iter().any(|start| value.starts_with(start) && value.len() > start.len() + 8)
 }
 
-fn from_table<T: DeserializeOwned>(at: &str, table: Value) -> Result<T, Problem> {
-    serde_json::from_value(table).map_err(|error| explained(at.to_owned(), &error))
+fn from_table<T: DeserializeOwned>(at: &str, table: Value) -> Result<T, Vec<Problem>> {
+    let Value::Object(entries) = &table else {
+        return Err(vec![Problem::new(at, "not a table").help("write its keys below it, one to a line: key = value")]);
+    };
+    // Key by key, so that every mistake is told, and which key it is about.
+    let mistake = |(key, value): (&String, &Value)| {
+        let entry = Value::Object(serde_json::Map::from_iter([(key.clone(), value.clone())]));
+        let error = serde_json::from_value::<T>(entry).err()?;
+        let about = if is_unknown_key(&error.to_string()) { at.to_owned() } else { format!("{at} {key}") };
+        Some(explained(about, &error))
+    };
+    let problems: Vec<Problem> = entries.iter().filter_map(mistake).collect();
+    if !problems.is_empty() {
+        return Err(problems);
+    }
+    serde_json::from_value(table).map_err(|error| vec![explained(at.to_owned(), &error)])
+}
+
+fn is_unknown_key(message: &str) -> bool {
+    message.starts_with("unknown field")
 }
 
 fn from_json<T: DeserializeOwned>(path: &str, text: &str) -> Result<T, Problem> {
@@ -278,6 +299,9 @@ fn from_json<T: DeserializeOwned>(path: &str, text: &str) -> Result<T, Problem> 
     if text.trim().is_empty() {
         return Err(Problem::new(path, "empty").help("write `{}`, or remove the file"));
     }
+    if text.trim_start().starts_with('[') {
+        return Err(Problem::new(format!("{path}:1:1"), "a list").rule("an object: { … }"));
+    }
     serde_json::from_str(text).map_err(|error| explained(format!("{path}:{}:{}", error.line(), error.column()), &error))
 }
 
@@ -288,14 +312,24 @@ fn explained(at: String, error: &serde_json::Error) -> Problem {
     let message = text.split(" at line ").next().unwrap_or(&text);
     let names: Vec<&str> = message.split('`').skip(1).step_by(2).collect();
     match names.split_first() {
-        Some((unknown, known)) if message.starts_with("unknown field") => {
+        Some((unknown, known)) if is_unknown_key(message) => {
             let problem = Problem::new(at, format!("unknown key `{unknown}`"));
             match did_you_mean(unknown, known.iter().copied()) {
                 Some(known) => problem.help(format!("did you mean `{known}`?")),
                 None => problem.rule(format!("one of `{}`", known.join("`, `"))),
             }
         }
-        _ => Problem::new(at, message.replace("duplicate field", "duplicate key")),
+        // A value's own complaint brings its rule and its remedy along.
+        _ => {
+            let (message, help) = message.split_once("\n  help: ").map_or((message, None), |(m, help)| (m, Some(help)));
+            let (message, rule) = message.split_once("\n  rule: ").map_or((message, None), |(m, rule)| (m, Some(rule)));
+            let what = message.replace("duplicate field", "duplicate key");
+            let what = ["usize", "u32"]
+                .into_iter()
+                .fold(what, |what, number| what.replace(&format!("expected {number}"), "expected a whole number"));
+            let (rule, help) = (rule.map(str::to_owned), help.map(str::to_owned));
+            Problem { rule, help, ..Problem::new(at, what) }
+        }
     }
 }
 

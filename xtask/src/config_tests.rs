@@ -27,7 +27,7 @@ fn mistakes_in_the_manifest_are_named_all_at_once() {
         ),
         (
             json!({"sha-length": "7"}),
-            "Cargo.toml: [workspace.metadata.jobs]: invalid type: string \"7\", expected usize",
+            "Cargo.toml: [workspace.metadata.jobs] sha-length: invalid type: string \"7\", expected a whole number",
         ),
         (
             json!({"runners": {}}),
@@ -63,9 +63,9 @@ fn mistakes_in_the_manifest_are_named_all_at_once() {
         ),
         (
             json!({"targets": {"x": {"role": "AKIAIOSFODNN7EXAMPLE"}}}),
-            "Cargo.toml: [workspace.metadata.jobs.targets.x] role: looks like a secret\n  rule: build arguments and \
-             configuration can be read by anyone who has the image or the repository\n  \
-             help: name it under `secrets` in job.json, and mount it: RUN --mount=type=secret,id=…",
+            "Cargo.toml: [workspace.metadata.jobs.targets.x] role: looks like a secret\n  rule: Cargo.toml can be read by anyone \
+             who has the repository\n  help: remove it, revoke it, and name the role to assume: \
+             arn:aws:iam::<account>:role/<name>",
         ),
     ] {
         assert_eq!(complaints(jobs), complaint);

@@ -18,6 +18,11 @@ impl Environment {
         self.0.get(name).map(String::as_str).filter(|value| !value.is_empty())
     }
 
+    /// Whether a variable is there, and holds nothing.
+    pub fn is_empty(&self, name: &str) -> bool {
+        self.0.get(name).is_some_and(String::is_empty)
+    }
+
     /// Whether this is a step of a GitHub Actions workflow.
     pub fn is_github_actions(&self) -> bool {
         self.get("GITHUB_ACTIONS") == Some("true")

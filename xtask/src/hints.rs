@@ -24,7 +24,7 @@ pub fn help_for(said: &str) -> Option<&'static str> {
         (&["toomanyrequests", "429 Too Many Requests"], "log in to the registry, or configure a mirror"),
         (&["no space left on device"], "make room: docker builder prune"),
         (
-            &["name unknown", "NAME_UNKNOWN", "RepositoryNotFoundException"],
+            &["name unknown", "NAME_UNKNOWN", "RepositoryNotFoundException", "does not exist in the registry with id"],
             "create the repository in the registry before the first push",
         ),
         (&["x509:", "certificate signed by unknown authority"], "trust the registry's certificate on the builder"),

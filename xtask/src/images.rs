@@ -4,21 +4,20 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use camino::Utf8PathBuf;
 
-use crate::bases::{self, Use};
+use crate::bases::{self, Digests, Use};
 use crate::cli::{BuildOptions, Provenance};
-use crate::config::Config;
 use crate::context::Context;
 use crate::model::arch::Arch;
-use crate::model::dockerfile::Dockerfile;
 use crate::model::gate::REVISION;
 use crate::model::job::{Job, JobName};
-use crate::model::leg;
+use crate::model::key;
 use crate::problem::{Exit, Failure, Problem};
+use crate::recipe::Recipe;
+use crate::survey::{Planned, Survey};
 use crate::target::Target;
 use crate::tools::builder::{self, Bootstrap, Builder};
 use crate::tools::buildx::{Build, Output};
 use crate::tools::git;
-use crate::tree;
 
 /// One image to build: a job for an architecture.
 #[derive(Clone, Debug)]
@@ -46,7 +45,7 @@ impl Image {
 
 /// Everything that a build of several jobs is told.
 pub struct Order<'a> {
-    pub jobs: &'a [Job],
+    pub survey: &'a Survey,
     pub arches: &'a [Arch],
     pub output: Output,
     pub options: &'a BuildOptions,
@@ -55,44 +54,70 @@ pub struct Order<'a> {
 /// Settles every detail of the images to build.
 ///
 /// # Errors
-/// What the Dockerfiles, the environment, the builder or a registry of bases makes impossible.
-pub fn plan(ctx: &Context, config: &Config, target: &Target, order: &Order<'_>) -> anyhow::Result<Vec<Image>> {
-    let dockerfiles = read_dockerfiles(ctx, order.jobs)?;
-    check_secrets(ctx, order.jobs)?;
-    let parsed = order.jobs.iter().filter_map(|job| Some((job, dockerfiles.get(&job.name)?)));
-    Failure::unless_empty(Exit::Usage, tree::missing_sources(ctx, parsed, &config.runners)?)?;
+/// What the environment, the checkout or the builder makes impossible.
+pub fn plan(ctx: &Context, target: &Target, order: &Order<'_>) -> anyhow::Result<Vec<Image>> {
+    let wanted = wanted(ctx, order);
+    check_secrets(ctx, wanted.iter().map(|(planned, _)| &planned.recipe.job))?;
     check_checkout(ctx, target, order.output)?;
-    let wanted = wanted(ctx, config, order);
     if wanted.is_empty() {
         return Ok(Vec::new());
     }
     let builder = builder::probe(ctx, order.options.builder.as_deref(), Bootstrap::Yes)?;
     let arches: BTreeSet<Arch> = wanted.iter().map(|(_, arch)| *arch).collect();
     builder::check_arches(&builder, &arches.into_iter().collect::<Vec<_>>(), order.options.emulate)?;
-    let uses = bases_of(&wanted, &dockerfiles, target, &builder)?;
-    let digests = bases::resolve(ctx, &bases::union(uses.iter()))?;
+    let uses = uses(&wanted, target, &builder)?;
+    let digests = complete(ctx, order.survey, &uses)?;
     let details = Details::gather(ctx, target, order, &builder)?;
-    let mut images = Vec::new();
-    for ((job, arch), uses) in wanted.into_iter().zip(&uses) {
-        images.push(details.image(target, order, job, arch, bases::pin(uses, &digests))?);
-    }
-    Ok(images)
+    let images = wanted.into_iter().zip(&uses);
+    images
+        .map(|((planned, arch), uses)| details.image(target, order, planned, arch, bases::pin(uses, &digests)))
+        .collect()
 }
 
-fn read_dockerfiles(ctx: &Context, jobs: &[Job]) -> anyhow::Result<BTreeMap<JobName, Dockerfile>> {
-    let mut dockerfiles = BTreeMap::new();
-    let mut problems = Vec::new();
-    for job in jobs {
-        match bases::read(ctx, job) {
-            Ok(dockerfile) => drop(dockerfiles.insert(job.name.clone(), dockerfile)),
-            Err(problem) => problems.push(problem),
+/// Every job with every architecture that was asked for and that the plan would build.
+fn wanted<'a>(ctx: &Context, order: &Order<'a>) -> Vec<(&'a Planned, Arch)> {
+    let mut wanted = Vec::new();
+    for planned in &order.survey.jobs {
+        let name = &planned.recipe.job.name;
+        for &arch in order.arches {
+            if !planned.recipe.arches.contains(&arch) {
+                ctx.ui.status("Skipped", format!("{name} ({arch}): not an architecture of this job"));
+            } else if !planned.decision.arches.contains(&arch) {
+                ctx.ui.status("Unchanged", format!("{name} ({arch}): {}", planned.decision.reason));
+            } else {
+                wanted.push((planned, arch));
+            }
+        }
+    }
+    wanted
+}
+
+/// The images that each build pulls: an emulated one may run its tools on another architecture.
+fn uses(wanted: &[(&Planned, Arch)], target: &Target, builder: &Builder) -> anyhow::Result<Vec<Vec<Use>>> {
+    let (mut uses, mut problems) = (Vec::new(), Vec::new());
+    for (planned, arch) in wanted {
+        let Recipe { job, dockerfile, .. } = &planned.recipe;
+        match bases::used(job, dockerfile, &target.mirrors, (*arch, builder.build_arch(*arch))) {
+            Ok(found) => uses.push(found),
+            Err(mut found) => problems.append(&mut found),
         }
     }
     Failure::unless_empty(Exit::Usage, problems)?;
-    Ok(dockerfiles)
+    Ok(uses)
 }
 
-fn check_secrets(ctx: &Context, jobs: &[Job]) -> anyhow::Result<()> {
+/// The digests of the survey, and of the images that only an emulated build pulls.
+fn complete(ctx: &Context, survey: &Survey, uses: &[Vec<Use>]) -> anyhow::Result<Digests> {
+    let mut digests = survey.digests.clone();
+    let mut more = bases::union(uses.iter());
+    more.retain(|used| digests.get(&used.pulled).is_none());
+    if !more.is_empty() {
+        digests.extend(bases::resolve(ctx, &more)?);
+    }
+    Ok(digests)
+}
+
+fn check_secrets<'a>(ctx: &Context, jobs: impl Iterator<Item = &'a Job>) -> anyhow::Result<()> {
     let mut problems = Vec::new();
     for job in jobs {
         for (id, variable) in secrets(job).filter(|(_, variable)| ctx.env.get(variable).is_none()) {
@@ -126,44 +151,6 @@ fn check_checkout(ctx: &Context, target: &Target, output: Output) -> anyhow::Res
         }
         _ => Ok(()),
     }
-}
-
-/// Every job with every architecture that was asked for and that the job is built for.
-fn wanted<'a>(ctx: &Context, config: &Config, order: &Order<'a>) -> Vec<(&'a Job, Arch)> {
-    let mut wanted = Vec::new();
-    for job in order.jobs {
-        let of_job = leg::arches(job, &config.runners);
-        for &arch in order.arches {
-            if of_job.contains(&arch) {
-                wanted.push((job, arch));
-            } else {
-                ctx.ui.status("Skipped", format!("{} ({arch}): not an architecture of this job", job.name));
-            }
-        }
-    }
-    wanted
-}
-
-fn bases_of(
-    wanted: &[(&Job, Arch)],
-    dockerfiles: &BTreeMap<JobName, Dockerfile>,
-    target: &Target,
-    builder: &Builder,
-) -> anyhow::Result<Vec<Vec<Use>>> {
-    let mut uses = Vec::new();
-    let mut problems = Vec::new();
-    for (job, arch) in wanted {
-        let Some(dockerfile) = dockerfiles.get(&job.name) else { continue };
-        match bases::used(job, dockerfile, &target.mirrors, (*arch, builder.build_arch(*arch))) {
-            Ok(found) => uses.push(found),
-            Err(mut found) => {
-                found.retain(|problem| !problems.contains(problem));
-                problems.append(&mut found);
-            }
-        }
-    }
-    Failure::unless_empty(Exit::Usage, problems)?;
-    Ok(uses)
 }
 
 /// What all images of a run have in common.
@@ -201,10 +188,11 @@ impl Details {
         &self,
         target: &Target,
         order: &Order<'_>,
-        job: &Job,
+        planned: &Planned,
         arch: Arch,
         pinned: bases::Pinned,
     ) -> anyhow::Result<Image> {
+        let job = &planned.recipe.job;
         let tag = &target.tag.value;
         let repository = match order.output {
             Output::Push => target.repository(job.name.as_str()),
@@ -219,8 +207,7 @@ impl Details {
         let mut args = job.settings.args.clone();
         args.extend(self.epoch.iter().map(|epoch| ("SOURCE_DATE_EPOCH".to_owned(), epoch.clone())));
         args.extend(pinned.frontend.map(|frontend| ("BUILDKIT_SYNTAX".to_owned(), frontend)));
-        let mut labels = self.labels.clone();
-        labels.insert("org.opencontainers.image.title".to_owned(), job.name.to_string());
+        let labels = of_job(&self.labels, &planned.recipe);
         let build = Build {
             arch,
             reference,
@@ -238,6 +225,19 @@ impl Details {
         };
         Ok(Image { job: job.name.clone(), build, timeout_minutes: job.settings.timeout_minutes })
     }
+}
+
+/// The labels of one job's images.
+pub fn of_job(labels: &BTreeMap<String, String>, recipe: &Recipe) -> BTreeMap<String, String> {
+    let mut labels = labels.clone();
+    labels.insert("org.opencontainers.image.title".to_owned(), recipe.job.name.to_string());
+    if let Some(key) = &recipe.key {
+        labels.insert(key::LABEL.to_owned(), key.to_string());
+    }
+    if !recipe.bases.is_empty() {
+        labels.insert(key::BASES_LABEL.to_owned(), key::bases_label(&recipe.bases));
+    }
+    labels
 }
 
 /// What every image carries as labels, and every index as annotations, except for the job's own name.

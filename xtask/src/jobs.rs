@@ -20,7 +20,13 @@ pub fn all(ctx: &Context) -> anyhow::Result<Vec<Job>> {
     let dir = ctx.root.join(JOBS_DIR);
     match dir.symlink_metadata() {
         Ok(metadata) if metadata.is_dir() => {}
-        Ok(_) => return Err(Problem::new(JOBS_DIR, "not a folder").rule("jobs are the folders under `jobs/`").usage()),
+        Ok(metadata) => {
+            let what = if metadata.is_symlink() { "a link, not a folder" } else { "not a folder" };
+            return Err(Problem::new(JOBS_DIR, what)
+                .rule("jobs are the folders under `jobs/`")
+                .help("make it a folder, with a folder in it for each job")
+                .usage());
+        }
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             return Err(Problem::new(JOBS_DIR, format!("there is no such folder in {}", ctx.root))
                 .rule("jobs are the folders under `jobs/`")
@@ -46,14 +52,20 @@ pub fn all(ctx: &Context) -> anyhow::Result<Vec<Job>> {
     Ok(jobs)
 }
 
+/// The jobs of the commit, and those that a command is about.
+pub struct Selected {
+    pub all: Vec<Job>,
+    pub chosen: Vec<Job>,
+}
+
 /// The jobs that were named, or all. An unknown name is an error: never nothing, and never everything.
 ///
 /// # Errors
 /// Names that are not those of jobs, with exit code 2.
-pub fn select(ctx: &Context, selection: &Selection) -> anyhow::Result<Vec<Job>> {
+pub fn select(ctx: &Context, selection: &Selection) -> anyhow::Result<Selected> {
     let jobs = all(ctx)?;
     if selection.jobs.is_empty() {
-        return Ok(jobs);
+        return Ok(Selected { chosen: jobs.clone(), all: jobs });
     }
     let mut problems = Vec::new();
     let mut names = Vec::new();
@@ -66,7 +78,8 @@ pub fn select(ctx: &Context, selection: &Selection) -> anyhow::Result<Vec<Job>> 
         }
     }
     Failure::unless_empty(Exit::Usage, problems)?;
-    Ok(jobs.into_iter().filter(|job| names.contains(&job.name)).collect())
+    let chosen = jobs.iter().filter(|job| names.contains(&job.name)).cloned().collect();
+    Ok(Selected { all: jobs, chosen })
 }
 
 fn unknown(typed: &str, jobs: &[Job]) -> Problem {
@@ -158,9 +171,14 @@ fn check_dockerfile(ctx: &Context, path: &Utf8PathBuf, file_type: FileType) -> R
         let root = ctx.root.canonicalize_utf8();
         return match (path.canonicalize_utf8(), root) {
             (Ok(real), Ok(root)) if real.starts_with(&root) && real.is_file() => Ok(()),
-            (Ok(_), Ok(_)) => Err(Problem::new(at, "a link that leaves the repository, or to no file")
-                .rule("everything that makes an image is in the repository")),
-            (Err(error), _) | (_, Err(error)) => Err(Problem::new(at, format!("a link that leads nowhere: {error}"))),
+            (Ok(real), Ok(root)) if real.starts_with(&root) => {
+                Err(Problem::new(at, "a link that does not lead to a file").rule(format!("`{DOCKERFILE}` is a file")))
+            }
+            (Ok(_), Ok(_)) => Err(Problem::new(at, "a link that leaves the repository")
+                .rule("everything that makes an image is in the repository")
+                .help("replace the link by the file")),
+            (Err(error), _) | (_, Err(error)) => Err(Problem::new(at, format!("a link that leads nowhere: {error}"))
+                .help("mend the link, or replace it by the file")),
         };
     }
     if file_type.is_file() {

@@ -11,6 +11,9 @@ mod bases; // the images that Dockerfiles build from, by digest
 mod config; // Cargo.toml and job.json
 mod images; // what is to be built, every detail settled
 mod jobs; // the folders under jobs/
+mod recipe; // a job's files and bases, and the key that follows
+mod since; // what changed, told by git alone
+mod survey; // what the registry holds, and the plan that follows
 mod target;
 mod tree; // the repository's files, and which of them reach an image // where this run's images go
 
@@ -25,7 +28,7 @@ mod tools; // the only code that starts another program
 
 use std::process::ExitCode;
 
-use clap::{CommandFactory, Parser};
+use clap::CommandFactory;
 
 use cli::{Cli, Command};
 use config::Config;
@@ -33,8 +36,8 @@ use context::{Context, Interrupt};
 use problem::{Exit, Failure};
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
     let env = environment::Environment::of_this_process();
+    let cli = cli::parse(|variable| env.is_empty(variable));
     let ui = report::Ui::new(&cli.global, &env);
     let outcome = context(env, ui.clone()).map(|(ctx, metadata)| {
         let result = Config::read(&ctx, &metadata).and_then(|config| dispatch(&ctx, &config, &cli.command));
@@ -45,7 +48,7 @@ fn main() -> ExitCode {
             ui.error("interrupted");
             ExitCode::from(interrupted)
         }
-        Ok((None, Ok(()))) => ExitCode::SUCCESS,
+        Ok((None, Ok(code))) => ExitCode::from(code),
         Ok((None, Err(error))) | Err(error) => {
             ui.error(format!("{error:#}"));
             let exit = error.downcast_ref::<Failure>().map_or(Exit::Failed, |failure| failure.exit);
@@ -75,10 +78,12 @@ fn context(env: environment::Environment, ui: report::Ui) -> anyhow::Result<(Con
     }
 }
 
-fn dispatch(ctx: &Context, config: &Config, command: &Command) -> anyhow::Result<()> {
-    match command {
+/// Gives the exit code of a command that has one of its own.
+fn dispatch(ctx: &Context, config: &Config, command: &Command) -> anyhow::Result<u8> {
+    let done = match command {
         Command::Discover(args) => commands::discover::run(ctx, config, args),
         Command::Config(args) => commands::config::run(ctx, config, args),
+        Command::Plan(args) => return commands::plan::run(ctx, config, args),
         Command::Build(args) => commands::build::run(ctx, config, args),
         Command::Merge(args) => commands::merge::run(ctx, config, args),
         Command::Verify(args) => commands::verify::run(ctx, config, args),
@@ -90,5 +95,6 @@ fn dispatch(ctx: &Context, config: &Config, command: &Command) -> anyhow::Result
             clap_complete::generate(args.shell, &mut Cli::command(), "cargo-xtask", &mut std::io::stdout());
             Ok(())
         }
-    }
+    };
+    done.map(|()| 0)
 }

@@ -62,7 +62,11 @@ impl std::error::Error for Problem {}
 /// Text of several lines, the further ones indented, with nothing in it that steers a terminal
 /// or that GitHub's runner takes for a workflow command.
 pub fn printable(text: &str) -> String {
-    text.lines().map(one_line).collect::<Vec<_>>().join("\n    ")
+    let indent = |(i, line): (usize, &str)| match line.is_empty() || i == 0 {
+        true => one_line(line),
+        false => format!("    {}", one_line(line)),
+    };
+    text.lines().enumerate().map(indent).collect::<Vec<_>>().join("\n")
 }
 
 /// A name or a path from outside, on one line: control characters are shown escaped, so that none can start a line
@@ -72,11 +76,16 @@ pub fn one_line(text: &str) -> String {
     for c in text.chars() {
         match c {
             '\t' => out.push(c),
-            c if c.is_control() => out.extend(c.escape_default()),
+            c if c.is_control() || is_invisible(c) => out.extend(c.escape_default()),
             c => out.push(c),
         }
     }
     out.replace("##[", "# #[")
+}
+
+/// Characters that reorder or hide what stands beside them: a name shows as what it is.
+fn is_invisible(c: char) -> bool {
+    matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
 }
 
 /// Why a command ends without having done what it was asked: all complaints of one kind, and the exit code.

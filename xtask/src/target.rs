@@ -77,6 +77,7 @@ pub struct Target {
     pub mirrors: BTreeMap<String, String>,
     pub provenance: Provenance,
     pub revision: Option<Revision>,
+    sha_length: usize,
 }
 
 impl Target {
@@ -116,9 +117,24 @@ impl Target {
         Repository::new(registry, &format!("{}/{job}", self.prefix.value))
     }
 
+    /// The tag that an earlier commit's images have.
+    pub fn tag_of_commit(&self, commit: &str) -> Option<Tag> {
+        tag_text(None, commit, self.sha_length, false).parse().ok()
+    }
+
     /// The name of a job's image in the local engine, whatever the registry is.
     pub fn local_repository(&self, job: &str) -> Result<Repository, Problem> {
         Repository::new(None, &format!("{}/{job}", self.prefix.value))
+    }
+
+    /// The same, where images stay in the local engine.
+    pub fn without_registry(&self) -> Target {
+        Target { registry: None, ..self.clone() }
+    }
+
+    /// The same for a rehearsal: neither a role nor tags that move.
+    pub fn rehearsed(self) -> Target {
+        Target { role: None, moving_tags: Vec::new(), ..self }
     }
 
     /// The registry, for everything that publishes.
@@ -231,7 +247,11 @@ impl Layers<'_> {
                     format!("registry `{}`", registry.value),
                     format!("is in {of_host}, not in {}", region.value),
                 )
-                .rule(format!("the region of the registry and the one of {} are the same", region.source)),
+                .rule(format!("the region of the registry and the one of {} are the same", region.source))
+                .help(match region.source {
+                    Source::Target(_) => format!("write region = \"{of_host}\" there, or leave it out"),
+                    _ => format!("set AWS_REGION={of_host}, or push to the registry in {}", region.value),
+                }),
             );
         }
         let mirrors = self.mirrors().map_err(|mut found| problems.append(&mut found)).unwrap_or_default();
@@ -262,6 +282,7 @@ impl Layers<'_> {
             mirrors,
             provenance: settings.and_then(|target| target.provenance).unwrap_or(self.config.provenance),
             revision,
+            sha_length: self.config.sha_length,
         })
     }
 

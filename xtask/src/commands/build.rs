@@ -20,6 +20,7 @@ use crate::model::job::JobName;
 use crate::model::reference::{Digest, Reference};
 use crate::problem::{Exit, Failure, Problem, one_line};
 use crate::report::{count, human_time, markdown};
+use crate::survey::survey;
 use crate::target::Target;
 use crate::tools::buildx::{self, Output};
 use crate::tools::process::{self, End, Given};
@@ -31,9 +32,12 @@ pub fn run(ctx: &Context, config: &Config, args: &Build) -> anyhow::Result<()> {
     let arches = arches(&args.arch)?;
     let target = Target::resolve(ctx, config, &args.destination)?;
     let output = output(args, &target)?;
-    let jobs = jobs::select(ctx, &args.selection)?;
-    let order = Order { jobs: &jobs, arches: &arches, output, options: &args.options };
-    let images = images::plan(ctx, config, &target, &order)?;
+    let selected = jobs::select(ctx, &args.selection)?;
+    // What is loaded is for this engine, whatever a registry holds.
+    let from = if output == Output::Load { target.without_registry() } else { target.clone() };
+    let survey = survey(ctx, config, &from, &selected, &args.plan)?;
+    let order = Order { survey: &survey, arches: &arches, output, options: &args.options };
+    let images = images::plan(ctx, &target, &order)?;
     if args.dry_run.dry_run {
         return print(ctx, &images);
     }
@@ -102,7 +106,7 @@ pub fn build_all(ctx: &Context, images: &[Image], options: &BuildOptions) -> any
             }
             Err(_) => ctx.ui.status("Failed", format!("{progress} {}", image.shown())),
         }
-        built.map_err(|problem| Failure::of(Exit::Failed, vec![problem]))
+        built
     });
     let rows = rows(images, &results);
     let tally = fleet::tally(images.iter().map(Image::shown), results);
@@ -150,11 +154,14 @@ impl fmt::Display for Built {
     }
 }
 
-fn build_one(ctx: &Context, image: &Image) -> Result<Built, Problem> {
+fn build_one(ctx: &Context, image: &Image) -> anyhow::Result<Built> {
     let start = Instant::now();
     ctx.ui.status("Building", image.shown());
     let path = image.log(ctx);
-    let cannot = |error: &dyn fmt::Display| Problem::new(image.shown(), format!("could not be built: {error:#}"));
+    let cannot = |error: &dyn fmt::Display| {
+        let problem = Problem::new(image.shown(), format!("could not be built: {error:#}"));
+        Failure::of(Exit::Failed, vec![problem])
+    };
     let log = Mutex::new(File::create(&path).map_err(|error| cannot(&format!("{path}: {error}")))?);
     let verbose = ctx.ui.level >= crate::report::Level::Everything;
     let on_line = |line: &str| {
@@ -192,7 +199,7 @@ fn pushing_failed_for_now(log: &str) -> bool {
 }
 
 /// Shows the end of a failed build's log, and says where it failed.
-fn failure(ctx: &Context, image: &Image, outcome: &process::Outcome) -> Problem {
+fn failure(ctx: &Context, image: &Image, outcome: &process::Outcome) -> anyhow::Error {
     let lines: Vec<&str> = outcome.stderr.trim_end().lines().collect();
     let tail = &lines[lines.len().saturating_sub(LAST_LINES)..];
     // After the bar no line of a build can be taken for a workflow command.
@@ -207,14 +214,20 @@ fn failure(ctx: &Context, image: &Image, outcome: &process::Outcome) -> Problem 
         }
         _ => format!("the build for {} {}", image.arch(), outcome.ending()),
     };
+    let log = ctx.shown(&image.log(ctx));
+    let rerun = format!("cargo xtask build --arch {} {}", image.arch(), image.job);
+    let hint = crate::hints::help_for(&what);
+    // The image is there, and its repository or the right to push is not.
+    if let (true, Some(hint)) = (what.contains("failed to push"), hint) {
+        let help = format!("{hint}\nthe log is {log}\nrerun: {rerun}");
+        return Problem::new(image.build.reference.to_string(), what).help(help).missing();
+    }
     let place = match failing_line(&lines) {
         Some(line) => format!("{}:{line}", image.build.dockerfile),
         None => image.build.dockerfile.clone(),
     };
-    let log = ctx.shown(&image.log(ctx));
-    let rerun = format!("cargo xtask build --arch {} {}", image.arch(), image.job);
-    let hint = crate::hints::help_for(&what).map(|hint| format!("{hint}\n")).unwrap_or_default();
-    Problem::new(place, what).help(format!("{hint}the log is {log}\nrerun: {rerun}"))
+    let hint = hint.map(|hint| format!("{hint}\n")).unwrap_or_default();
+    Failure::of(Exit::Failed, vec![Problem::new(place, what).help(format!("{hint}the log is {log}\nrerun: {rerun}"))])
 }
 
 /// BuildKit shows the failing instruction below a line `Dockerfile:12`.

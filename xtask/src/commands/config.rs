@@ -11,6 +11,7 @@ use crate::target::{Source, Sourced, Target};
 
 pub fn run(ctx: &Context, config: &Config, args: &Args) -> anyhow::Result<()> {
     let target = Target::resolve(ctx, config, &args.destination)?;
+    outputs(ctx, &target).write()?;
     let rows = rows(config, &target);
     match args.format {
         Format::Json => {
@@ -26,7 +27,7 @@ pub fn run(ctx: &Context, config: &Config, args: &Args) -> anyhow::Result<()> {
             ctx.ui.data(table(&["KEY", "VALUE", "FROM"], &rows));
         }
     }
-    outputs(ctx, &target).write()
+    Ok(())
 }
 
 struct Row {

@@ -142,6 +142,9 @@ pub fn sample_base(mirrors: &std::collections::BTreeMap<String, String>) -> anyh
     Ok(crate::bases::through_mirror(Reference::normalized(SAMPLE_BASE)?, mirrors)?)
 }
 
+/// What is wrong, without what it is about: the finding names that itself.
 fn first_line(error: &anyhow::Error) -> String {
-    format!("{error:#}").lines().next().unwrap_or_default().to_owned()
+    let problem = error.downcast_ref::<Failure>().and_then(|failure| failure.problems.first());
+    let text = problem.map_or_else(|| format!("{error:#}"), |problem| problem.what.clone());
+    text.lines().next().unwrap_or_default().to_owned()
 }

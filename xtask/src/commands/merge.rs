@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
-use crate::cli::Merge;
+use xshell::{Cmd, Shell};
+
+use crate::cli::{Merge, PlanOptions};
 use crate::config::Config;
 use crate::context::Context;
 use crate::fleet::{self, OnFailure, Tally};
@@ -11,11 +13,12 @@ use crate::images;
 use crate::jobs;
 use crate::model::arch::Arch;
 use crate::model::gate::{self, Expected, Published, REVISION};
-use crate::model::job::Job;
-use crate::model::leg;
+use crate::model::plan;
 use crate::model::reference::{Digest, Reference, Tag};
 use crate::problem::{Exit, Failure, Problem};
+use crate::recipe::Recipe;
 use crate::report::{count, human_time, markdown};
+use crate::survey;
 use crate::target::Target;
 use crate::tools::{buildx, git, process};
 
@@ -25,15 +28,17 @@ pub const PARALLEL: usize = 8;
 pub fn run(ctx: &Context, config: &Config, args: &Merge) -> anyhow::Result<()> {
     let target = Target::resolve(ctx, config, &args.destination)?;
     target.published_registry("merge")?;
-    let jobs = jobs::select(ctx, &args.selection)?;
-    if jobs.is_empty() {
+    target.published_revision()?;
+    let selected = jobs::select(ctx, &args.selection)?;
+    if selected.chosen.is_empty() {
         return Err(Problem::new("jobs", "there are none, so there is nothing to merge").usage());
     }
-    let parallel = args.parallel.map_or(PARALLEL, usize::from);
+    let options = PlanOptions { force: false, plan: args.plan.clone() };
+    let (_, recipes) = survey::recipes(ctx, config, &target, &selected, &options)?;
     if args.dry_run.dry_run {
-        return print(ctx, config, &target, &jobs);
+        return print(ctx, &target, &recipes);
     }
-    let merged = merge_all(ctx, config, &target, &jobs, parallel)?;
+    let merged = merge_all(ctx, &target, &recipes, args.parallel.map_or(PARALLEL, usize::from))?;
     for merged in &merged.done {
         ctx.ui.data(format!("{}@{}", merged.reference, merged.index.digest));
     }
@@ -50,49 +55,21 @@ pub struct Merged {
 ///
 /// # Errors
 /// What concerns all jobs; a single job's refusal is part of the tally.
-pub fn merge_all(
-    ctx: &Context,
-    config: &Config,
-    target: &Target,
-    jobs: &[Job],
-    parallel: usize,
-) -> anyhow::Result<Tally<Merged>> {
+pub fn merge_all(ctx: &Context, target: &Target, recipes: &[Recipe], parallel: usize) -> anyhow::Result<Tally<Merged>> {
     let start = Instant::now();
     let labels = images::labels(ctx, target)?;
-    let results = fleet::run(&ctx.interrupt, parallel, OnFailure::GoOn, jobs, |job| {
-        let merge = JobMerge { ctx, job, expected: expected(config, target, job)?, labels: &labels };
-        merge.run(target)
+    let results = fleet::run(&ctx.interrupt, parallel, OnFailure::GoOn, recipes, |recipe| {
+        JobMerge::new(ctx, target, recipe, &labels)?.run(target)
     });
-    let tally = fleet::tally(jobs.iter().map(|job| &job.name), results);
-    ctx.ui.status(
-        "Finished",
-        format!(
-            "{} of {} published as {} in {}",
-            tally.done.len(),
-            count(jobs.len(), "job"),
-            target.tag.value,
-            human_time(start.elapsed())
-        ),
-    );
+    let tally = fleet::tally(recipes.iter().map(|recipe| &recipe.job.name), results);
+    let (done, tag) = (tally.done.len(), &target.tag.value);
+    let line =
+        format!("{done} of {} published as {tag} in {}", count(recipes.len(), "job"), human_time(start.elapsed()));
+    ctx.ui.status("Finished", &line);
     let rows: Vec<Vec<String>> =
         tally.done.iter().map(|merged| vec![merged.reference.to_string(), merged.index.digest.to_string()]).collect();
-    crate::github::summary(ctx, &format!("### Merge\n\n{}", markdown(&["tag", "digest"], &rows)))?;
+    crate::github::summary(ctx, &format!("### Merge\n\n{line}\n\n{}", markdown(&["tag", "digest"], &rows)))?;
     Ok(tally)
-}
-
-/// What a job's images have to be in this run.
-pub fn expected(config: &Config, target: &Target, job: &Job) -> anyhow::Result<Expected> {
-    Ok(Expected {
-        repository: target.repository(job.name.as_str()).map_err(Problem::usage)?,
-        tag: target.tag.value.clone(),
-        arches: leg::arches(job, &config.runners),
-        revision: target.published_revision()?.label(),
-    })
-}
-
-/// What the registry holds under each architecture's tag.
-pub fn look_at_parts(ctx: &Context, expected: &Expected) -> anyhow::Result<BTreeMap<Arch, Option<Published>>> {
-    expected.arches.iter().map(|&arch| Ok((arch, buildx::inspect(ctx, &expected.arch_reference(arch))?))).collect()
 }
 
 /// Whether an error of the gate counts as refusal: with exit code 3.
@@ -100,17 +77,39 @@ pub fn refused(problems: Vec<Problem>) -> anyhow::Error {
     Failure::of(Exit::Refused, problems)
 }
 
-struct JobMerge<'a> {
-    ctx: &'a Context,
-    job: &'a Job,
-    expected: Expected,
-    labels: &'a BTreeMap<String, String>,
+/// How a job's tag comes to be.
+enum Step {
+    /// It is published, and right.
+    Unchanged(Published),
+    /// An index is made of the digests that were checked; it holds these images.
+    Create { digests: Vec<Digest>, images: BTreeSet<Digest> },
+    /// It points to the index of an earlier run: the same digest, and no layer moves.
+    Reuse(Published),
 }
 
-impl JobMerge<'_> {
+struct JobMerge<'a> {
+    ctx: &'a Context,
+    name: &'a str,
+    expected: Expected,
+    /// The labels of its images, which the index carries as annotations.
+    annotations: BTreeMap<String, String>,
+}
+
+impl<'a> JobMerge<'a> {
+    fn new(
+        ctx: &'a Context,
+        target: &Target,
+        recipe: &'a Recipe,
+        labels: &BTreeMap<String, String>,
+    ) -> anyhow::Result<JobMerge<'a>> {
+        let expected = survey::expected(target, recipe)?;
+        Ok(JobMerge { ctx, name: recipe.job.name.as_str(), expected, annotations: images::of_job(labels, recipe) })
+    }
+
     fn run(&self, target: &Target) -> anyhow::Result<Merged> {
-        let index = self.publish(target)?;
         let revision = target.published_revision()?;
+        let index = self.publish(self.step(revision.dirty)?)?;
+        self.write_key(&index)?;
         // A dirty tree is nobody's release.
         for tag in target.moving_tags.iter().filter(|_| !revision.dirty) {
             self.move_tag(tag, &index, &revision.commit)?;
@@ -118,54 +117,115 @@ impl JobMerge<'_> {
         Ok(Merged { reference: self.expected.reference(), index })
     }
 
-    /// Makes the job's tag, unless it is there already.
-    fn publish(&self, target: &Target) -> anyhow::Result<Published> {
-        let name = self.job.name.as_str();
-        let reference = self.expected.reference();
-        let parts = look_at_parts(self.ctx, &self.expected)?;
-        if let Some(existing) = buildx::inspect(self.ctx, &reference)? {
-            let problems = [
-                gate::check_index(&self.expected, &existing, name),
-                gate::check_agreement(&self.expected, &existing, &parts, name),
-            ];
-            let problems: Vec<Problem> = problems.into_iter().filter_map(Result::err).flatten().collect();
+    /// Decides how the job's tag comes to be.
+    fn step(&self, dirty: bool) -> anyhow::Result<Step> {
+        let parts = survey::parts(self.ctx, &self.expected)?;
+        if let Some(existing) = buildx::inspect(self.ctx, &self.expected.reference())? {
+            let problems = gate::check_whole(&self.expected, &existing, &parts, self.name);
             if problems.is_empty() {
-                self.ctx.ui.status("Unchanged", &reference);
-                return Ok(existing);
+                return Ok(Step::Unchanged(existing));
             }
             // The tag of a dirty tree names no commit, so it may be made anew.
-            if !target.published_revision()?.dirty {
+            if !dirty {
                 return Err(refused(problems));
             }
         }
-        let digests = gate::check_parts(&self.expected, &parts, name).map_err(refused)?;
-        let sources: Vec<Reference> =
-            digests.iter().map(|digest| self.expected.repository.with_digest(digest)).collect();
-        let annotations = self.annotations();
-        buildx::write(self.ctx, &reference.to_string(), |sh| buildx::create(sh, &reference, &sources, &annotations))?;
-        let index = self.read_back(&reference, &parts)?;
-        self.ctx.ui.status("Merged", format!("{reference} ({})", shown_arches(&self.expected.arches)));
-        Ok(index)
+        match gate::check_parts(&self.expected, &parts, self.name) {
+            Ok(digests) => {
+                let images = parts.values().flatten().flat_map(Published::images).cloned().collect();
+                Ok(Step::Create { digests, images })
+            }
+            Err(problems) if parts.values().all(Option::is_none) => match self.keyed()? {
+                Some(keyed) => Ok(Step::Reuse(keyed)),
+                None => Err(refused(problems)),
+            },
+            Err(problems) => Err(refused(problems)),
+        }
     }
 
-    fn annotations(&self) -> BTreeMap<String, String> {
-        let mut annotations = self.labels.clone();
-        annotations.insert("org.opencontainers.image.title".to_owned(), self.job.name.to_string());
-        annotations
+    /// The index of an earlier run that has the same key.
+    fn keyed(&self) -> anyhow::Result<Option<Published>> {
+        let Some(key) = &self.expected.key else { return Ok(None) };
+        let Some(keyed) = buildx::inspect(self.ctx, &self.expected.repository.with_tag(&key.tag()?))? else {
+            return Ok(None);
+        };
+        gate::check_index(&self.expected, &keyed, self.name).map_err(refused)?;
+        Ok(Some(keyed))
+    }
+
+    /// The command of a step: what `--dry-run` prints and what runs.
+    fn command<'s>(&self, sh: &'s Shell, step: &Step) -> Option<Cmd<'s>> {
+        let repository = &self.expected.repository;
+        let reference = self.expected.reference();
+        match step {
+            Step::Unchanged(_) => None,
+            Step::Create { digests, .. } => {
+                let sources: Vec<Reference> = digests.iter().map(|digest| repository.with_digest(digest)).collect();
+                Some(buildx::create(sh, &reference, &sources, &self.annotations))
+            }
+            Step::Reuse(keyed) => {
+                Some(buildx::create(sh, &reference, &[repository.with_digest(&keyed.digest)], &BTreeMap::new()))
+            }
+        }
+    }
+
+    /// Makes the job's tag, unless it is there already.
+    fn publish(&self, step: Step) -> anyhow::Result<Published> {
+        let reference = self.expected.reference();
+        buildx::write(self.ctx, &reference.to_string(), |sh| self.command(sh, &step))?;
+        match step {
+            Step::Unchanged(existing) => {
+                self.ctx.ui.status("Unchanged", &reference);
+                Ok(existing)
+            }
+            Step::Create { images, .. } => {
+                let index = self.read_back(&reference, &images)?;
+                self.ctx.ui.status("Merged", format!("{reference} ({})", shown_arches(&self.expected.arches)));
+                Ok(index)
+            }
+            Step::Reuse(keyed) => {
+                let index = self.read_back(&reference, &keyed.images().into_iter().cloned().collect())?;
+                let since = plan::short(keyed.revision().unwrap_or("an unknown commit"));
+                self.ctx.ui.status("Reused", format!("{reference}, unchanged since {since}"));
+                Ok(index)
+            }
+        }
+    }
+
+    /// Lets later runs find the images again. What stands there already has the same key.
+    fn write_key(&self, index: &Published) -> anyhow::Result<()> {
+        let Some(key) = &self.expected.key else { return Ok(()) };
+        // What this commit published before a base moved has another key.
+        let is_of_key = gate::check_index(&self.expected, index, self.name).is_ok();
+        let reference = self.expected.repository.with_tag(&key.tag()?);
+        if !is_of_key || buildx::exists(self.ctx, &reference)? {
+            return Ok(());
+        }
+        self.point(&reference, index)
+    }
+
+    /// Gives an index another tag: the same digest, and no layer moves.
+    fn point(&self, reference: &Reference, index: &Published) -> anyhow::Result<()> {
+        let source = [self.expected.repository.with_digest(&index.digest)];
+        buildx::write(self.ctx, &reference.to_string(), |sh| {
+            Some(buildx::create(sh, reference, &source, &BTreeMap::new()))
+        })
     }
 
     /// What was published is looked at once more: `imagetools create` checks nothing.
-    fn read_back(&self, reference: &Reference, parts: &BTreeMap<Arch, Option<Published>>) -> anyhow::Result<Published> {
-        let name = self.job.name.as_str();
+    fn read_back(&self, reference: &Reference, wanted: &BTreeSet<Digest>) -> anyhow::Result<Published> {
         let Some(index) = buildx::inspect(self.ctx, reference)? else {
             let what = "was made, and is not there: the registry lost it, or somebody deleted it";
-            return Err(Problem::new(reference.to_string(), what).help(format!("cargo xtask merge {name}")).refused());
+            return Err(Problem::new(reference.to_string(), what)
+                .help(format!("cargo xtask merge {}", self.name))
+                .refused());
         };
-        gate::check_index(&self.expected, &index, name).map_err(refused)?;
-        let wanted: BTreeSet<&Digest> = parts.values().flatten().flat_map(Published::images).collect();
-        if index.images() != wanted {
+        gate::check_index(&self.expected, &index, self.name).map_err(refused)?;
+        if index.images() != wanted.iter().collect() {
             let what = "was made, and now holds other images: somebody else writes the same tag";
-            return Err(Problem::new(reference.to_string(), what).help(format!("cargo xtask verify {name}")).refused());
+            return Err(Problem::new(reference.to_string(), what)
+                .help(format!("cargo xtask verify {}", self.name))
+                .refused());
         }
         if !index.annotations.contains_key(REVISION) {
             self.ctx.ui.warning(format!("{reference} carries no annotations: the images have Docker's media types"));
@@ -184,7 +244,7 @@ impl JobMerge<'_> {
         }
         let source = [self.expected.repository.with_digest(&index.digest)];
         buildx::write(self.ctx, &reference.to_string(), |sh| {
-            buildx::create(sh, &reference, &source, &BTreeMap::new())
+            Some(buildx::create(sh, &reference, &source, &BTreeMap::new()))
         })?;
         self.ctx.ui.status("Moved", &reference);
         Ok(())
@@ -212,21 +272,19 @@ fn shown_arches(arches: &[Arch]) -> String {
 }
 
 /// What `--dry-run` prints: the commands for the jobs that the gate would let pass.
-fn print(ctx: &Context, config: &Config, target: &Target, jobs: &[Job]) -> anyhow::Result<()> {
+fn print(ctx: &Context, target: &Target, recipes: &[Recipe]) -> anyhow::Result<()> {
     let sh = ctx.shell()?;
     let labels = images::labels(ctx, target)?;
     let mut problems = Vec::new();
-    for job in jobs {
-        let merge = JobMerge { ctx, job, expected: expected(config, target, job)?, labels: &labels };
-        let parts = look_at_parts(ctx, &merge.expected)?;
-        match gate::check_parts(&merge.expected, &parts, job.name.as_str()) {
-            Ok(digests) => {
-                let repository = &merge.expected.repository;
-                let sources: Vec<Reference> = digests.iter().map(|digest| repository.with_digest(digest)).collect();
-                let create = buildx::create(&sh, &merge.expected.reference(), &sources, &merge.annotations());
-                ctx.ui.data(process::shown(ctx, create));
+    for recipe in recipes {
+        let merge = JobMerge::new(ctx, target, recipe, &labels)?;
+        match merge.step(target.published_revision()?.dirty) {
+            Ok(step) => {
+                if let Some(command) = merge.command(&sh, &step) {
+                    ctx.ui.data(process::shown(ctx, command));
+                }
             }
-            Err(mut found) => problems.append(&mut found),
+            Err(error) => problems.append(&mut error.downcast::<Failure>()?.problems),
         }
     }
     Failure::unless_empty(Exit::Refused, problems)

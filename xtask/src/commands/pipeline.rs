@@ -2,8 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use crate::cli::{Destination, DryRun, Pipeline, Setup};
-use crate::commands::{build, merge, setup, verify};
+use crate::cli::{BuildOptions, Destination, DryRun, Pipeline, PlanOptions, Setup};
+use crate::commands::build::{self, Built};
+use crate::commands::{merge, setup, verify};
 use crate::config::Config;
 use crate::context::Context;
 use crate::images::{self, Order};
@@ -11,6 +12,7 @@ use crate::jobs;
 use crate::model::gate::Published;
 use crate::problem::{Problem, one_line};
 use crate::report::{count, human_size, human_time, markdown, table};
+use crate::survey::{Survey, survey};
 use crate::target::Target;
 use crate::tools::buildx::{self, Output};
 use crate::tools::registry;
@@ -30,30 +32,36 @@ pub fn run(ctx: &Context, config: &Config, args: &Pipeline) -> anyhow::Result<()
     let target = rehearsal(ctx, config, &Destination { registry: Some(registry), ..args.destination.clone() })?;
     let registry = target.published_registry("pipeline")?;
     ctx.ui.heading("discover: cargo xtask discover");
-    let jobs = jobs::select(ctx, &args.selection)?;
-    ctx.ui.status("Discovered", count(jobs.len(), "job"));
-    if jobs.is_empty() {
+    let selected = jobs::select(ctx, &args.selection)?;
+    ctx.ui.status("Discovered", count(selected.chosen.len(), "job"));
+    if selected.chosen.is_empty() {
         ctx.ui.status("Finished", "nothing to build: no jobs");
         return Ok(());
     }
-    let arches = config.arches();
-    let flags: Vec<String> = arches.iter().map(|arch| format!("--arch {arch}")).collect();
-    ctx.ui.heading(format!("build: JOBS_REGISTRY={registry} cargo xtask build {} --push --emulate", flags.join(" ")));
-    // A rehearsal on one machine cannot be native for all.
-    let options = crate::cli::BuildOptions { emulate: true, ..args.options.clone() };
-    let order = Order { jobs: &jobs, arches: &arches, output: Output::Push, options: &options };
-    let images = images::plan(ctx, config, &target, &order)?;
-    let built = build::build_all(ctx, &images, &options)?.result()?;
+    ctx.ui.heading(format!("plan: JOBS_REGISTRY={registry} cargo xtask plan"));
+    let survey = survey(ctx, config, &target, &selected, &PlanOptions { force: args.force, plan: None })?;
+    for planned in &survey.jobs {
+        ctx.ui.status(
+            "Planned",
+            format!("{}: {}, {}", planned.recipe.job.name, planned.decision.action, planned.decision.reason),
+        );
+    }
+    let built = build(ctx, config, &target, &survey, &args.options)?;
+    let (jobs, recipes): (Vec<_>, Vec<_>) = survey
+        .jobs
+        .into_iter()
+        .map(|planned| ((planned.recipe.job.name.clone(), planned.expected), planned.recipe))
+        .unzip();
     ctx.ui.heading(format!("merge: JOBS_REGISTRY={registry} cargo xtask merge"));
-    merge::merge_all(ctx, config, &target, &jobs, merge::PARALLEL)?.result()?;
+    merge::merge_all(ctx, &target, &recipes, merge::PARALLEL)?.result()?;
     ctx.ui.heading(format!("verify: JOBS_REGISTRY={registry} cargo xtask verify"));
-    let verified = verify::verify_all(ctx, config, &target, &jobs, merge::PARALLEL).result()?;
+    let verified = verify::verify_all(ctx, &jobs, merge::PARALLEL).result()?;
     let mut rows = Vec::new();
-    for (job, (reference, index)) in jobs.iter().zip(&verified) {
+    for ((job, _), (reference, index)) in jobs.iter().zip(&verified) {
         ctx.ui.data(format!("{reference}@{}", index.digest));
-        let time: Duration = built.iter().filter(|built| built.job == job.name).map(|built| built.time).sum();
+        let time: Duration = built.iter().filter(|built| built.job == *job).map(|built| built.time).sum();
         let (digest, size) = (index.digest.short().to_owned(), size(ctx, reference, index)?);
-        rows.push(vec![job.name.to_string(), platforms(index), digest, size, human_time(time)]);
+        rows.push(vec![job.to_string(), platforms(index), digest, size, human_time(time)]);
     }
     let headings = ["JOB", "PLATFORMS", "DIGEST", "SIZE", "BUILD TIME"];
     ctx.ui.text(&format!("\n{}", table(&headings, &rows)));
@@ -68,6 +76,24 @@ pub fn run(ctx: &Context, config: &Config, args: &Pipeline) -> anyhow::Result<()
     Ok(())
 }
 
+/// Builds what the plan says, every architecture on this machine.
+fn build(
+    ctx: &Context,
+    config: &Config,
+    target: &Target,
+    survey: &Survey,
+    options: &BuildOptions,
+) -> anyhow::Result<Vec<Built>> {
+    let arches = config.arches();
+    let flags: Vec<String> = arches.iter().map(|arch| format!("--arch {arch}")).collect();
+    let registry = target.published_registry("pipeline")?;
+    ctx.ui.heading(format!("build: JOBS_REGISTRY={registry} cargo xtask build {} --push --emulate", flags.join(" ")));
+    // A rehearsal on one machine cannot be native for all.
+    let options = BuildOptions { emulate: true, ..options.clone() };
+    let order = Order { survey, arches: &arches, output: Output::Push, options: &options };
+    build::build_all(ctx, &images::plan(ctx, target, &order)?, &options)?.result()
+}
+
 /// The target of a rehearsal: a loopback registry, and neither a role nor tags that move.
 fn rehearsal(ctx: &Context, config: &Config, given: &Destination) -> anyhow::Result<Target> {
     let target = Target::resolve(ctx, config, given)?;
@@ -77,7 +103,7 @@ fn rehearsal(ctx: &Context, config: &Config, given: &Destination) -> anyhow::Res
             .help("leave JOBS_REGISTRY unset, or run build and merge by themselves")
             .usage());
     }
-    Ok(Target { role: None, moving_tags: Vec::new(), ..target })
+    Ok(target.rehearsed())
 }
 
 fn platforms(index: &Published) -> String {

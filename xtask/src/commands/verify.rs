@@ -1,62 +1,90 @@
 //! `verify`: the gate alone, on what is published; changes nothing.
 
-use crate::cli::Verify;
-use crate::commands::merge::{self, expected, look_at_parts, refused};
+use std::collections::BTreeMap;
+
+use crate::cli::{PlanOptions, Verify};
+use crate::commands::merge::{self, refused};
 use crate::config::Config;
 use crate::context::Context;
 use crate::fleet::{self, OnFailure, Tally};
-use crate::jobs;
-use crate::model::gate::{self, Published};
-use crate::model::job::Job;
+use crate::jobs::{self, Selected};
+use crate::model::gate::{self, Expected, Published};
+use crate::model::job::JobName;
+use crate::model::leg;
 use crate::model::reference::Reference;
 use crate::problem::Problem;
 use crate::report::count;
+use crate::survey;
 use crate::target::Target;
-use crate::tools::buildx;
+use crate::tools::{builder, buildx};
 
 pub fn run(ctx: &Context, config: &Config, args: &Verify) -> anyhow::Result<()> {
     let target = Target::resolve(ctx, config, &args.destination)?;
     target.published_registry("verify")?;
-    let jobs = jobs::select(ctx, &args.selection)?;
-    if jobs.is_empty() {
+    let selected = jobs::select(ctx, &args.selection)?;
+    if selected.chosen.is_empty() {
         return Err(Problem::new("jobs", "there are none, so there is nothing to verify").usage());
     }
+    builder::buildx_version(ctx)?;
     let parallel = args.parallel.map_or(merge::PARALLEL, usize::from);
-    let verified = verify_all(ctx, config, &target, &jobs, parallel);
+    let expected = expected(ctx, config, &target, &selected, parallel)?;
+    let verified = verify_all(ctx, &expected, parallel);
     for (reference, index) in &verified.done {
         ctx.ui.data(format!("{reference}@{}", index.digest));
     }
     verified.result().map(drop)
 }
 
-/// Checks the published tags of the jobs.
-pub fn verify_all(
+/// What the published tags have to be. The commit tells it for images that were built for it;
+/// only where a tag points to images of an earlier commit are the keys worked out.
+fn expected(
     ctx: &Context,
     config: &Config,
     target: &Target,
-    jobs: &[Job],
+    selected: &Selected,
     parallel: usize,
-) -> Tally<(Reference, Published)> {
-    let results = fleet::run(&ctx.interrupt, parallel, OnFailure::GoOn, jobs, |job| {
-        let verified = verify(ctx, config, target, job)?;
+) -> anyhow::Result<Vec<(JobName, Expected)>> {
+    let by_commit = selected.chosen.iter().map(|job| {
+        let expected = Expected {
+            repository: target.repository(job.name.as_str()).map_err(Problem::usage)?,
+            tag: target.tag.value.clone(),
+            arches: leg::arches(job, &config.runners),
+            revision: target.published_revision()?.label(),
+            key: None,
+            bases: BTreeMap::new(),
+        };
+        Ok((job.name.clone(), expected))
+    });
+    let by_commit = by_commit.collect::<anyhow::Result<Vec<_>>>()?;
+    let right = fleet::all(ctx, parallel, &by_commit, |(_, expected)| {
+        let index = buildx::inspect(ctx, &expected.reference())?;
+        Ok(index.is_none_or(|index| gate::is_right(expected, &index)))
+    })?;
+    if right.iter().all(|right| *right) {
+        return Ok(by_commit);
+    }
+    let (_, recipes) = survey::recipes(ctx, config, target, selected, &PlanOptions::default())?;
+    recipes.iter().map(|recipe| Ok((recipe.job.name.clone(), survey::expected(target, recipe)?))).collect()
+}
+
+/// Checks the published tags of the jobs.
+pub fn verify_all(ctx: &Context, jobs: &[(JobName, Expected)], parallel: usize) -> Tally<(Reference, Published)> {
+    let results = fleet::run(&ctx.interrupt, parallel, OnFailure::GoOn, jobs, |(name, expected)| {
+        let verified = verify(ctx, expected, name.as_str())?;
         ctx.ui.status("Verified", &verified.0);
         Ok(verified)
     });
-    let tally = fleet::tally(jobs.iter().map(|job| &job.name), results);
+    let tally = fleet::tally(jobs.iter().map(|(name, _)| name), results);
     ctx.ui.status("Finished", format!("{} of {} right", tally.done.len(), count(jobs.len(), "published tag")));
     tally
 }
 
-fn verify(ctx: &Context, config: &Config, target: &Target, job: &Job) -> anyhow::Result<(Reference, Published)> {
-    let expected = expected(config, target, job)?;
-    let name = job.name.as_str();
+fn verify(ctx: &Context, expected: &Expected, name: &str) -> anyhow::Result<(Reference, Published)> {
     let reference = expected.reference();
     let Some(index) = buildx::inspect(ctx, &reference)? else {
         let problem = Problem::new(reference.to_string(), "is not published");
         return Err(problem.help(format!("cargo xtask merge {name}")).refused());
     };
-    let parts = look_at_parts(ctx, &expected)?;
-    let checks = [gate::check_index(&expected, &index, name), gate::check_agreement(&expected, &index, &parts, name)];
-    let problems: Vec<Problem> = checks.into_iter().filter_map(Result::err).flatten().collect();
+    let problems = gate::check_whole(expected, &index, &survey::parts(ctx, expected)?, name);
     if problems.is_empty() { Ok((reference, index)) } else { Err(refused(problems)) }
 }

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::arch::Arch;
+use super::key::{self, Key};
 use super::reference::{Digest, Reference, Repository, Tag};
 use crate::problem::Problem;
 
@@ -35,7 +36,12 @@ pub struct Manifest {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Content {
     /// An image, with what its configuration says.
-    Image { platform: String, labels: BTreeMap<String, String> },
+    Image {
+        platform: String,
+        labels: BTreeMap<String, String>,
+        /// Whether it has instructions for those who build from it (`ONBUILD`).
+        triggers: bool,
+    },
     /// SBOM or provenance of another manifest of the same index.
     AttestationOf(Option<Digest>),
 }
@@ -49,9 +55,14 @@ impl Published {
 
     pub fn image_manifests(&self) -> impl Iterator<Item = (&Manifest, &str, &BTreeMap<String, String>)> {
         self.manifests.iter().filter_map(|manifest| match &manifest.content {
-            Content::Image { platform, labels } => Some((manifest, platform.as_str(), labels)),
+            Content::Image { platform, labels, .. } => Some((manifest, platform.as_str(), labels)),
             Content::AttestationOf(_) => None,
         })
+    }
+
+    /// Whether one of the images has instructions for those who build from it.
+    pub fn has_triggers(&self) -> bool {
+        self.manifests.iter().any(|manifest| matches!(manifest.content, Content::Image { triggers: true, .. }))
     }
 
     /// The revision that all images carry, if they carry the same.
@@ -70,6 +81,10 @@ pub struct Expected {
     pub arches: Vec<Arch>,
     /// The value of the revision label.
     pub revision: String,
+    /// The value of the key's label; `None` where something is not committed, and the revision has to do.
+    pub key: Option<Key>,
+    /// The digests of the bases, by the names that the Dockerfile gives them.
+    pub bases: BTreeMap<String, Digest>,
 }
 
 impl Expected {
@@ -80,6 +95,44 @@ impl Expected {
     pub fn reference(&self) -> Reference {
         self.repository.with_tag(&self.tag)
     }
+
+    /// The same, told by the commit instead of the key.
+    fn by_commit(&self) -> Expected {
+        Expected { key: None, ..self.clone() }
+    }
+}
+
+/// Whether a published index is what it has to be: complete, and of this key or this commit.
+/// (The commit's own images stay right when a base moves after they were published.)
+pub fn is_right(expected: &Expected, index: &Published) -> bool {
+    check_published(expected, index, "").is_ok()
+}
+
+/// Checks a published index: complete, and of this key or this commit.
+///
+/// # Errors
+/// Every reason why it is not right.
+pub fn check_published(expected: &Expected, index: &Published, job: &str) -> Result<(), Vec<Problem>> {
+    check_index(&expected.by_commit(), index, job).or_else(|_| check_index(expected, index, job))
+}
+
+/// Checks a published index, and that it agrees with the architectures' own tags.
+/// Gives every reason why it is not right; none if it is.
+pub fn check_whole(
+    expected: &Expected,
+    index: &Published,
+    parts: &BTreeMap<Arch, Option<Published>>,
+    job: &str,
+) -> Vec<Problem> {
+    let checks = [check_published(expected, index, job), check_agreement(expected, index, parts, job)];
+    checks.into_iter().filter_map(Result::err).flatten().collect()
+}
+
+/// Whether what an architecture's tag holds is what it has to be.
+pub fn check_part(expected: &Expected, arch: Arch, part: &Published) -> bool {
+    let mut problems = Vec::new();
+    check_images("", part, &BTreeSet::from([arch]), expected, "", &mut problems);
+    problems.is_empty()
 }
 
 /// Checks the images of all architectures, each under its own tag.
@@ -140,7 +193,10 @@ pub fn check_agreement(
             }
             continue;
         };
-        check_images(&at, part, &BTreeSet::from([arch]), expected, job, &mut problems);
+        // As in the index, the commit counts as well as the key.
+        if !check_part(&expected.by_commit(), arch, part) {
+            check_images(&at, part, &BTreeSet::from([arch]), expected, job, &mut problems);
+        }
         if !part.images().is_subset(&index.images()) {
             problems.push(other_content(expected, index, part));
         }
@@ -190,7 +246,7 @@ fn check_images(
             }
         }
         check_declared(at, manifest, declared, platform, problems);
-        check_revision(at, labels.get(REVISION).map(String::as_str), expected, &rebuild(arch_or_any(arch)), problems);
+        check_identity(at, labels, expected, &rebuild(arch_or_any(arch)), problems);
     }
     for &arch in arches {
         match seen.get(&arch) {
@@ -229,6 +285,38 @@ fn check_declared(at: &str, manifest: &Manifest, declared: Option<&str>, platfor
                 .rule("an index lists each image under its own platform"),
         ),
     }
+}
+
+fn check_identity(
+    at: &str,
+    labels: &BTreeMap<String, String>,
+    expected: &Expected,
+    rebuild: &str,
+    problems: &mut Vec<Problem>,
+) {
+    let Some(key) = &expected.key else {
+        return check_revision(at, labels.get(REVISION).map(String::as_str), expected, rebuild, problems);
+    };
+    let found = labels.get(key::LABEL).map(String::as_str);
+    if found == Some(key.as_str()) {
+        return;
+    }
+    let what = match (found, moved_base(labels, expected)) {
+        (None, _) => "carries no key, so nobody knows what it was built from".to_owned(),
+        (Some(_), Some(moved)) => format!("was built from another base: {moved}"),
+        (Some(found), None) => format!("was built from other inputs: its key is {found}, not {key}"),
+    };
+    problems.push(
+        Problem::new(at, what).rule("all images of a tag are built from the same inputs and bases").help(rebuild),
+    );
+}
+
+/// The first base of an image that is not the expected one, with both digests.
+fn moved_base(labels: &BTreeMap<String, String>, expected: &Expected) -> Option<String> {
+    let built_from = key::bases_of_label(labels.get(key::BASES_LABEL)?);
+    let differs = |(name, digest): &(&String, &Digest)| built_from.get(*name).is_some_and(|old| old != *digest);
+    let (name, digest) = expected.bases.iter().find(differs)?;
+    Some(format!("{name} was {}, and is {digest} for this run", built_from.get(name)?))
 }
 
 fn check_revision(at: &str, revision: Option<&str>, expected: &Expected, rebuild: &str, problems: &mut Vec<Problem>) {

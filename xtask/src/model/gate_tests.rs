@@ -12,6 +12,8 @@ fn expected() -> Expected {
         tag: "abc".parse().unwrap(),
         arches: Arch::ALL.to_vec(),
         revision: COMMIT.to_owned(),
+        key: None,
+        bases: BTreeMap::new(),
     }
 }
 
@@ -21,7 +23,7 @@ fn image(of: char, platform: &str) -> Manifest {
         digest: digest(of),
         size: 1,
         platform: Some(platform.to_owned()),
-        content: Content::Image { platform: platform.to_owned(), labels },
+        content: Content::Image { platform: platform.to_owned(), labels, triggers: false },
     }
 }
 
@@ -102,7 +104,7 @@ fn what_the_index_says_has_to_be_what_the_image_is() {
 #[test]
 fn another_revision_or_none_is_refused() {
     let with = |labels: BTreeMap<String, String>| Manifest {
-        content: Content::Image { platform: "linux/arm64".to_owned(), labels },
+        content: Content::Image { platform: "linux/arm64".to_owned(), labels, triggers: false },
         ..image('2', "linux/arm64")
     };
     let stale = with(BTreeMap::from([(REVISION.to_owned(), "old".to_owned())]));
@@ -143,9 +145,48 @@ fn the_revision_of_an_index_is_the_one_that_all_images_carry() {
     let mut whole = index(vec![image('1', "linux/amd64"), image('2', "linux/arm64")]);
     assert_eq!(whole.revision(), Some(COMMIT));
     whole.manifests.push(Manifest {
-        content: Content::Image { platform: "linux/x".to_owned(), labels: BTreeMap::new() },
+        content: Content::Image { platform: "linux/x".to_owned(), labels: BTreeMap::new(), triggers: false },
         ..image('3', "linux/x")
     });
     assert_eq!(whole.revision(), None);
     assert_eq!(index(Vec::new()).revision(), None);
+}
+
+#[test]
+fn with_a_key_it_is_the_key_that_counts() {
+    let key = "0123456789abcdef0123";
+    let bases = |of: char| BTreeMap::from([("busybox:1.37".to_owned(), digest(of))]);
+    let expected = Expected { key: Some(key.parse().unwrap()), bases: bases('1'), ..expected() };
+    let with = |of: char, arch: &str, labels: &[(&str, String)]| Manifest {
+        content: Content::Image {
+            platform: format!("linux/{arch}"),
+            labels: labels.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect(),
+            triggers: false,
+        },
+        ..image(of, &format!("linux/{arch}"))
+    };
+    let right = with('1', "amd64", &[(key::LABEL, key.to_owned())]);
+    let what = |arm64: Manifest| {
+        let problems = check_index(&expected, &index(vec![right.clone(), arm64]), "a").err().unwrap_or_default();
+        problems.into_iter().map(|problem| problem.what).collect::<Vec<_>>()
+    };
+    assert_eq!(what(with('2', "arm64", &[(key::LABEL, key.to_owned())])), Vec::<String>::new());
+    assert_eq!(
+        what(with('2', "arm64", &[(REVISION, COMMIT.to_owned())])),
+        ["carries no key, so nobody knows what it was built from"]
+    );
+    let other = (key::LABEL, "f".repeat(20));
+    assert_eq!(
+        what(with('2', "arm64", std::slice::from_ref(&other))),
+        [format!("was built from other inputs: its key is {}, not {key}", "f".repeat(20))]
+    );
+    let moved = (key::BASES_LABEL, key::bases_label(&bases('2')));
+    assert_eq!(
+        what(with('2', "arm64", &[other, moved])),
+        [format!("was built from another base: busybox:1.37 was {}, and is {} for this run", digest('2'), digest('1'))]
+    );
+    // What this commit published before a base moved stays right.
+    let old = |of: char, arch: &str| with(of, arch, &[(REVISION, COMMIT.to_owned()), (key::LABEL, "f".repeat(20))]);
+    let published = index(vec![old('1', "amd64"), old('2', "arm64")]);
+    assert!(is_right(&expected, &published) && check_index(&expected, &published, "a").is_err());
 }

@@ -5,7 +5,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use camino::Utf8PathBuf;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::arch::Arch;
 use crate::problem::Problem;
@@ -21,7 +21,7 @@ pub const SETTINGS_FILE: &str = "job.json";
 pub const NAME_RULE: &str = "lower-case letters and digits, with single '.', '_' or '-' between them";
 
 /// A job's name: `^[a-z][a-z0-9]*(?:[._-][a-z0-9]+)*$`, which OCI and ECR both take as part of a repository's name.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct JobName(String);
 
 impl JobName {

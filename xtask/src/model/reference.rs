@@ -51,18 +51,19 @@ impl FromStr for Registry {
     type Err = Problem;
 
     fn from_str(text: &str) -> Result<Registry, Problem> {
-        let bad = |what: &str, help: String| Problem::new(format!("registry `{text}`"), what).help(help);
+        let (user, host) = text.rsplit_once('@').map_or((None, text), |(user, host)| (Some(user), host));
+        // What stands before the `@` may be a password, which no log shall show.
+        let shown = user.map_or_else(|| text.to_owned(), |_| format!("…@{host}"));
+        let bad = |what: &str, help: String| Problem::new(format!("registry `{shown}`"), what).help(help);
         if text.is_empty() {
             return Err(bad("empty", "give a host such as `127.0.0.1:5000`, or leave it unset".to_owned()));
         }
+        if user.is_some() {
+            let host = host.trim_end_matches('/');
+            return Err(bad("carries a user name", format!("write `{host}`, and use `docker login {host}`")));
+        }
         if let Some((_, rest)) = text.split_once("://") {
             return Err(bad("has a scheme", format!("write `{}`", rest.trim_end_matches('/'))));
-        }
-        if text.contains('@') {
-            return Err(bad(
-                "carries a user name",
-                "remove what stands before the `@`, and use `docker login`".to_owned(),
-            ));
         }
         if let Some((host, path)) = text.split_once('/') {
             return Err(match path {
@@ -187,19 +188,29 @@ impl Tag {
     /// # Errors
     /// The text is not such a tag.
     pub fn for_images(text: &str) -> Result<Tag, Problem> {
-        let tag: Tag = text.parse()?;
         let at = format!("tag `{text}`");
         let longest = LONGEST_TAG - "-amd64".len();
         if text.len() > longest {
-            return Err(Problem::new(at, format!("has {} characters", text.len())).rule(format!(
-                "at most {longest}: an architecture's suffix is added, and {LONGEST_TAG} is the limit"
-            )));
+            return Err(Problem::new(at, format!("has {} characters", text.chars().count()))
+                .rule(format!("at most {longest}: an architecture's suffix is added, and {LONGEST_TAG} is the limit"))
+                .help("give a shorter one: --tag or JOBS_TAG"));
         }
+        let tag: Tag = text.parse().map_err(|problem: Problem| match Tag::suggestion(text) {
+            Some(better) => problem.help(format!("give another with --tag or JOBS_TAG, e.g. `{better}`")),
+            None => problem.help("give another with --tag or JOBS_TAG"),
+        })?;
         if let Some(arch) = Arch::ALL.into_iter().find(|arch| text.ends_with(&format!("-{arch}"))) {
             return Err(Problem::new(at, format!("ends in `-{arch}`"))
                 .rule("a tag does not end in `-amd64` or `-arm64`: the images of one architecture do"));
         }
         Ok(tag)
+    }
+
+    /// The nearest valid tag.
+    fn suggestion(text: &str) -> Option<Tag> {
+        let valid = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-');
+        let parts: Vec<&str> = text.split(|c| !valid(c)).filter(|part| !part.is_empty()).collect();
+        parts.join("-").trim_start_matches(['.', '-']).parse().ok()
     }
 
     /// `<tag>-<arch>`: where `build` pushes the image of one architecture.
@@ -239,6 +250,11 @@ impl Digest {
     /// The first hex digits, enough for a person to tell two apart.
     pub fn short(&self) -> &str {
         &self.0[.."sha256:".len() + 12]
+    }
+
+    /// The 64 hex digits, without the algorithm.
+    pub fn hex(&self) -> &str {
+        &self.0["sha256:".len()..]
     }
 }
 

@@ -48,7 +48,7 @@ fn registries_are_hosts() {
     assert_eq!(message("GHCR.io"), "registry `GHCR.io`: has upper-case letters\n  help: write `ghcr.io`");
     assert_eq!(
         message("me:pw@ghcr.io"),
-        "registry `me:pw@ghcr.io`: carries a user name\n  help: remove what stands before the `@`, and use `docker login`"
+        "registry `…@ghcr.io`: carries a user name\n  help: write `ghcr.io`, and use `docker login ghcr.io`"
     );
     assert_eq!(
         message("registry"),
@@ -100,7 +100,8 @@ fn tags_of_images_leave_room_for_the_architecture() {
     );
     assert_eq!(
         Tag::for_images("feature/x").unwrap_err().to_string(),
-        "tag `feature/x`: not a valid tag\n  rule: a letter, digit or '_', then at most 127 more of them or '.' or '-'"
+        "tag `feature/x`: not a valid tag\n  rule: a letter, digit or '_', then at most 127 more of them or '.' or '-'\n  \
+         help: give another with --tag or JOBS_TAG, e.g. `feature-x`"
     );
 }
 

@@ -114,7 +114,11 @@ pub fn probe(ctx: &Context, name: Option<&str>, bootstrap: Bootstrap) -> anyhow:
     let error = error.or((!outcome.success()).then(|| outcome.last_words()));
     if let Some(error) = error {
         let at = name.map_or("the builder".to_owned(), |name| format!("builder `{name}`"));
-        let help = crate::hints::help_for(&error).unwrap_or("start the engine: cargo xtask setup");
+        let unknown = "docker buildx ls lists the builders, and docker buildx create makes one";
+        let help = match crate::hints::help_for(&error) {
+            None if error.contains("no builder") => unknown,
+            help => help.unwrap_or("start the engine: cargo xtask setup"),
+        };
         return Err(Problem::new(at, format!("cannot be used: {error}")).help(help).missing());
     }
     let attestations = builder.driver != "docker" || has_containerd_store(ctx)?;

@@ -8,6 +8,7 @@ use serde::Deserialize;
 use xshell::{Cmd, Shell, cmd};
 
 use super::process::{self, Given, Outcome};
+use super::registry;
 use crate::cli::Provenance;
 use crate::context::Context;
 use crate::fleet;
@@ -111,14 +112,15 @@ pub fn create<'a>(
     cmd!(sh, "docker buildx imagetools create --progress plain -t {target} {annotations...} {sources...}")
 }
 
-/// Runs a command that writes to a registry, again where the registry was only busy.
+/// Runs a command that writes to a registry, if there is one, and again where the registry was only busy.
 ///
 /// # Errors
 /// The registry refuses, or is still busy after four attempts.
-pub fn write(ctx: &Context, what: &str, cmd: impl Fn(&Shell) -> Cmd<'_>) -> anyhow::Result<()> {
+pub fn write(ctx: &Context, what: &str, cmd: impl Fn(&Shell) -> Option<Cmd<'_>>) -> anyhow::Result<()> {
     let attempt = || -> anyhow::Result<Result<(), Outcome>> {
         let sh = ctx.shell()?;
-        let outcome = process::run(ctx, cmd(&sh), &Given::default())?;
+        let Some(cmd) = cmd(&sh) else { return Ok(Ok(())) };
+        let outcome = process::run(ctx, cmd, &Given::default())?;
         Ok(if outcome.success() { Ok(()) } else { Err(outcome) })
     };
     let classify = |error: &WriteError| match error {
@@ -149,19 +151,46 @@ impl std::fmt::Display for WriteError {
     }
 }
 
+/// The buildx plugin that docker would start, from the first of docker's places that has it.
+fn plugin(ctx: &Context) -> Option<String> {
+    let home = ctx.env.get("HOME").map(|home| format!("{home}/.docker"));
+    let own = ctx.env.get("DOCKER_CONFIG").map(str::to_owned).or(home).map(|dir| format!("{dir}/cli-plugins"));
+    let system = ["/usr/local/lib/docker", "/usr/local/libexec/docker", "/usr/lib/docker", "/usr/libexec/docker"];
+    let dirs = own.into_iter().chain(system.iter().map(|dir| format!("{dir}/cli-plugins")));
+    dirs.map(|dir| format!("{dir}/docker-buildx")).find(|path| std::path::Path::new(path).is_file())
+}
+
 /// How long a registry may take to answer.
 const ANSWER: Duration = Duration::from_secs(60);
+
+/// Whether a reference is there: cheaper than [`inspect`].
+///
+/// # Errors
+/// The registry cannot be reached or refuses.
+pub fn exists(ctx: &Context, reference: &Reference) -> anyhow::Result<bool> {
+    match registry::holds(reference) {
+        Some(holds) => Ok(holds),
+        None => Ok(inspect(ctx, reference)?.is_some()),
+    }
+}
 
 /// What a reference points to; `None` if the registry says that it is not there.
 ///
 /// # Errors
 /// The registry cannot be reached or refuses: that is not the same as absent.
 pub fn inspect(ctx: &Context, reference: &Reference) -> anyhow::Result<Option<Published>> {
+    if registry::holds(reference) == Some(false) {
+        return Ok(None);
+    }
     let shown = reference.to_string();
     let look = || -> anyhow::Result<Outcome> {
         let sh = ctx.shell()?;
         let format = "{{json .}}";
-        let cmd = cmd!(sh, "docker buildx imagetools inspect {shown} --format {format}");
+        // The plugin by itself is the same program, and half the work: a plan looks at hundreds of references.
+        let cmd = match plugin(ctx) {
+            Some(plugin) => cmd!(sh, "{plugin} imagetools inspect {shown} --format {format}"),
+            None => cmd!(sh, "docker buildx imagetools inspect {shown} --format {format}"),
+        };
         process::run(ctx, cmd, &Given { deadline: Some(ANSWER), ..Given::default() })
     };
     let mut outcome = look()?;
@@ -265,6 +294,8 @@ struct ImageJson {
 struct ImageConfigJson {
     #[serde(rename = "Labels", default)]
     labels: Option<BTreeMap<String, String>>,
+    #[serde(rename = "OnBuild", default)]
+    on_build: Option<Vec<String>>,
 }
 
 /// Reads what `imagetools inspect --format '{{json .}}'` prints: `.image` is one image's configuration,
@@ -279,8 +310,11 @@ fn parse_inspected(json: &str) -> anyhow::Result<Published> {
             Some(image) => Content::Image {
                 platform: format!("{}/{}", image.os, image.architecture),
                 labels: image.config.labels.unwrap_or_default(),
+                triggers: image.config.on_build.is_some_and(|instructions| !instructions.is_empty()),
             },
-            None => Content::Image { platform: "an unknown platform".to_owned(), labels: BTreeMap::new() },
+            None => {
+                Content::Image { platform: "an unknown platform".to_owned(), labels: BTreeMap::new(), triggers: false }
+            }
         }
     };
     let digest: Digest = inspected.manifest.digest.parse()?;
@@ -328,7 +362,8 @@ mod tests {
             published.manifests[0].content,
             Content::Image {
                 platform: "linux/arm64".to_owned(),
-                labels: BTreeMap::from([("a".to_owned(), "b".to_owned())])
+                labels: BTreeMap::from([("a".to_owned(), "b".to_owned())]),
+                triggers: false,
             }
         );
         assert_eq!(published.manifests[1].content, Content::AttestationOf(image.parse().ok()));

@@ -80,6 +80,80 @@ pub fn entries(ctx: &Context) -> anyhow::Result<Vec<Entry>> {
     Ok(entries)
 }
 
+/// The paths of a commit's files below a folder.
+pub fn paths_at(ctx: &Context, commit: &str, folder: &str) -> anyhow::Result<Vec<Vec<u8>>> {
+    let sh = ctx.shell()?;
+    let listed = process::run_bytes(ctx, cmd!(sh, "git ls-tree -r --name-only -z {commit} -- {folder}"))?;
+    Ok(paths_of(&listed.unwrap_or_default()))
+}
+
+/// The paths that differ from the commit, and those that are in no commit, also where git ignores them:
+/// BuildKit knows nothing of `.gitignore`. A folder of which nothing is committed stands for all that is in it.
+pub fn uncommitted(ctx: &Context) -> anyhow::Result<Vec<Vec<u8>>> {
+    let sh = ctx.shell()?;
+    let changed = process::run_bytes(ctx, cmd!(sh, "git diff --name-only --no-renames --relative -z HEAD --"))?;
+    let others = process::run_bytes(ctx, cmd!(sh, "git ls-files --others --directory -z --"))?;
+    let mut paths: Vec<Vec<u8>> = [changed, others].into_iter().flatten().flat_map(|list| paths_of(&list)).collect();
+    paths.sort();
+    paths.dedup();
+    Ok(paths)
+}
+
+/// The paths of tracked files that differ between a commit and the working tree; `None` if git does not know the commit.
+pub fn changed_since(ctx: &Context, commit: &str) -> anyhow::Result<Option<Vec<Vec<u8>>>> {
+    let sh = ctx.shell()?;
+    let list = process::run_bytes(ctx, cmd!(sh, "git diff --name-only --no-renames --relative -z {commit} --"))?;
+    Ok(list.map(|list| paths_of(&list)))
+}
+
+fn paths_of(list: &[u8]) -> Vec<Vec<u8>> {
+    let paths = list.split(|&byte| byte == 0).filter(|path| !path.is_empty());
+    let mut paths: Vec<Vec<u8>> = paths.map(|path| path.strip_suffix(b"/").unwrap_or(path).to_vec()).collect();
+    paths.sort();
+    paths
+}
+
+/// A file as it was in a commit; `None` if it was not there.
+pub fn file_at(ctx: &Context, commit: &str, path: &str) -> anyhow::Result<Option<String>> {
+    let sh = ctx.shell()?;
+    let object = format!("{commit}:./{path}");
+    let outcome = process::run(ctx, cmd!(sh, "git show {object}"), &Given::default())?;
+    Ok(outcome.success().then_some(outcome.stdout))
+}
+
+/// This commit's ancestors, the nearest first, along the branch that they were merged into.
+pub fn ancestors(ctx: &Context, most: usize) -> anyhow::Result<Vec<String>> {
+    let sh = ctx.shell()?;
+    let count = format!("--max-count={}", most + 1);
+    let outcome = process::run(ctx, cmd!(sh, "git rev-list --first-parent {count} HEAD"), &Given::default())?;
+    Ok(outcome.stdout.lines().skip(1).map(str::to_owned).collect())
+}
+
+/// The commit from which this one and a revision went apart.
+///
+/// # Errors
+/// git does not know the revision, or no common ancestor: a shallow clone does not hold it.
+pub fn merge_base(ctx: &Context, revision: &str) -> anyhow::Result<String> {
+    let sh = ctx.shell()?;
+    let unknown = |what: &str| {
+        Problem::new(format!("--since {revision}"), what)
+            .help("fetch the whole history: `git fetch --unshallow`, or `fetch-depth: 0` in actions/checkout")
+            .usage()
+    };
+    let commit = format!("{revision}^{{commit}}");
+    let known =
+        process::run(ctx, cmd!(sh, "git rev-parse --verify --quiet --end-of-options {commit}"), &Given::default())?;
+    if !known.success() {
+        return Err(unknown("git does not know this revision here"));
+    }
+    let known = known.stdout.trim().to_owned();
+    let base = process::run(ctx, cmd!(sh, "git merge-base {known} HEAD"), &Given::default())?;
+    if !base.success() {
+        return Err(unknown("has no common ancestor with HEAD here"));
+    }
+    Ok(base.stdout.trim().to_owned())
+}
+
 /// `<mode> <blob> <stage>` TAB `<path>`.
 fn entry(line: &[u8]) -> Option<Entry> {
     let tab = line.iter().position(|&byte| byte == b'\t')?;

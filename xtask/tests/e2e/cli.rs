@@ -2,7 +2,7 @@
 
 use expect_test::expect;
 
-use crate::harness::{DOCKERFILE, Tree};
+use crate::harness::{DOCKERFILE, Tree, without_digests};
 
 #[test]
 fn stdout_is_data_and_nothing_else() {
@@ -25,19 +25,25 @@ fn discover_has_three_formats() {
           "include": [
             {
               "arch": "amd64",
-              "jobs": "a",
+              "jobs": [
+                "a"
+              ],
               "name": "a (amd64)",
+              "plan": "1;<commit>;…;0:<check>:0",
               "runner": "ubuntu-24.04"
             },
             {
               "arch": "arm64",
-              "jobs": "a",
+              "jobs": [
+                "a"
+              ],
               "name": "a (arm64)",
+              "plan": "1;<commit>;…;0:<check>:0",
               "runner": "ubuntu-24.04-arm"
             }
           ]
         }"#]]
-    .assert_eq(&serde_json::to_string_pretty(&matrix).unwrap());
+    .assert_eq(&without_digests(&serde_json::to_string_pretty(&matrix).unwrap()));
     expect![[r#"
         JOB  ARCHITECTURES  DOCKERFILE
         a    amd64 arm64    jobs/a/Dockerfile
@@ -53,15 +59,18 @@ fn discover_writes_the_outputs_of_a_step() {
     tree.run_with(&["discover"], &env).ended(0);
     expect![[r#"
         jobs=["jobs/a"]
-        matrix={"include":[{"arch":"amd64","jobs":"a","name":"a (amd64)","runner":"ubuntu-24.04"},{"arch":"arm64","jobs":"a","name":"a (arm64)","runner":"ubuntu-24.04-arm"}]}
-        merge={"include":[{"jobs":"a","name":"merge a"}]}
+        matrix={"include":[{"arch":"amd64","jobs":["a"],"name":"a (amd64)","plan":"1;<commit>;…;0:<check>:0","runner":"ubuntu-24.04"},{"arch":"arm64","jobs":["a"],"name":"a (arm64)","plan":"1;<commit>;…;0:<check>:0","runner":"ubuntu-24.04-arm"}]}
+        merge={"include":[{"jobs":["a"],"name":"merge a","plan":"1;<commit>;…;0:<check>:0"}]}
         any=true
+        any-merge=true
     "#]]
-    .assert_eq(&std::fs::read_to_string(&outputs).unwrap());
+    .assert_eq(&without_digests(&std::fs::read_to_string(&outputs).unwrap().replace(&tree.head(), "<commit>")));
     let none = Tree::new(&[("jobs/README.md", "none yet")]);
     std::fs::remove_file(&outputs).unwrap();
     assert_eq!(none.run_with(&["discover"], &env).ended(0).stdout, "[]\n");
-    assert!(std::fs::read_to_string(&outputs).unwrap().ends_with("merge={\"include\":[]}\nany=false\n"));
+    assert!(
+        std::fs::read_to_string(&outputs).unwrap().ends_with("merge={\"include\":[]}\nany=false\nany-merge=false\n")
+    );
 }
 
 const TARGETS: &str = r#"

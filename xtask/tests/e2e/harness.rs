@@ -181,11 +181,12 @@ impl Tree {
         let mut command = Command::new(env!("CARGO_BIN_EXE_xtask"));
         for (name, _) in std::env::vars_os() {
             let name = name.to_string_lossy().into_owned();
-            let ours = name.starts_with("JOBS_") && name != "JOBS_MIRRORS";
+            let ours = name.starts_with("JOBS_");
             if ours || name.starts_with("GITHUB_") || name.starts_with("CARGO_") || name == "RUNNER_DEBUG" {
                 command.env_remove(name);
             }
         }
+        command.env("JOBS_MIRRORS", mirrors());
         command.args(args).current_dir(self.path()).envs(env.iter().copied()).stdin(Stdio::null());
         command
     }
@@ -198,6 +199,14 @@ impl Tree {
             Err(_) => text,
         }
     }
+}
+
+/// Where base images are pulled from: as `cargo xtask test` says, or as `cargo xtask setup` noted for this clone.
+pub fn mirrors() -> String {
+    std::env::var("JOBS_MIRRORS").unwrap_or_else(|_| {
+        let noted = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/xtask/registry/mirrors-docker.io");
+        std::fs::read_to_string(noted).map(|mirror| format!("docker.io={mirror}")).unwrap_or_default()
+    })
 }
 
 /// What a run left.
@@ -227,14 +236,26 @@ impl Run {
     }
 }
 
-/// `sha256:` and 64 digits as `sha256:…`.
+/// Text without digests and keys: they differ from machine to machine with the base image.
 pub fn without_digests(text: &str) -> String {
-    let mut parts = text.split("sha256:");
-    let mut out = parts.next().unwrap_or_default().to_owned();
-    for part in parts {
-        out.push_str("sha256:…");
-        out.push_str(part.trim_start_matches(|c: char| c.is_ascii_hexdigit()));
+    let mut out = String::new();
+    let mut run = String::new();
+    for c in text.chars().chain(std::iter::once('\n')) {
+        if c.is_ascii_digit() || ('a'..='f').contains(&c) {
+            run.push(c);
+            continue;
+        }
+        match run.len() {
+            64 => out.push('…'),
+            20 => out.push_str("<key>"),
+            // The check of a slice stands between colons.
+            8 if out.ends_with(':') && c == ':' => out.push_str("<check>"),
+            _ => out.push_str(&run),
+        }
+        run.clear();
+        out.push(c);
     }
+    out.pop();
     out
 }
 

@@ -8,3 +8,4 @@ mod build;
 mod cli;
 mod harness;
 mod merge;
+mod plan;

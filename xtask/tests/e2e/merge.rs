@@ -2,7 +2,7 @@
 
 use expect_test::{Expect, expect};
 
-use crate::harness::{Registry, Tree, docker};
+use crate::harness::{DOCKERFILE, Registry, Tree, docker};
 
 /// A tree with one job, its images of both architectures pushed.
 struct Built {
@@ -113,10 +113,10 @@ fn two_images_of_one_architecture_are_refused() {
         &context,
     ]);
     built.point("-arm64", &["-arm64", "-other"]);
-    built.refused(&expect![[r#"
-        error: <registry>/jobs/job:<sha>-arm64: linux/arm64 is there 2 times
-          rule: every architecture is there exactly once
-          help: cargo xtask build --arch arm64 --no-cache job"#]]);
+    // Which of the two the registry's answer describes is chance, so the rest of the message is too.
+    let run = built.run(&["merge"]).ended(3);
+    assert!(run.errors().contains("-arm64: linux/arm64 is there 2 times\n"), "{}", run.errors());
+    assert_eq!(built.digest(""), None, "the tag must not appear");
 }
 
 #[test]
@@ -124,13 +124,14 @@ fn an_image_of_another_commit_is_refused() {
     let built = Built::new();
     let old = built.tag("-arm64");
     let old_commit = built.tree.head();
+    built.tree.write("jobs/job/Dockerfile", &format!("{DOCKERFILE}LABEL changed=yes\n"));
     built.tree.commit("second");
     built.run(&["build", "--arch", "amd64"]).ended(0);
     docker(&["buildx", "imagetools", "create", "-t", &built.image(&built.tag("-arm64")), &built.image(&old)]);
     let run = built.run(&["merge"]).ended(3);
     expect![[r#"
-        error: <registry>/jobs/job:<sha>-arm64: was built from <old>, not from <commit>
-          rule: all images of a tag are built from the tag's commit
+        error: <registry>/jobs/job:<sha>-arm64: was built from other inputs: its key is <key>, not <key>
+          rule: all images of a tag are built from the same inputs and bases
           help: cargo xtask build --arch arm64 --no-cache job"#]]
     .assert_eq(&run.errors_at(&built.registry).replace(&old_commit, "<old>"));
     assert_eq!(built.digest(""), None);
@@ -203,10 +204,8 @@ fn a_registry_that_does_not_answer_is_not_an_empty_one() {
     let tree = Tree::with_jobs(&["job"]);
     for command in ["merge", "verify"] {
         let run = tree.run_with(&[command], &[("JOBS_REGISTRY", "127.0.0.1:1")]).ended(4);
-        expect![[r#"
-            error: 127.0.0.1:1/jobs/job:<sha>-amd64: failed to do request: Head "http://127.0.0.1:1/v2/jobs/job/manifests/<sha>-amd64": dial tcp 127.0.0.1:1: connect: connection refused
-              help: nothing listens there: cargo xtask setup starts the loopback registry"#]]
-        .assert_eq(&run.errors().replace("jobs/job:<sha>:", "jobs/job:<sha>-amd64:").replace("manifests/<sha>\"", "manifests/<sha>-amd64\""));
+        assert!(run.errors().contains("127.0.0.1:1/jobs/job:"), "{}", run.errors());
+        assert!(run.errors().ends_with("help: nothing listens there: cargo xtask setup starts the loopback registry"));
     }
 }
 
@@ -240,6 +239,7 @@ fn a_moving_tag_moves_forward_only() {
     publish().ended(0);
     let old = tree.head();
     assert_eq!(registry.digest("jobs/job", "latest"), registry.digest("jobs/job", &tree.tag()));
+    tree.write("jobs/job/Dockerfile", &format!("{DOCKERFILE}LABEL commit=newer\n"));
     tree.commit("newer");
     let newer = tree.head();
     publish().ended(0);
@@ -247,7 +247,7 @@ fn a_moving_tag_moves_forward_only() {
     assert_eq!(latest, registry.digest("jobs/job", &tree.tag()));
     // An old run is started again, of another branch that never saw the newer commit.
     tree.git(&["checkout", "--quiet", "-B", "other", &old]);
-    tree.write("jobs/job/note", "x");
+    tree.write("jobs/job/Dockerfile", &format!("{DOCKERFILE}LABEL commit=other\n"));
     tree.commit("other");
     let run = publish().ended(3);
     expect![[r#"
@@ -264,7 +264,7 @@ fn a_dry_run_of_merge_prints_the_command_and_publishes_nothing() {
     let built = Built::new();
     let run = built.run(&["merge", "--dry-run"]).ended(0);
     expect![[r#"
-        docker buildx imagetools create --progress plain -t <registry>/jobs/job:<sha> --annotation index:org.opencontainers.image.revision=<commit> --annotation index:org.opencontainers.image.title=job --annotation index:org.opencontainers.image.version=<sha> <registry>/jobs/job@sha256:… <registry>/jobs/job@sha256:…
+        docker buildx imagetools create --progress plain -t <registry>/jobs/job:<sha> --annotation index:org.opencontainers.image.revision=<commit> --annotation index:org.opencontainers.image.title=job --annotation index:org.opencontainers.image.version=<sha> --annotation index:vnd.jobs.bases=busybox:1.37@sha256:… --annotation index:vnd.jobs.key=<key> <registry>/jobs/job@sha256:… <registry>/jobs/job@sha256:…
     "#]]
     .assert_eq(&crate::harness::without_digests(&run.stdout.replace(&built.registry.address, "<registry>")));
     assert_eq!(built.digest(""), None);

@@ -1,0 +1,116 @@
+use super::*;
+
+fn entry(path: &str, mode: u32, blob: &str) -> Entry {
+    Entry { path: path.as_bytes().to_vec(), mode, blob: blob.to_owned() }
+}
+
+fn map(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
+    pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect()
+}
+
+fn digest(of: char) -> Digest {
+    format!("sha256:{}", of.to_string().repeat(64)).parse().unwrap()
+}
+
+/// Everything that a key is made of, to be changed one by one.
+#[derive(Clone)]
+struct Recipe {
+    stage: Option<&'static str>,
+    args: BTreeMap<String, String>,
+    bases: BTreeMap<String, Digest>,
+    files: Vec<Entry>,
+    history: Option<&'static str>,
+}
+
+impl Recipe {
+    fn new() -> Recipe {
+        Recipe {
+            stage: None,
+            args: map(&[("A", "1"), ("B", "2")]),
+            bases: BTreeMap::from([("busybox:1.37".to_owned(), digest('1'))]),
+            files: vec![entry("a", 0o100_644, "11"), entry("b c\nd\u{e9}", 0o100_755, "22")],
+            history: None,
+        }
+    }
+
+    fn key(&self) -> String {
+        let files = FilesHash::of(self.files.iter(), self.history);
+        Ingredients { stage: self.stage, args: &self.args, bases: &self.bases, files, context: None }.key().to_string()
+    }
+}
+
+#[test]
+fn a_key_is_the_same_on_every_machine() {
+    // Changing this text rebuilds every job of every repository: change VERSION with it.
+    assert_eq!(Recipe::new().key(), "0217c6ccc3722adfc1ab");
+}
+
+#[test]
+fn any_single_change_is_another_key() {
+    let changes: Vec<fn(&mut Recipe)> = vec![
+        |_| {},
+        |r| r.stage = Some("release"),
+        |r| drop(r.args.insert("A".to_owned(), "2".to_owned())),
+        |r| drop(r.args.insert("C".to_owned(), String::new())),
+        |r| drop(r.args.remove("B")),
+        |r| r.args = map(&[("A", "1B"), ("", "2")]),
+        |r| drop(r.bases.insert("busybox:1.37".to_owned(), digest('2'))),
+        |r| drop(r.bases.insert("busybox".to_owned(), digest('1'))),
+        |r| r.bases.clear(),
+        |r| r.files[0].blob = "12".to_owned(),
+        |r| r.files[0].mode = 0o100_755,
+        |r| r.files[0].mode = 0o120_000,
+        |r| r.files[0].mode = 0o160_000,
+        |r| r.files[0].path = b"a ".to_vec(),
+        |r| drop(r.files.remove(1)),
+        |r| r.files.push(entry("e", 0o100_644, "11")),
+        |r| r.files[0] = entry("a11", 0o100_644, ""),
+        |r| r.history = Some("0123"),
+    ];
+    let keys: Vec<String> = changes
+        .iter()
+        .map(|change| {
+            let mut recipe = Recipe::new();
+            change(&mut recipe);
+            recipe.key()
+        })
+        .collect();
+    for (i, key) in keys.iter().enumerate() {
+        assert_eq!(keys.iter().position(|other| other == key), Some(i), "change {i} gives a key that another has");
+    }
+}
+
+#[test]
+fn the_context_is_not_taken_for_files() {
+    let (none, some) = (FilesHash::of([].iter(), None), FilesHash::of([entry("a", 0o100_644, "1")].iter(), None));
+    let key = |files, context| {
+        let (args, bases) = (BTreeMap::new(), BTreeMap::new());
+        Ingredients { stage: None, args: &args, bases: &bases, files, context }.key()
+    };
+    let keys = [key(none, None), key(some, None), key(none, Some(none)), key(none, Some(some)), key(some, Some(none))];
+    assert!((0..keys.len()).all(|i| !keys[..i].contains(&keys[i])));
+}
+
+#[test]
+fn the_bases_round_trip_through_their_label() {
+    let bases = BTreeMap::from([("busybox:1.37".to_owned(), digest('1')), ("a@sha256:x".to_owned(), digest('2'))]);
+    assert_eq!(bases_of_label(&bases_label(&bases)), bases);
+    assert_eq!(bases_of_label(""), BTreeMap::new());
+}
+
+#[test]
+fn the_order_of_configuration_keys_does_not_matter() {
+    let mut recipe = Recipe::new();
+    recipe.args = map(&[("B", "2"), ("A", "1")]);
+    assert_eq!(recipe.key(), Recipe::new().key());
+}
+
+#[test]
+fn a_key_round_trips_and_names_a_tag() {
+    let key: Key = "0123456789abcdef0123".parse().unwrap();
+    assert_eq!(key.to_string(), "0123456789abcdef0123");
+    assert_eq!(key.tag().unwrap().to_string(), "key-0123456789abcdef0123");
+    for text in ["", "0123", "0123456789ABCDEF0123", "0123456789abcdef01234"] {
+        assert!(text.parse::<Key>().is_err(), "{text}");
+    }
+}

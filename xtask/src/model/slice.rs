@@ -1,0 +1,141 @@
+//! A leg's slice of the plan: one compact string by which every runner builds the same thing.
+//!
+//! `1;<commit>;<digest>,…;<job>:<check>:<base>.<base>,…` where a digest is 64 hex digits, a job its position among the
+//! commit's jobs, sorted by name, a check the first digits of its key, and a base the position of its digest in the
+//! slice; a job's bases stand in the order of their names, with a `+` if one of them has `ONBUILD` instructions. The runner works the key out by itself from its checkout
+//! and these digests; the check tells whether it found the same.
+
+use std::fmt;
+use std::str::FromStr;
+
+use super::key::Key;
+use super::reference::Digest;
+use crate::problem::Problem;
+
+/// How many digits of a key a slice carries: the runner knows the rest, and 20,000 of them have to fit into 1 MB.
+const CHECK_DIGITS: usize = 8;
+
+/// What a runner is told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Slice {
+    pub commit: String,
+    pub jobs: Vec<SliceJob>,
+}
+
+/// One job of a slice.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SliceJob {
+    /// Position among all jobs of the commit, sorted by name.
+    pub position: usize,
+    check: String,
+    /// In the order of the bases' names.
+    pub bases: Vec<Digest>,
+    /// Whether a base brings instructions of its own (`ONBUILD`), so that all of the context counts.
+    pub triggers: bool,
+}
+
+impl SliceJob {
+    pub fn new(position: usize, key: &Key, bases: Vec<Digest>, triggers: bool) -> SliceJob {
+        SliceJob { position, check: key.as_str()[..CHECK_DIGITS].to_owned(), bases, triggers }
+    }
+
+    /// Whether a key that was worked out here is the one that was meant.
+    pub fn is_of(&self, key: &Key) -> bool {
+        key.as_str().starts_with(&self.check)
+    }
+}
+
+impl fmt::Display for Slice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut digests: Vec<&Digest> = self.jobs.iter().flat_map(|job| &job.bases).collect();
+        digests.sort();
+        digests.dedup();
+        let shown: Vec<&str> = digests.iter().map(|digest| digest.hex()).collect();
+        write!(f, "1;{};{};", self.commit, shown.join(","))?;
+        for (i, job) in self.jobs.iter().enumerate() {
+            let comma = if i > 0 { "," } else { "" };
+            let bases: Vec<String> =
+                job.bases.iter().filter_map(|base| Some(digests.binary_search(&base).ok()?.to_string())).collect();
+            let mark = if job.triggers { "+" } else { "" };
+            write!(f, "{comma}{}:{}:{}{mark}", job.position, job.check, bases.join("."))?;
+        }
+        Ok(())
+    }
+}
+
+impl FromStr for Slice {
+    type Err = Problem;
+
+    fn from_str(text: &str) -> Result<Slice, Problem> {
+        let problem = || {
+            Problem::new("--plan", "not a slice of a plan")
+                .rule("the text that `cargo xtask discover --changed --format matrix` gives as `plan`")
+        };
+        let mut parts = text.trim().split(';');
+        let (Some("1"), Some(commit), Some(digests), Some(jobs), None) =
+            (parts.next(), parts.next(), parts.next(), parts.next(), parts.next())
+        else {
+            return Err(problem());
+        };
+        let items = |list: &'_ str, separator: char| -> Vec<String> {
+            list.split(separator).filter(|item| !item.is_empty()).map(str::to_owned).collect()
+        };
+        let digests: Result<Vec<Digest>, Problem> =
+            items(digests, ',').iter().map(|hex| format!("sha256:{hex}").parse()).collect();
+        let digests = digests.map_err(|_| problem())?;
+        let job = |item: &String| -> Option<SliceJob> {
+            let mut fields = item.split(':');
+            let (position, check) = (fields.next()?.parse().ok()?, fields.next()?.to_owned());
+            let bases = fields.next()?;
+            let (bases, triggers) = bases.strip_suffix('+').map_or((bases, false), |bases| (bases, true));
+            let bases = items(bases, '.');
+            let bases = bases.iter().map(|index| digests.get(index.parse::<usize>().ok()?).cloned());
+            (check.len() == CHECK_DIGITS).then_some(())?;
+            Some(SliceJob { position, check, bases: bases.collect::<Option<Vec<Digest>>>()?, triggers })
+        };
+        let jobs: Option<Vec<SliceJob>> = items(jobs, ',').iter().map(job).collect();
+        Ok(Slice { commit: commit.to_owned(), jobs: jobs.ok_or_else(problem)? })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn digest(of: char) -> Digest {
+        format!("sha256:{}", of.to_string().repeat(64)).parse().unwrap()
+    }
+
+    #[test]
+    fn a_slice_round_trips() {
+        let key: Key = "0123456789abcdef0123".parse().unwrap();
+        let jobs = vec![
+            SliceJob::new(0, &key, vec![digest('b'), digest('a')], true),
+            SliceJob::new(7, &key, Vec::new(), false),
+            SliceJob::new(9999, &key, vec![digest('b')], false),
+        ];
+        let slice = Slice { commit: "c".repeat(40), jobs };
+        let text = slice.to_string();
+        assert_eq!(
+            text,
+            format!(
+                "1;{};{},{};0:01234567:1.0+,7:01234567:,9999:01234567:1",
+                "c".repeat(40),
+                "a".repeat(64),
+                "b".repeat(64)
+            )
+        );
+        assert_eq!(text.parse::<Slice>().unwrap(), slice);
+        assert!(slice.jobs[0].is_of(&key));
+        assert!(!slice.jobs[0].is_of(&"1123456789abcdef0123".parse().unwrap()));
+        let empty = Slice { commit: "c".repeat(40), jobs: Vec::new() };
+        assert_eq!(empty.to_string().parse::<Slice>().unwrap(), empty);
+    }
+
+    #[test]
+    fn what_is_no_slice_is_refused() {
+        for text in ["", "x", "2;c;;", "1;c;zz;", "1;c;;x:01234567:", "1;c;;0:0123:", "1;c;;0:01234567:0", "1;c;;;"] {
+            assert!(text.parse::<Slice>().is_err(), "{text:?}");
+        }
+    }
+}

@@ -1,0 +1,230 @@
+//! What can be wrong with what `build` is asked, and with what it is given to build.
+
+use expect_test::expect;
+
+use super::{case, check_with_registry};
+use crate::harness::{DOCKERFILE, Tree};
+
+#[test]
+fn architectures() {
+    check_with_registry([
+        case("aarch64", &["build", "--arch", "aarch64"]).says(expect![[r#"
+            error: invalid value 'aarch64' for '--arch <ARCH>': architecture `aarch64`: not an architecture that is built here
+              rule: one of `amd64`, `arm64`
+              help: did you mean `arm64`?
+
+            For more information, try '--help'."#]]),
+        case("x86_64", &["build", "--arch", "x86_64"]).says(expect![[r#"
+            error: invalid value 'x86_64' for '--arch <ARCH>': architecture `x86_64`: not an architecture that is built here
+              rule: one of `amd64`, `arm64`
+              help: did you mean `amd64`?
+
+            For more information, try '--help'."#]]),
+        case("a platform", &["build", "--arch", "linux/arm64"]).says(expect![[r#"
+            error: invalid value 'linux/arm64' for '--arch <ARCH>': architecture `linux/arm64`: not an architecture that is built here
+              rule: one of `amd64`, `arm64`
+              help: did you mean `arm64`?
+
+            For more information, try '--help'."#]]),
+        case("one that is not built", &["build", "--arch", "s390x"]).says(expect![[r#"
+            error: invalid value 's390x' for '--arch <ARCH>': architecture `s390x`: not an architecture that is built here
+              rule: one of `amd64`, `arm64`
+
+            For more information, try '--help'."#]]),
+        case("empty", &["build", "--arch", ""]).says(expect![[r#"
+            error: invalid value '' for '--arch <ARCH>': architecture ``: not an architecture that is built here
+              rule: one of `amd64`, `arm64`
+
+            For more information, try '--help'."#]]),
+        case("nothing after the flag", &["build", "--arch"]).says(expect![[r#"
+            error: a value is required for '--arch <ARCH>' but none was supplied
+
+            For more information, try '--help'."#]]),
+        case("twice", &["build", "--arch", "arm64", "--arch", "arm64"]).says(expect!["error: --arch: `arm64` is given twice"]),
+    ]);
+}
+
+#[test]
+fn jobs() {
+    check_with_registry([
+        case("none of these names", &["build", "reprot", "nothing", "Report"])
+            .file("jobs/report/Dockerfile", DOCKERFILE)
+            .says(expect![[r#"
+                error: job `reprot`: there is no such job
+                  help: did you mean `report`?
+                error: job `nothing`: there is no such job
+                  help: cargo xtask discover --format table lists the jobs
+                error: job `Report`: there is no such job
+                  help: did you mean `report`?"#]]),
+        case("a path out of `jobs`", &["build", "../x"]).says(expect![[r#"
+            error: job `../x`: there is no such job
+              help: cargo xtask discover --format table lists the jobs"#]]),
+        case("a way around", &["build", "job/../job"]).says(expect![[r#"
+            error: job `job/../job`: there is no such job
+              help: did you mean `job`?"#]]),
+        case("an absolute path", &["build", "/abs"]).says(expect![[r#"
+            error: job `/abs`: there is no such job
+              help: cargo xtask discover --format table lists the jobs"#]]),
+        case("empty", &["build", ""]).says(expect![[r#"
+            error: job ``: there is no such job
+              help: cargo xtask discover --format table lists the jobs"#]]),
+        case("a flag after `--`", &["build", "--", "--push"]).says(expect![[r#"
+            error: job `--push`: there is no such job
+              help: cargo xtask discover --format table lists the jobs"#]]),
+        case("a newline and a workflow command", &["build", "x\n::add-mask::x"]).says(expect![[r#"
+            error: job `x\n::add-mask::x`: there is no such job
+              help: cargo xtask discover --format table lists the jobs"#]]),
+    ]);
+}
+
+#[test]
+fn secrets() {
+    check_with_registry([
+        case("a secret as a build argument", &["build"])
+            .file("jobs/job/job.json", r#"{"args": {"NPM_TOKEN": "x", "KEY": "ghp_0123456789abcdef"}}"#)
+            .says(expect![[r#"
+            error: jobs/job/job.json: args: `KEY`: looks like a secret
+              rule: build arguments and configuration can be read by anyone who has the image or the repository
+              help: name it under `secrets` in job.json, and mount it: RUN --mount=type=secret,id=…
+            error: jobs/job/job.json: args: `NPM_TOKEN`: looks like a secret
+              rule: build arguments and configuration can be read by anyone who has the image or the repository
+              help: name it under `secrets` in job.json, and mount it: RUN --mount=type=secret,id=…"#]]),
+        case("the variable is not set", &["build"])
+            .file("jobs/job/job.json", r#"{"secrets": ["npm-token", "pip_token"]}"#)
+            .says(expect![[r#"
+            error: jobs/job/job.json: secrets: `npm-token`: NPM_TOKEN is not set
+              rule: a secret is read from the environment variable of its name in upper case
+              help: set NPM_TOKEN, or remove the secret
+            error: jobs/job/job.json: secrets: `pip_token`: PIP_TOKEN is not set
+              rule: a secret is read from the environment variable of its name in upper case
+              help: set PIP_TOKEN, or remove the secret"#]]),
+        case("the variable is empty", &["build"])
+            .file("jobs/job/job.json", r#"{"secrets": ["npm_token"]}"#)
+            .env("NPM_TOKEN", "")
+            .says(expect![[r#"
+            error: jobs/job/job.json: secrets: `npm_token`: NPM_TOKEN is not set
+              rule: a secret is read from the environment variable of its name in upper case
+              help: set NPM_TOKEN, or remove the secret"#]]),
+    ]);
+}
+
+#[test]
+fn dockerfiles() {
+    check_with_registry([
+        case("empty", &["build"])
+            .file("jobs/job/Dockerfile", "")
+            .says(expect!["error: jobs/job/Dockerfile:1: a Dockerfile without instructions"]),
+        case("comments alone", &["build"])
+            .file("jobs/job/Dockerfile", "# nothing\n\n")
+            .says(expect!["error: jobs/job/Dockerfile:2: a Dockerfile without instructions"]),
+        case("no FROM", &["build"])
+            .file("jobs/job/Dockerfile", "ARG A=1\n")
+            .says(expect!["error: jobs/job/Dockerfile:1: no `FROM`"]),
+        case("an unknown instruction", &["build"])
+            .file("jobs/job/Dockerfile", "FROM busybox:1.37\n\nRUM echo\n")
+            .says(expect!["error: jobs/job/Dockerfile:3: unknown instruction `RUM`"]),
+        case("an instruction before FROM", &["build"])
+            .file("jobs/job/Dockerfile", "RUN echo\nFROM busybox:1.37\n")
+            .says(expect!["error: jobs/job/Dockerfile:1: an instruction before the first `FROM`"]),
+        case("an image that is no name", &["build"]).file("jobs/job/Dockerfile", "FROM Busybox:1.37\n").says(expect![
+            [r#"
+            error: jobs/job/Dockerfile:1: image `Busybox:1.37`: not a valid reference
+              rule: [registry/]name[:tag][@sha256:…]"#]
+        ]),
+        case("not UTF-8", &["build"])
+            .make(|tree| std::fs::write(tree.path().join("jobs/job/Dockerfile"), b"FROM a\xff\n").unwrap())
+            .says(expect!["error: jobs/job/Dockerfile: could not be read: stream did not contain valid UTF-8"]),
+        case("those of several jobs at once", &["build"])
+            .file("jobs/job/Dockerfile", "")
+            .file("jobs/other/Dockerfile", "FROM busybox:1.37\nRUN echo <<EOF\n")
+            .says(expect![[r#"
+            error: jobs/job/Dockerfile:1: a Dockerfile without instructions
+            error: jobs/other/Dockerfile:2: the here-document `<<EOF` is not terminated"#]]),
+        case("the stage to build is missing", &["build"])
+            .file("jobs/job/Dockerfile", "FROM busybox:1.37 AS release\n")
+            .file("jobs/job/job.json", r#"{"target": "relaese"}"#)
+            .says(expect![[r#"
+                error: jobs/job/job.json: target: `relaese`: jobs/job/Dockerfile has no such stage
+                  help: did you mean `release`?"#]]),
+    ]);
+}
+
+#[test]
+fn sources_to_copy() {
+    check_with_registry([
+        case("not there", &["build"])
+            .file("jobs/job/Dockerfile", "FROM busybox:1.37\nCOPY run.sh /\nADD jobs/job/other.sh /\n")
+            .says(expect![[r#"
+                error: jobs/job/Dockerfile:2: there is no `run.sh` to copy
+                  rule: paths start at the repository's root, which is the build context
+                  help: add the file, or mend the path
+                error: jobs/job/Dockerfile:3: there is no `jobs/job/other.sh` to copy
+                  rule: paths start at the repository's root, which is the build context
+                  help: add the file, or mend the path"#]]),
+        case("there, below the job's folder", &["build"])
+            .file("jobs/job/Dockerfile", "FROM busybox:1.37\nCOPY run.sh /\n")
+            .file("jobs/job/run.sh", "")
+            .says(expect![[r#"
+                error: jobs/job/Dockerfile:2: there is no `run.sh` to copy
+                  rule: paths start at the repository's root, which is the build context
+                  help: did you mean `jobs/job/run.sh`?"#]]),
+        case("in another job too", &["build"])
+            .file("jobs/job/Dockerfile", "FROM busybox:1.37\nCOPY \\\n  a \\\n  b /\n")
+            .file("jobs/other/Dockerfile", "FROM busybox:1.37\nCOPY c /\n")
+            .says(expect![[r#"
+                error: jobs/job/Dockerfile:2: there is no `a` to copy
+                  rule: paths start at the repository's root, which is the build context
+                  help: add the file, or mend the path
+                error: jobs/job/Dockerfile:2: there is no `b` to copy
+                  rule: paths start at the repository's root, which is the build context
+                  help: add the file, or mend the path
+                error: jobs/other/Dockerfile:2: there is no `c` to copy
+                  rule: paths start at the repository's root, which is the build context
+                  help: add the file, or mend the path"#]]),
+        case("ignored", &["build"])
+            .file("jobs/job/Dockerfile", "FROM busybox:1.37\nCOPY jobs/job/run.sh /\n")
+            .file("jobs/job/run.sh", "")
+            .file(".dockerignore", "**/*.sh\n")
+            .says(expect![[r#"
+            error: jobs/job/Dockerfile:2: `jobs/job/run.sh` is kept out of the build context by .dockerignore
+              help: copy something else, or except it there with `!`"#]]),
+        case("out of the context", &["build"])
+            .file("jobs/job/Dockerfile", "FROM busybox:1.37\nCOPY ../secret /\n")
+            .says(expect![[r#"
+                error: jobs/job/Dockerfile:2: there is no `../secret` to copy
+                  rule: paths start at the repository's root, which is the build context
+                  help: add the file, or mend the path"#]]),
+    ]);
+}
+
+#[test]
+fn commits() {
+    let other = "0123456789012345678901234567890123456789";
+    check_with_registry([
+        case("too short", &["build"]).env("GITHUB_SHA", "0123456").says(expect![[r#"
+            error: GITHUB_SHA: `0123456` is not a commit
+              rule: 40 lower-case hex digits"#]]),
+        case("upper case", &["build"]).env("GITHUB_SHA", "0123456789ABCDEF0123456789ABCDEF01234567").says(expect![[
+            r#"
+            error: GITHUB_SHA: `0123456789ABCDEF0123456789ABCDEF01234567` is not a commit
+              rule: 40 lower-case hex digits"#
+        ]]),
+        case("no hex digit", &["build"]).env("GITHUB_SHA", "HEAD").says(expect![[r#"
+            error: GITHUB_SHA: `HEAD` is not a commit
+              rule: 40 lower-case hex digits"#]]),
+        case("not the one that is checked out", &["build"]).env("GITHUB_SHA", other).says(expect![[r#"
+            error: GITHUB_SHA: is 0123456789012345678901234567890123456789, but <commit> is checked out
+              rule: an image's revision is the commit that it was built from
+              help: check out the commit, or unset GITHUB_SHA"#]]),
+        case("no repository", &["build"]).make(no_repository).says(expect![[r#"
+            error: tag: there is no commit to name images by
+              help: commit first, or give --tag"#]]),
+        case("no repository, and a tag", &["build", "--tag", "v1"]).make(no_repository).says(expect![[r#"
+            error: git: there is no commit here, and images are published under the commit they are built from
+              help: commit first"#]]),
+    ]);
+}
+
+fn no_repository(tree: &Tree) {
+    std::fs::remove_dir_all(tree.path().join(".git")).unwrap();
+}

@@ -1,0 +1,216 @@
+//! What can be wrong with `[workspace.metadata.jobs]` and with `job.json`. Every command reads both first.
+
+use expect_test::expect;
+
+use super::{Case, case, check, check_with_registry};
+
+const TABLE: &str = "[workspace]\n[workspace.metadata.jobs]\n";
+
+#[test]
+fn the_manifest() {
+    let table = |text: &str| format!("{TABLE}{text}");
+    let texts: Vec<String> = [
+        "prefx = \"x\"\n",
+        "sha-length = \"7\"\nmax-legs = true\nprefx = 1\nrunners = { amd64 = 1 }\n",
+        "runners = {}\n",
+        "runners = { aarch64 = \"x\", amd64 = \"\" }\n",
+        "max-legs = 300\nsha-length = 3\nprefix = \"../x\"\n",
+        "max-legs = 1\n",
+        "[workspace.metadata.jobs.targets.main]\nregistri = \"x\"\n",
+        "[workspace.metadata.jobs.targets.main]\nrole = \"AKIAIOSFODNN7EXAMPLE\"\n",
+        "[workspace.metadata.jobs.targets.a]\nrefs = [\"refs/heads/*\"]\n\
+         [workspace.metadata.jobs.targets.b]\nrefs = [\"refs/heads/main\"]\n",
+        "prefix = \"a\"\nprefix = \"b\"\n",
+        "prefix = [\n",
+        "[workspace.metadata.jobs.mirrors]\n\"docker.io\" = \"https://x/\"\n",
+    ]
+    .map(table)
+    .into();
+    let [unknown, typed, none, runner, limits, one_leg, target, secret, two, twice, broken, mirror] = &texts[..] else {
+        panic!("as many as there are names")
+    };
+    let marked = format!("\u{feff}{unknown}");
+    check([
+        case("an unknown key", &["discover"]).file("Cargo.toml", unknown).says(expect![[r#"
+            error: Cargo.toml: [workspace.metadata.jobs]: unknown key `prefx`
+              help: did you mean `prefix`?"#]]),
+        case("wrong types, and a key besides", &["discover"]).file("Cargo.toml", typed).says(expect![[r#"
+            error: Cargo.toml: [workspace.metadata.jobs] max-legs: invalid type: boolean `true`, expected a whole number
+            error: Cargo.toml: [workspace.metadata.jobs]: unknown key `prefx`
+              help: did you mean `prefix`?
+            error: Cargo.toml: [workspace.metadata.jobs] runners: invalid type: integer `1`, expected a string
+            error: Cargo.toml: [workspace.metadata.jobs] sha-length: invalid type: string "7", expected a whole number"#]]),
+        case("not a table", &["discover"]).file("Cargo.toml", "[workspace.metadata]\njobs = 3\n").says(expect![[r#"
+            error: Cargo.toml: [workspace.metadata.jobs]: not a table
+              help: write its keys below it, one to a line: key = value"#]]),
+        case("no architecture", &["discover"]).file("Cargo.toml", none).says(expect![[r#"
+            error: Cargo.toml: [workspace.metadata.jobs.runners]: no architecture
+              help: name at least one, e.g. amd64 = "ubuntu-24.04""#]]),
+        case("an unknown architecture, and no label", &["discover"]).file("Cargo.toml", runner).says(expect![[r#"
+            error: Cargo.toml: [workspace.metadata.jobs.runners] architecture `aarch64`: not an architecture that is built here
+              rule: one of `amd64`, `arm64`
+              help: did you mean `arm64`?
+            error: Cargo.toml: [workspace.metadata.jobs.runners] amd64: no runner label
+              help: e.g. "ubuntu-24.04""#]]),
+        case("several at once", &["discover"]).file("Cargo.toml", limits).says(expect![[r#"
+            error: Cargo.toml: [workspace.metadata.jobs] prefix: `../x`: not a valid name
+              rule: parts of lower-case letters and digits with single '.', '_' or '-' between them, joined by '/'
+            error: Cargo.toml: [workspace.metadata.jobs] sha-length: 3 hex digits
+              rule: between 4 and 40
+            error: Cargo.toml: [workspace.metadata.jobs] max-legs: 300 legs
+              rule: between 1 and 256, the limit of GitHub Actions"#]]),
+        case("fewer legs than architectures", &["discover"]).file("Cargo.toml", one_leg).says(expect![[r#"
+            error: max-legs: 1 legs are fewer than there are architectures
+              help: raise `max-legs` in Cargo.toml"#]]),
+        case("an unknown key of a target", &["config"]).file("Cargo.toml", target).says(expect![[r#"
+            error: Cargo.toml: [workspace.metadata.jobs.targets.main]: unknown key `registri`
+              help: did you mean `registry`?"#]]),
+        case("a literal secret", &["config"]).file("Cargo.toml", secret).says(expect![[r#"
+            error: Cargo.toml: [workspace.metadata.jobs.targets.main] role: looks like a secret
+              rule: Cargo.toml can be read by anyone who has the repository
+              help: remove it, revoke it, and name the role to assume: arn:aws:iam::<account>:role/<name>"#]]),
+        case("two targets for a ref", &["config"]).file("Cargo.toml", two).says(expect![[r#"
+            error: git ref `refs/heads/main`: matches the targets `a`, `b`
+              rule: a ref is published to one target
+              help: make their `refs` in Cargo.toml differ, or name one with --target"#]]),
+        case("a mirror that is no host", &["config"]).file("Cargo.toml", mirror).says(expect![[r#"
+            error: Cargo.toml: [workspace.metadata.jobs.mirrors] mirror `docker.io=https://x/`: registry `https:`: has a port that is not a number
+              help: give a host such as `registry.example.com:5000`"#]]),
+        case("a key twice", &["discover"]).file("Cargo.toml", twice).says(expect![[r#"
+            error: Cargo.toml: cargo cannot read it: duplicate key
+                 --> Cargo.toml:4:1
+                  |
+                4 | prefix = "b"
+                  | ^^^^^^
+              help: mend it; `cargo metadata --no-deps` says the same"#]]),
+        case("broken TOML", &["discover"]).file("Cargo.toml", broken).says(expect![[r#"
+            error: Cargo.toml: cargo cannot read it: unclosed array, expected `]`
+                 --> Cargo.toml:3:12
+                  |
+                3 | prefix = [
+                  |           ^
+              help: mend it; `cargo metadata --no-deps` says the same"#]]),
+        case("a byte-order mark hides nothing", &["discover"]).file("Cargo.toml", &marked).says(expect![[r#"
+            error: Cargo.toml: [workspace.metadata.jobs]: unknown key `prefx`
+              help: did you mean `prefix`?"#]]),
+        case("not a table, but a list", &["discover"]).file("Cargo.toml", "[workspace.metadata]\njobs = []\n").says(expect![[r#"
+            error: Cargo.toml: [workspace.metadata.jobs]: not a table
+              help: write its keys below it, one to a line: key = value"#]]),
+        case("empty", &["discover"]).file("Cargo.toml", "").says(expect![[r#"
+            error: Cargo.toml: cargo cannot read it: failed to parse manifest at `<tree>/Cargo.toml`
+    
+                Caused by:
+                  manifest is missing either a `[package]` or a `[workspace]`
+              help: mend it; `cargo metadata --no-deps` says the same"#]]),
+        case("`GITHUB_OUTPUT` cannot be written", &["config"]).env("GITHUB_OUTPUT", "/nowhere/output").says(expect![[r#"
+            error: GITHUB_OUTPUT: `/nowhere/output` cannot be written: No such file or directory (os error 2)
+              rule: a step of a workflow hands its results on through this file"#]]),
+    ]);
+}
+
+#[test]
+fn the_manifest_in_every_command() {
+    let message = || {
+        expect![[r#"
+        error: Cargo.toml: [workspace.metadata.jobs]: unknown key `prefx`
+          help: did you mean `prefix`?"#]]
+    };
+    let unknown = format!("{TABLE}prefx = \"x\"\n");
+    check_with_registry(["build", "merge", "verify", "pipeline", "doctor", "setup --dry-run"].map(|command| Case {
+        args: command.split(' ').collect(),
+        ..case(command, &[]).file("Cargo.toml", &unknown).says(message())
+    }));
+}
+
+#[test]
+fn the_settings_of_a_job() {
+    check([
+        case("an unknown key", &["discover"]).file("jobs/job/job.json", "{\n  \"archs\": []\n}\n").says(expect![[r#"
+            error: jobs/job/job.json:2:9: unknown key `archs`
+              help: did you mean `arches`?"#]]),
+        case("a wrong type", &["discover"])
+            .file("jobs/job/job.json", r#"{"args": {"A": 1}}"#)
+            .says(expect!["error: jobs/job/job.json:1:16: invalid type: integer `1`, expected a string"]),
+        case("a list with values", &["discover"]).file("jobs/job/job.json", "[null, [\"amd64\"]]").says(expect![[r#"
+            error: jobs/job/job.json:1:1: a list
+              rule: an object: { … }"#]]),
+        case("a list", &["discover"]).file("jobs/job/job.json", "[]").says(expect![[r#"
+            error: jobs/job/job.json:1:1: a list
+              rule: an object: { … }"#]]),
+        case("no such job", &["discover"]).file("jobs/jab/job.json", "{}").says(expect![[r#"
+            error: jobs/jab/job.json: there is no such job: its folder has no Dockerfile
+              help: add the Dockerfile, or remove the file"#]]),
+        case("no architecture", &["discover"]).file("jobs/job/job.json", r#"{"arches": []}"#).says(expect![[r#"
+            error: jobs/job/job.json: arches: no architecture
+              help: name at least one, or remove the key"#]]),
+        case("unknown architectures", &["discover"])
+            .file("jobs/job/job.json", r#"{"arches": ["aarch64", "s390x"]}"#)
+            .says(expect![[r#"
+                error: jobs/job/job.json:1:23: architecture `aarch64`: not an architecture that is built here
+                  rule: one of `amd64`, `arm64`
+                  help: did you mean `arm64`?"#]]),
+        case("an architecture without a runner", &["discover"])
+            .file("jobs/job/job.json", r#"{"arches": ["arm64"]}"#)
+            .file("Cargo.toml", "[workspace]\n[workspace.metadata.jobs.runners]\namd64 = \"x\"\n")
+            .says(expect![[r#"
+            error: architecture `arm64`: no runner is configured for it
+              help: add `arm64 = "<label>"` to [workspace.metadata.jobs.runners] in Cargo.toml"#]]),
+        case("paths that leave the repository", &["discover"])
+            .file("jobs/job/job.json", r#"{"inputs": ["../x", "/etc", "a/../b", "good"]}"#)
+            .says(expect![[r#"
+                error: jobs/job/job.json: inputs: `../x`: leaves the repository
+                  rule: a path from the repository's root, without `..`
+                error: jobs/job/job.json: inputs: `/etc`: leaves the repository
+                  rule: a path from the repository's root, without `..`
+                error: jobs/job/job.json: inputs: `a/../b`: leaves the repository
+                  rule: a path from the repository's root, without `..`"#]]),
+        case("broken", &["discover"])
+            .file("jobs/job/job.json", "{\n  \"arches\": [\"amd64\",]\n}\n")
+            .says(expect!["error: jobs/job/job.json:2:22: trailing comma"]),
+        case("cut off", &["discover"])
+            .file("jobs/job/job.json", "{\"args\": {")
+            .says(expect!["error: jobs/job/job.json:1:10: EOF while parsing an object"]),
+        case("a byte-order mark", &["discover"]).file("jobs/job/job.json", "\u{feff}{}").says(expect![[r#"
+            error: jobs/job/job.json:1:1: starts with a byte-order mark
+              help: save it as UTF-8 without one"#]]),
+        case("empty", &["discover"]).file("jobs/job/job.json", "").says(expect![[r#"
+            error: jobs/job/job.json: empty
+              help: write `{}`, or remove the file"#]]),
+        case("a key twice", &["discover"])
+            .file("jobs/job/job.json", r#"{"arches": ["amd64"], "arches": ["arm64"]}"#)
+            .says(expect!["error: jobs/job/job.json:1:30: duplicate key `arches`"]),
+        case("an argument twice", &["discover"])
+            .file("jobs/job/job.json", r#"{"args": {"A": "1", "A": "2"}}"#)
+            .says(expect!["error: jobs/job/job.json:1:29: duplicate key `A`"]),
+        case("a literal secret", &["discover"])
+            .file("jobs/job/job.json", r#"{"args": {"DB_PASSWORD": "hunter2"}}"#)
+            .says(expect![[r#"
+            error: jobs/job/job.json: args: `DB_PASSWORD`: looks like a secret
+              rule: build arguments and configuration can be read by anyone who has the image or the repository
+              help: name it under `secrets` in job.json, and mount it: RUN --mount=type=secret,id=…"#]]),
+        case("a timeout of nothing", &["discover"]).file("jobs/job/job.json", r#"{"timeout-minutes": 0}"#).says(
+            expect![[r#"
+            error: jobs/job/job.json: timeout-minutes: 0 minutes
+              rule: at least 1"#]],
+        ),
+        case("a timeout below nothing", &["discover"])
+            .file("jobs/job/job.json", r#"{"timeout-minutes": -1}"#)
+            .says(expect!["error: jobs/job/job.json:1:22: invalid value: integer `-1`, expected a whole number"]),
+        case("a folder", &["discover"])
+            .file("jobs/job/job.json/file", "")
+            .says(expect!["error: jobs/job/job.json: could not be read: Is a directory (os error 21)"]),
+        case("not UTF-8", &["discover"])
+            .make(|tree| std::fs::write(tree.path().join("jobs/job/job.json"), b"{\"target\": \"\xff\"}").unwrap())
+            .says(expect!["error: jobs/job/job.json: could not be read: stream did not contain valid UTF-8"]),
+        case("of several jobs at once", &["discover"])
+            .file("jobs/job/job.json", r#"{"timeout-minutes": 0, "arches": []}"#)
+            .file("jobs/jab/job.json", "{}")
+            .says(expect![[r#"
+            error: jobs/jab/job.json: there is no such job: its folder has no Dockerfile
+              help: add the Dockerfile, or remove the file
+            error: jobs/job/job.json: arches: no architecture
+              help: name at least one, or remove the key
+            error: jobs/job/job.json: timeout-minutes: 0 minutes
+              rule: at least 1"#]]),
+    ]);
+}
