@@ -1,13 +1,18 @@
 //! `doctor`: what this machine has, what it needs, and one fix for each thing that is missing.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 
+use crate::bases::Digests;
 use crate::cli::{Doctor, Format};
 use crate::config::Config;
 use crate::context::Context;
+use crate::jobs;
 use crate::model::arch::Arch;
 use crate::model::reference::Reference;
 use crate::problem::{Exit, Failure, Problem};
+use crate::recipe::Sources;
 use crate::report::table;
 use crate::target::Target;
 use crate::tools::builder::{self, Bootstrap, Builder};
@@ -64,11 +69,7 @@ fn row(finding: &Finding) -> Vec<String> {
 }
 
 /// Looks at everything; changes nothing.
-pub fn examine(
-    ctx: &Context,
-    config: &Config,
-    mirrors: &std::collections::BTreeMap<String, String>,
-) -> anyhow::Result<Vec<Finding>> {
+pub fn examine(ctx: &Context, config: &Config, mirrors: &BTreeMap<String, String>) -> anyhow::Result<Vec<Finding>> {
     let fix = Some("cargo xtask setup".to_owned());
     let finding = |what, needed: &str, found: Result<String, String>, bad: Health| match found {
         Ok(found) => Finding { what, health: Health::Ok, found, needed: needed.to_owned(), fix: None },
@@ -92,7 +93,26 @@ pub fn examine(
     };
     findings.push(finding("registry", "docker-registry, for `pipeline`", registry, Health::Warn));
     findings.push(base(ctx, mirrors));
+    findings.extend(whole_contexts(ctx, config, mirrors));
     Ok(findings)
+}
+
+/// Jobs whose input is all of the build context: every commit rebuilds them.
+fn whole_contexts(ctx: &Context, config: &Config, mirrors: &BTreeMap<String, String>) -> Vec<Finding> {
+    let recipes = jobs::all(ctx)
+        .and_then(|jobs| Sources::read(ctx, config, mirrors, &jobs, &jobs))
+        .and_then(|sources| sources.recipes(ctx, config, &Digests::default()));
+    // What cannot be read is the concern of the commands that need it, and said there.
+    let whole = recipes.unwrap_or_default().into_iter().filter_map(|recipe| Some((recipe.job.name, recipe.whole?)));
+    whole
+        .map(|(name, because)| Finding {
+            what: "inputs",
+            health: Health::Warn,
+            found: format!("{name}: all of the build context: {because}"),
+            needed: "paths that are named".to_owned(),
+            fix: Some("copy by name, and list what no image needs in .dockerignore".to_owned()),
+        })
+        .collect()
 }
 
 /// The image store of the engine: without containerd's, images carry no attestations.
@@ -124,7 +144,7 @@ fn emulation(arch: Arch, builder: &Result<Builder, String>) -> Finding {
     Finding { what, health, found: found.to_owned(), needed: "native, or emulated for `pipeline`".to_owned(), fix }
 }
 
-fn base(ctx: &Context, mirrors: &std::collections::BTreeMap<String, String>) -> Finding {
+fn base(ctx: &Context, mirrors: &BTreeMap<String, String>) -> Finding {
     let image = sample_base(mirrors);
     let needed = format!("{SAMPLE_BASE} can be resolved");
     let found = match image.and_then(|image| Ok((buildx::inspect(ctx, &image)?, image))) {
@@ -138,7 +158,7 @@ fn base(ctx: &Context, mirrors: &std::collections::BTreeMap<String, String>) -> 
 }
 
 /// The sample base, through the mirror if there is one.
-pub fn sample_base(mirrors: &std::collections::BTreeMap<String, String>) -> anyhow::Result<Reference> {
+pub fn sample_base(mirrors: &BTreeMap<String, String>) -> anyhow::Result<Reference> {
     Ok(crate::bases::through_mirror(Reference::normalized(SAMPLE_BASE)?, mirrors)?)
 }
 

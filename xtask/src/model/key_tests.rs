@@ -114,3 +114,57 @@ fn a_key_round_trips_and_names_a_tag() {
         assert!(text.parse::<Key>().is_err(), "{text}");
     }
 }
+
+/// Numbers that look random, and are the same in every run.
+struct Numbers(u64);
+
+impl Numbers {
+    fn below(&mut self, limit: usize) -> usize {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) as usize % limit
+    }
+
+    fn text(&mut self) -> String {
+        const PARTS: [&str; 8] = ["a", "b", "/", " ", "\n", "\u{e9}", "1", "\""];
+        (0..self.below(6)).map(|_| PARTS[self.below(8)]).collect()
+    }
+
+    fn recipe(&mut self) -> Recipe {
+        let mut recipe = Recipe::new();
+        recipe.args = (0..self.below(4)).map(|_| (self.text(), self.text())).collect();
+        recipe.bases = (0..self.below(3)).map(|_| (self.text(), digest(['0', '1', '2'][self.below(3)]))).collect();
+        let modes = [0o100_644, 0o100_755, 0o120_000, 0o160_000];
+        recipe.files = (0..self.below(6))
+            .map(|i| entry(&format!("{i}{}", self.text()), modes[self.below(4)], &self.text()))
+            .collect();
+        recipe
+    }
+}
+
+#[test]
+fn recipes_have_the_same_key_only_if_they_are_the_same() {
+    let mut numbers = Numbers(1);
+    let mut seen = BTreeMap::new();
+    for _ in 0..5000 {
+        let recipe = numbers.recipe();
+        let shown = format!("{:?} {:?} {:?}", recipe.args, recipe.bases, recipe.files);
+        let before = seen.insert(recipe.key(), shown.clone());
+        assert!(before.as_ref().is_none_or(|before| *before == shown), "{before:?}\n{shown}");
+    }
+    assert!(seen.len() > 4000, "{}", seen.len());
+}
+
+#[test]
+fn the_order_in_which_a_map_is_filled_does_not_matter() {
+    let mut numbers = Numbers(2);
+    for _ in 0..200 {
+        let recipe = numbers.recipe();
+        let mut other = recipe.clone();
+        let mut pairs: Vec<(String, String)> = recipe.args.clone().into_iter().collect();
+        for i in (1..pairs.len()).rev() {
+            pairs.swap(i, numbers.below(i + 1));
+        }
+        other.args = pairs.into_iter().collect();
+        assert_eq!(other.key(), recipe.key());
+    }
+}

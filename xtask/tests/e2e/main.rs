@@ -7,5 +7,6 @@ mod bad_inputs;
 mod build;
 mod cli;
 mod harness;
+mod inputs;
 mod merge;
 mod plan;

@@ -176,8 +176,8 @@ fn there_is_a_limit_to_the_matrix_and_to_outputs() {
     let many = many_jobs(3000, 180);
     let run = many.run(&["discover", "--format", "matrix"]).ended(2);
     expect![[r#"
-        error: outputs `jobs`, `matrix`, `merge`: have 1538844 bytes together
-          rule: GitHub drops the outputs of a job over 1 MB, counted in UTF-16
+        error: output `matrix`: has 1332849 bytes
+          rule: GitHub drops outputs over 1 MB
           help: name fewer jobs, or split the repository"#]]
     .assert_eq(run.errors());
     assert_eq!(run.stdout, "");
