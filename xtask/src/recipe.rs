@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::bases::{self, Digests, Use};
 use crate::config::{Config, did_you_mean};
 use crate::context::Context;
+use crate::fleet;
 use crate::model::arch::Arch;
 use crate::model::dockerfile::Dockerfile;
 use crate::model::job::{Job, SETTINGS_FILE};
@@ -44,8 +45,11 @@ impl Recipe {
 
 /// The Dockerfiles of several jobs, read and checked.
 pub struct Sources {
-    jobs: Vec<(usize, Job, Dockerfile, Vec<Use>)>,
+    jobs: Vec<Source>,
 }
+
+/// A job with its position, its Dockerfile, and the images that this builds from.
+type Source = (usize, Job, Dockerfile, Vec<Use>);
 
 impl Sources {
     /// Reads the jobs' Dockerfiles. `all` are the jobs of the commit, for their positions.
@@ -59,19 +63,19 @@ impl Sources {
         all: &[Job],
         jobs: &[Job],
     ) -> anyhow::Result<Sources> {
-        let (mut sources, mut problems) = (Vec::new(), Vec::new());
-        for job in jobs {
+        let read = fleet::all(ctx, cores(), jobs, |job| {
+            let arches = leg::arches(job, &config.runners);
             let read = bases::read(ctx, job).map_err(|problem| vec![problem]);
-            let with_uses = read.and_then(|dockerfile| {
+            Ok(read.and_then(|dockerfile| {
                 check_stage(job, &dockerfile)?;
-                let uses = uses(job, &dockerfile, &leg::arches(job, &config.runners), mirrors)?;
-                Ok((dockerfile, uses))
-            });
-            match with_uses {
-                Ok((dockerfile, uses)) => {
-                    let position = all.partition_point(|other| other.name < job.name);
-                    sources.push((position, job.clone(), dockerfile, uses));
-                }
+                let uses = uses(job, &dockerfile, &arches, mirrors)?;
+                Ok((all.partition_point(|other| other.name < job.name), job.clone(), dockerfile, uses))
+            }))
+        })?;
+        let (mut sources, mut problems) = (Vec::new(), Vec::new());
+        for result in read {
+            match result {
+                Ok(source) => sources.push(source),
                 Err(mut found) => problems.append(&mut found),
             }
         }
@@ -110,33 +114,47 @@ impl Sources {
     /// Every source of a `COPY` that is not there, with exit code 2.
     pub fn recipes(self, ctx: &Context, config: &Config, digests: &Digests) -> anyhow::Result<Vec<Recipe>> {
         let tree = Tree::read(ctx)?;
-        let (mut recipes, mut problems) = (Vec::new(), Vec::new());
-        for (position, job, dockerfile, uses) in self.jobs {
-            let arches = leg::arches(&job, &config.runners);
-            let triggering = uses.iter().find(|used| digests.triggers(&used.pulled));
-            let triggers = triggering.map(|used| used.written.as_str());
-            let question = Question { job: &job, dockerfile: &dockerfile, arches: &arches, triggers };
-            let mut files = tree.files(ctx, &question);
-            problems.append(&mut files.missing);
-            let bases: BTreeMap<String, Digest> = uses
-                .iter()
-                .filter_map(|used| Some((used.written.clone(), digests.get(&used.pulled)?.clone())))
-                .collect();
-            let ingredients = Ingredients {
-                stage: job.settings.target.as_deref(),
-                args: &job.settings.args,
-                bases: &bases,
-                files: files.named,
-                context: files.context,
-            };
-            let key = files.uncommitted.is_none().then(|| ingredients.key());
-            let triggers = triggers.is_some();
-            let (uncommitted, whole) = (files.uncommitted, files.whole);
-            recipes.push(Recipe { job, position, arches, dockerfile, bases, triggers, key, uncommitted, whole });
-        }
-        Failure::unless_empty(Exit::Usage, problems)?;
+        let worked_out =
+            fleet::all(ctx, cores(), &self.jobs, |source| Ok(recipe(ctx, config, &tree, source, digests)))?;
+        let (recipes, missing): (Vec<_>, Vec<_>) = worked_out.into_iter().unzip();
+        Failure::unless_empty(Exit::Usage, missing.into_iter().flatten().collect())?;
         Ok(recipes)
     }
+}
+
+/// Works a job's key out; the second part are the sources that are not there.
+fn recipe(ctx: &Context, config: &Config, tree: &Tree, source: &Source, digests: &Digests) -> (Recipe, Vec<Problem>) {
+    let (position, job, dockerfile, uses) = source;
+    let arches = leg::arches(job, &config.runners);
+    let triggering = uses.iter().find(|used| digests.triggers(&used.pulled));
+    let triggers = triggering.map(|used| used.written.as_str());
+    let files = tree.files(ctx, &Question { job, dockerfile, arches: &arches, triggers });
+    let digest = |used: &Use| Some((used.written.clone(), digests.get(&used.pulled)?.clone()));
+    let bases: BTreeMap<String, Digest> = uses.iter().filter_map(digest).collect();
+    let ingredients = Ingredients {
+        stage: job.settings.target.as_deref(),
+        args: &job.settings.args,
+        bases: &bases,
+        files: files.named,
+        context: files.context,
+    };
+    let recipe = Recipe {
+        key: files.uncommitted.is_none().then(|| ingredients.key()),
+        job: job.clone(),
+        position: *position,
+        dockerfile: dockerfile.clone(),
+        arches,
+        bases,
+        triggers: triggers.is_some(),
+        uncommitted: files.uncommitted,
+        whole: files.whole,
+    };
+    (recipe, files.missing)
+}
+
+/// How many threads read and hash side by side.
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
 }
 
 /// The stage that `job.json` names has to be there.

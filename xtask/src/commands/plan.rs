@@ -23,7 +23,7 @@ pub fn run(ctx: &Context, config: &Config, args: &Plan) -> anyhow::Result<u8> {
     let options = PlanOptions { force: args.force, plan: None };
     let planned = make(ctx, config, &target, &selected, &options, args.since.as_deref())?;
     match args.format {
-        Format::Json => ctx.ui.data(Value::Array(planned.iter().map(as_json).collect())),
+        Format::Json => ctx.ui.data(serde_json::to_string(&planned.iter().map(as_json).collect::<Vec<_>>())?),
         Format::Table => {
             let rows: Vec<Vec<String>> = planned.iter().map(row).collect();
             ctx.ui.data(table(&HEADINGS, &rows));
