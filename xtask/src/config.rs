@@ -64,7 +64,26 @@ pub struct TargetSettings {
     pub role: Option<String>,
     pub region: Option<String>,
     pub moving_tags: Vec<String>,
+    /// How much provenance the images carry; where it is named here, images without it are refused.
     pub provenance: Option<Provenance>,
+    /// Whether the images carry a bill of their materials; images without it are refused then.
+    pub sbom: bool,
+    /// Whether the index of each job is signed; without a signature `verify` refuses it then.
+    pub sign: bool,
+    /// Where the layers of builds are kept for later ones.
+    pub cache: Cache,
+}
+
+/// Where the layers of builds are kept for later ones.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Cache {
+    /// In the job's repository, under `cache-<arch>`.
+    Registry,
+    /// In the cache of GitHub Actions.
+    Gha,
+    #[default]
+    None,
 }
 
 impl Config {

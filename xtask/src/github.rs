@@ -85,7 +85,13 @@ fn annotation(problem: &Problem) -> String {
         return format!("::error::{}", escape_message(&format!("{}: {}{help}", problem.at, problem.what)));
     }
     let line = line.map(|line| format!(",line={line}")).unwrap_or_default();
-    format!("::error file={}{line}::{}", escape_property(path), escape_message(&format!("{}{help}", problem.what)))
+    let title = path.rsplit_once('/').map_or(path, |(folder, _)| folder);
+    format!(
+        "::error file={}{line},title={}::{}",
+        escape_property(path),
+        escape_property(title),
+        escape_message(&format!("{}{help}", problem.what))
+    )
 }
 
 /// The escapes of [workflow commands](https://github.com/actions/toolkit/blob/main/packages/core/src/command.ts).
@@ -106,9 +112,12 @@ mod tests {
         let on_line = Problem::new("jobs/a/Dockerfile:3", "no such file\n::set-output name=x::y").help("add it");
         assert_eq!(
             annotation(&on_line),
-            "::error file=jobs/a/Dockerfile,line=3::no such file%0A::set-output name=x::y%0Ahelp: add it"
+            "::error file=jobs/a/Dockerfile,line=3,title=jobs/a::no such file%0A::set-output name=x::y%0Ahelp: add it"
         );
         assert_eq!(annotation(&Problem::new("registry `x`", "100% bad")), "::error::registry `x`: 100%25 bad");
-        assert_eq!(annotation(&Problem::new("jobs/a,b:c", "bad name")), "::error file=jobs/a%2Cb%3Ac::bad name");
+        assert_eq!(
+            annotation(&Problem::new("jobs/a,b:c", "bad name")),
+            "::error file=jobs/a%2Cb%3Ac,title=jobs::bad name"
+        );
     }
 }

@@ -6,6 +6,7 @@ use camino::Utf8PathBuf;
 
 use crate::bases::{self, Digests, Use};
 use crate::cli::{BuildOptions, Provenance};
+use crate::config::Cache;
 use crate::context::Context;
 use crate::model::arch::Arch;
 use crate::model::gate::REVISION;
@@ -26,6 +27,8 @@ pub struct Image {
     pub build: Build,
     /// After how many minutes the build is ended.
     pub timeout_minutes: Option<u32>,
+    /// The reason of the plan.
+    pub why: String,
 }
 
 impl Image {
@@ -158,6 +161,8 @@ struct Details {
     labels: BTreeMap<String, String>,
     epoch: Option<String>,
     provenance: Option<Provenance>,
+    /// Whether the builder can keep layers elsewhere than in itself.
+    exports_cache: bool,
     several_arches: bool,
     logs: Utf8PathBuf,
 }
@@ -166,6 +171,12 @@ impl Details {
     fn gather(ctx: &Context, target: &Target, order: &Order<'_>, builder: &Builder) -> anyhow::Result<Details> {
         let wanted = order.options.provenance.unwrap_or(target.provenance);
         let can = builder.attestations && order.output == Output::Push;
+        if target.attested && !builder.attestations && order.output == Output::Push {
+            return Err(Problem::new("attestations", "wanted by the target, and the engine's image store holds none")
+                .rule("what a target wants of its images is not left out")
+                .help("turn on the containerd image store of the engine, or use another driver")
+                .missing());
+        }
         if !builder.attestations && order.output == Output::Push && wanted != Provenance::Off {
             ctx.ui.warning(
                 "no provenance: the engine's image store holds none (turn on the containerd image store, or use another driver)",
@@ -179,6 +190,7 @@ impl Details {
             labels: labels(ctx, target)?,
             epoch,
             provenance: can.then_some(wanted),
+            exports_cache: builder.attestations,
             several_arches: order.arches.len() > 1,
             logs: ctx.shown(&ctx.own_path("logs")),
         })
@@ -219,11 +231,37 @@ impl Details {
             secrets: secrets(job).collect(),
             output: order.output,
             provenance: self.provenance,
+            sbom: target.sbom && order.output == Output::Push,
+            cache: cache(target, job, arch).filter(|_| self.exports_cache && order.output == Output::Push),
             builder: order.options.builder.clone(),
             no_cache: order.options.no_cache,
             metadata_file: self.logs.join(format!("{}-{arch}.json", job.name)).into_string(),
         };
-        Ok(Image { job: job.name.clone(), build, timeout_minutes: job.settings.timeout_minutes })
+        Ok(Image {
+            job: job.name.clone(),
+            build,
+            timeout_minutes: job.settings.timeout_minutes,
+            why: planned.decision.reason.to_string(),
+        })
+    }
+}
+
+/// Where a build's layers are taken from and kept. What fails there never fails a build (`ignore-error`).
+fn cache(target: &Target, job: &Job, arch: Arch) -> Option<(String, String)> {
+    let name = &job.name;
+    match target.cache {
+        Cache::None => None,
+        Cache::Gha => {
+            let scope = format!("type=gha,scope={name}-{arch}");
+            Some((scope.clone(), format!("{scope},mode=max,ignore-error=true")))
+        }
+        Cache::Registry => {
+            let repository = target.repository(name.as_str()).ok()?;
+            let store = format!("type=registry,ref={repository}:cache-{arch}");
+            // ECR takes the cache as an OCI image manifest only.
+            let to = format!("{store},mode=max,image-manifest=true,oci-mediatypes=true,ignore-error=true");
+            Some((store, to))
+        }
     }
 }
 

@@ -1,7 +1,10 @@
 //! What people see on stderr, and the data on stdout.
 
 use std::fmt::Display;
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io::Write;
+
+use std::time::Duration;
 
 use anstyle::{AnsiColor, Style};
 
@@ -88,6 +91,27 @@ impl Ui {
         self.line(Style::new(), "", command);
     }
 
+    /// What a program of somebody else printed. In a workflow's log it is collapsed, and the runner is told to take
+    /// no line of it for a command; elsewhere it is shown with `-vv`, as it came.
+    pub fn foreign(&self, title: &str, text: &str) {
+        if self.is_github && !text.trim().is_empty() && self.level >= Level::Normal {
+            let title = one_line(title);
+            let inside = quiet(text);
+            self.line(Style::new(), "", &format!("::group::{title}\n{inside}\n::endgroup::"));
+        }
+    }
+
+    /// The end of a failed program's output: outside of any group, where it is seen.
+    pub fn failed_output(&self, title: &str, lines: &[&str]) {
+        // After the bar no line of a build can be taken for a workflow command.
+        let shown: Vec<String> = lines.iter().map(|line| format!("  | {}", one_line(line))).collect();
+        let text = shown.join("\n");
+        let text = if self.is_github { quiet(&text) } else { text };
+        if self.level >= Level::Normal {
+            self.line(Style::new(), "", &format!("{}\n{text}", one_line(title)));
+        }
+    }
+
     /// A group of lines that a workflow's log shows collapsed; elsewhere a plain heading.
     pub fn heading(&self, text: impl Display) {
         if self.is_github || self.level < Level::Normal {
@@ -104,6 +128,16 @@ impl Ui {
             _ => writeln!(stderr, "{style}{start}{style:#} {text}"),
         };
     }
+}
+
+/// Text between commands that stop the runner from reading it: the token that resumes is not to be guessed.
+/// See [workflow commands](https://docs.github.com/en/actions/reference/workflows-and-actions/workflow-commands).
+fn quiet(text: &str) -> String {
+    // The standard library's hash maps are seeded by the system: the one source of chance that costs no crate.
+    let random = || RandomState::new().build_hasher().finish();
+    let token = format!("{:016x}{:016x}", random(), random());
+    let lines: Vec<String> = text.lines().map(one_line).collect();
+    format!("::stop-commands::{token}\n{}\n::{token}::", lines.join("\n"))
 }
 
 /// `--color`, then the variables that the field agreed on, then what the terminal can do.
@@ -148,8 +182,34 @@ pub fn markdown(headings: &[&str], rows: &[Vec<String>]) -> String {
     lines.join("\n")
 }
 
+/// One bar of a [`gantt`]: name, start and length, both since the run began.
+pub struct Bar {
+    pub name: String,
+    pub start: Duration,
+    pub length: Duration,
+    pub failed: bool,
+}
+
+/// The longest diagram that GitHub draws, in characters.
+const LONGEST_DIAGRAM: usize = 45_000;
+
+/// A picture of time for the summary, in Mermaid; nothing where it would be too long to be drawn.
+pub fn gantt(title: &str, bars: &[Bar]) -> String {
+    let plain = |text: &str| text.replace([':', ';', '#', ','], " ");
+    let mut lines = vec!["```mermaid".to_owned(), "gantt".to_owned(), format!("  title {}", plain(title))];
+    lines.extend(["  dateFormat X", "  axisFormat %M:%S"].map(str::to_owned));
+    for bar in bars {
+        let state = if bar.failed { "crit, " } else { "" };
+        let (start, end) = (bar.start.as_secs(), (bar.start + bar.length).as_secs().max(bar.start.as_secs() + 1));
+        lines.push(format!("  {} :{state}{start}, {end}", plain(&bar.name)));
+    }
+    lines.push("```".to_owned());
+    let text = lines.join("\n");
+    if bars.is_empty() || text.chars().count() > LONGEST_DIAGRAM { String::new() } else { text }
+}
+
 /// A duration as people say it: `0.4s`, `12s`, `3m12s`.
-pub fn human_time(time: std::time::Duration) -> String {
+pub fn human_time(time: Duration) -> String {
     match time.as_secs() {
         0..10 => format!("{:.1}s", time.as_secs_f64()),
         seconds @ 10..60 => format!("{seconds}s"),
@@ -174,14 +234,39 @@ pub fn count(number: usize, thing: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     #[test]
     fn a_table_is_as_wide_as_its_cells() {
         let rows = [vec!["job-a".to_owned(), "x".to_owned()], vec!["b".to_owned(), "yy".to_owned()]];
         assert_eq!(table(&["job", "what"], &rows), "job    what\njob-a  x\nb      yy");
+    }
+
+    #[test]
+    fn foreign_text_commands_nothing() {
+        let text = quiet("a\n::add-mask::x\n##[set-output name=x]y");
+        let lines: Vec<&str> = text.lines().collect();
+        let token = lines[0].strip_prefix("::stop-commands::").unwrap();
+        assert_eq!(token.len(), 32);
+        assert_eq!(lines[1..], ["a", "::add-mask::x", "# #[set-output name=x]y", &format!("::{token}::")]);
+        assert_ne!(quiet("a"), quiet("a"), "another token each time");
+    }
+
+    #[test]
+    fn a_picture_of_time_is_drawn() {
+        let bar = |name: &str, start, length, failed| Bar {
+            name: name.to_owned(),
+            start: Duration::from_secs(start),
+            length: Duration::from_millis(length),
+            failed,
+        };
+        assert_eq!(
+            gantt("leg: a", &[bar("job-a (amd64)", 0, 1500, false), bar("b;#:c", 1, 3000, true)]),
+            "```mermaid\ngantt\n  title leg  a\n  dateFormat X\n  axisFormat %M:%S\n  job-a (amd64) :0, 1\n  \
+             b   c :crit, 1, 4\n```"
+        );
+        assert_eq!(gantt("x", &[]), "");
+        assert_eq!(gantt("x", &std::array::from_fn::<Bar, 2000, _>(|_| bar("a long name of a job", 0, 1, false))), "");
     }
 
     #[test]

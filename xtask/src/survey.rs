@@ -123,6 +123,7 @@ pub fn expected(target: &Target, recipe: &Recipe) -> anyhow::Result<Expected> {
         revision: target.revision.as_ref().map(crate::target::Revision::label).unwrap_or_default(),
         key: recipe.key.clone(),
         bases: recipe.bases.clone(),
+        attested: target.attested,
     })
 }
 

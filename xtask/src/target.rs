@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use crate::cli::{Destination, Provenance};
-use crate::config::{Config, TargetSettings, check_mirror, did_you_mean};
+use crate::config::{Cache, Config, TargetSettings, check_mirror, did_you_mean};
 use crate::context::Context;
 use crate::model::reference::{Registry, Repository, Tag};
 use crate::problem::{Exit, Failure, Problem};
@@ -76,6 +76,11 @@ pub struct Target {
     pub moving_tags: Vec<Tag>,
     pub mirrors: BTreeMap<String, String>,
     pub provenance: Provenance,
+    /// Whether images without attestations are refused.
+    pub attested: bool,
+    pub sbom: bool,
+    pub sign: bool,
+    pub cache: Cache,
     pub revision: Option<Revision>,
     sha_length: usize,
 }
@@ -134,7 +139,7 @@ impl Target {
 
     /// The same for a rehearsal: neither a role nor tags that move.
     pub fn rehearsed(self) -> Target {
-        Target { role: None, moving_tags: Vec::new(), ..self }
+        Target { role: None, moving_tags: Vec::new(), cache: Cache::None, sign: false, ..self }
     }
 
     /// The registry, for everything that publishes.
@@ -281,6 +286,12 @@ impl Layers<'_> {
             moving_tags,
             mirrors,
             provenance: settings.and_then(|target| target.provenance).unwrap_or(self.config.provenance),
+            attested: settings.is_some_and(|target| {
+                target.sbom || matches!(target.provenance, Some(Provenance::Min | Provenance::Max))
+            }),
+            sbom: settings.is_some_and(|target| target.sbom),
+            sign: settings.is_some_and(|target| target.sign),
+            cache: settings.map(|target| target.cache).unwrap_or_default(),
             revision,
             sha_length: self.config.sha_length,
         })

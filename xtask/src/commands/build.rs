@@ -18,8 +18,8 @@ use crate::jobs;
 use crate::model::arch::Arch;
 use crate::model::job::JobName;
 use crate::model::reference::{Digest, Reference};
-use crate::problem::{Exit, Failure, Problem, one_line};
-use crate::report::{count, human_time, markdown};
+use crate::problem::{Exit, Failure, Problem};
+use crate::report::{Bar, count, gantt, human_time, markdown};
 use crate::survey::survey;
 use crate::target::Target;
 use crate::tools::buildx::{self, Output};
@@ -96,8 +96,15 @@ pub fn build_all(ctx: &Context, images: &[Image], options: &BuildOptions) -> any
     let parallel = options.parallel.map_or_else(default_parallel, usize::from);
     let on_failure = if options.fail_fast { OnFailure::Stop } else { OnFailure::GoOn };
     let done = AtomicUsize::new(0);
+    let bars = Mutex::new(Vec::new());
     let results = fleet::run(&ctx.interrupt, parallel, on_failure, images, |image| {
+        let started = start.elapsed();
         let built = build_one(ctx, image);
+        let bar =
+            Bar { name: image.shown(), start: started, length: start.elapsed() - started, failed: built.is_err() };
+        if let Ok(mut bars) = bars.lock() {
+            bars.push(bar);
+        }
         let progress = format!("({}/{})", done.fetch_add(1, Ordering::Relaxed) + 1, images.len());
         match &built {
             Ok(built) => {
@@ -113,8 +120,9 @@ pub fn build_all(ctx: &Context, images: &[Image], options: &BuildOptions) -> any
     let line =
         format!("{} of {} built in {}", tally.done.len(), count(images.len(), "image"), human_time(start.elapsed()));
     ctx.ui.status("Finished", &line);
-    let headings = ["image", "result", "time", "reference"];
-    crate::github::summary(ctx, &format!("### Build\n\n{line}\n\n{}", markdown(&headings, &rows)))?;
+    let picture = gantt("builds", &bars.into_inner().unwrap_or_default());
+    let table = markdown(&["image", "result", "why", "time", "reference"], &rows);
+    crate::github::summary(ctx, &format!("### Build\n\n{line}\n\n{table}\n\n{picture}"))?;
     Ok(tally)
 }
 
@@ -127,7 +135,8 @@ fn rows(images: &[Image], results: &[Option<anyhow::Result<Built>>]) -> Vec<Vec<
             Some(Err(_)) => (0, "failed", String::new()),
             None => (1, "not started", String::new()),
         };
-        rows.push((order, vec![image.shown(), what.to_owned(), time, image.build.reference.to_string()]));
+        let why = image.why.clone();
+        rows.push((order, vec![image.shown(), what.to_owned(), why, time, image.build.reference.to_string()]));
     }
     rows.sort_by_key(|(order, _)| *order);
     rows.into_iter().map(|(_, row)| row).collect()
@@ -187,6 +196,7 @@ fn build_one(ctx: &Context, image: &Image) -> anyhow::Result<Built> {
     if !outcome.success() {
         return Err(failure(ctx, image, &outcome));
     }
+    ctx.ui.foreign(&format!("{} built in {}", image.shown(), human_time(start.elapsed())), &outcome.stderr);
     let digest = buildx::digest(ctx, &image.build).filter(|_| image.build.output == Output::Push);
     let (job, reference) = (image.job.clone(), image.build.reference.clone());
     Ok(Built { job, reference, digest, time: start.elapsed() })
@@ -202,9 +212,7 @@ fn pushing_failed_for_now(log: &str) -> bool {
 fn failure(ctx: &Context, image: &Image, outcome: &process::Outcome) -> anyhow::Error {
     let lines: Vec<&str> = outcome.stderr.trim_end().lines().collect();
     let tail = &lines[lines.len().saturating_sub(LAST_LINES)..];
-    // After the bar no line of a build can be taken for a workflow command.
-    let shown: Vec<String> = tail.iter().map(|line| format!("  | {}", one_line(line))).collect();
-    ctx.ui.text(&format!("{} failed, the end of its log:\n{}", image.shown(), shown.join("\n")));
+    ctx.ui.failed_output(&format!("{} failed, the end of its log:", image.shown()), tail);
     let what = match outcome.end {
         End::Failure(_) => {
             let error = lines.iter().rev().find_map(|line| line.strip_prefix("ERROR: "));

@@ -52,6 +52,7 @@ fn expected(
             revision: target.published_revision()?.label(),
             key: None,
             bases: BTreeMap::new(),
+            attested: target.attested,
         };
         Ok((job.name.clone(), expected))
     });

@@ -85,6 +85,8 @@ pub struct Expected {
     pub key: Option<Key>,
     /// The digests of the bases, by the names that the Dockerfile gives them.
     pub bases: BTreeMap<String, Digest>,
+    /// Whether images without attestations (provenance, SBOM) are refused.
+    pub attested: bool,
 }
 
 impl Expected {
@@ -264,6 +266,30 @@ fn check_images(
         }
     }
     check_attestations(at, published, problems);
+    if expected.attested {
+        check_attested(at, published, &rebuild("ARCH"), problems);
+    }
+}
+
+/// Every image has an attestation of its own.
+fn check_attested(at: &str, published: &Published, rebuild: &str, problems: &mut Vec<Problem>) {
+    let subjects: BTreeSet<&Digest> = published
+        .manifests
+        .iter()
+        .filter_map(|manifest| match &manifest.content {
+            Content::AttestationOf(subject) => subject.as_ref(),
+            Content::Image { .. } => None,
+        })
+        .collect();
+    for (manifest, platform, _) in
+        published.image_manifests().filter(|(manifest, ..)| !subjects.contains(&manifest.digest))
+    {
+        problems.push(
+            Problem::new(at, format!("the image of {platform} ({}) carries no attestation", manifest.digest))
+                .rule("the target wants provenance or an SBOM of every image")
+                .help(rebuild),
+        );
+    }
 }
 
 fn arch_or_any(arch: Option<Arch>) -> &'static str {

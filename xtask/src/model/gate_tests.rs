@@ -14,6 +14,7 @@ fn expected() -> Expected {
         revision: COMMIT.to_owned(),
         key: None,
         bases: BTreeMap::new(),
+        attested: false,
     }
 }
 
@@ -189,4 +190,15 @@ fn with_a_key_it_is_the_key_that_counts() {
     let old = |of: char, arch: &str| with(of, arch, &[(REVISION, COMMIT.to_owned()), (key::LABEL, "f".repeat(20))]);
     let published = index(vec![old('1', "amd64"), old('2', "arm64")]);
     assert!(is_right(&expected, &published) && check_index(&expected, &published, "a").is_err());
+}
+
+#[test]
+fn a_target_that_wants_attestations_refuses_images_without() {
+    let expected = Expected { attested: true, ..expected() };
+    let manifests = vec![image('1', "linux/amd64"), image('2', "linux/arm64"), attestation('3', '1')];
+    let problems = check_index(&expected, &index(manifests.clone()), "a").unwrap_err();
+    let what: Vec<String> = problems.into_iter().map(|problem| problem.what).collect();
+    assert_eq!(what, [format!("the image of linux/arm64 ({}) carries no attestation", digest('2'))]);
+    let whole = [manifests, vec![attestation('4', '2')]].concat();
+    check_index(&expected, &index(whole), "a").unwrap();
 }

@@ -14,6 +14,7 @@ fn expected() -> Expected {
         revision: COMMIT.to_owned(),
         key: Some(KEY.parse().unwrap()),
         bases: BTreeMap::new(),
+        attested: false,
     }
 }
 

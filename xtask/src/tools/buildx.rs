@@ -32,6 +32,9 @@ pub struct Build {
     pub secrets: Vec<(String, String)>,
     pub output: Output,
     pub provenance: Option<Provenance>,
+    pub sbom: bool,
+    /// Where layers are taken from and kept: `--cache-from` and `--cache-to`.
+    pub cache: Option<(String, String)>,
     pub builder: Option<String>,
     pub no_cache: bool,
     /// Where buildx writes the digest of what it made.
@@ -59,6 +62,8 @@ pub fn build<'a>(sh: &'a Shell, build: &Build) -> Cmd<'a> {
     let secrets = build.secrets.iter().flat_map(|(id, var)| ["--secret".to_owned(), format!("id={id},env={var}")]);
     let stage = build.stage.iter().flat_map(|stage| ["--target", stage]);
     let builder = build.builder.iter().flat_map(|builder| ["--builder", builder]);
+    let sbom = build.sbom.then_some("--sbom=true");
+    let cache = build.cache.iter().flat_map(|(from, to)| ["--cache-from", from, "--cache-to", to]);
     let no_cache = build.no_cache.then_some("--no-cache");
     let provenance = match build.provenance {
         Some(Provenance::Min) => "--provenance=mode=min",
@@ -74,7 +79,7 @@ pub fn build<'a>(sh: &'a Shell, build: &Build) -> Cmd<'a> {
     cmd!(
         sh,
         "docker buildx build {builder...} --platform {platform} -t {reference} -f {dockerfile} {stage...} {args...}
-            {secrets...} {contexts...} {labels...} {provenance} {output...} {no_cache...} --metadata-file {metadata_file} --progress plain ."
+            {secrets...} {contexts...} {labels...} {provenance} {sbom...} {cache...} {output...} {no_cache...} --metadata-file {metadata_file} --progress plain ."
     )
 }
 
