@@ -8,6 +8,7 @@ use crate::config::{Cache, Config, TargetSettings, check_mirror, did_you_mean};
 use crate::context::Context;
 use crate::model::reference::{Registry, Repository, Tag};
 use crate::problem::{Exit, Failure, Problem};
+use crate::tools::cosign::{self, Signer};
 use crate::tools::git;
 
 /// Where a value came from.
@@ -140,6 +141,18 @@ impl Target {
     /// The same for a rehearsal: neither a role nor tags that move.
     pub fn rehearsed(self) -> Target {
         Target { role: None, moving_tags: Vec::new(), cache: Cache::None, sign: false, ..self }
+    }
+
+    /// Who signs, where signatures are wanted.
+    ///
+    /// # Errors
+    /// There is nobody, or cosign is missing: with exit code 4, before anything is published.
+    pub fn signer(&self, ctx: &Context) -> anyhow::Result<Option<Signer>> {
+        if !self.sign {
+            return Ok(None);
+        }
+        cosign::check(ctx)?;
+        Signer::find(ctx).map(Some)
     }
 
     /// The registry, for everything that publishes.

@@ -4,6 +4,7 @@ pub mod apt;
 pub mod builder;
 pub mod buildx;
 pub mod cargo;
+pub mod cosign;
 pub mod git;
 pub mod process;
 pub mod registry;

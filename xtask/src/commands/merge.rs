@@ -20,6 +20,7 @@ use crate::recipe::Recipe;
 use crate::report::{count, human_time, markdown};
 use crate::survey;
 use crate::target::Target;
+use crate::tools::cosign::{self, Signer};
 use crate::tools::{buildx, git, process};
 
 /// How many jobs are merged side by side: a merge waits for the registry most of the time.
@@ -58,8 +59,9 @@ pub struct Merged {
 pub fn merge_all(ctx: &Context, target: &Target, recipes: &[Recipe], parallel: usize) -> anyhow::Result<Tally<Merged>> {
     let start = Instant::now();
     let labels = images::labels(ctx, target)?;
+    let signer = target.signer(ctx)?;
     let results = fleet::run(&ctx.interrupt, parallel, OnFailure::GoOn, recipes, |recipe| {
-        JobMerge::new(ctx, target, recipe, &labels)?.run(target)
+        JobMerge::new(ctx, target, recipe, &labels)?.run(target, signer.as_ref())
     });
     let tally = fleet::tally(recipes.iter().map(|recipe| &recipe.job.name), results);
     let (done, tag) = (tally.done.len(), &target.tag.value);
@@ -106,9 +108,12 @@ impl<'a> JobMerge<'a> {
         Ok(JobMerge { ctx, name: recipe.job.name.as_str(), expected, annotations: images::of_job(labels, recipe) })
     }
 
-    fn run(&self, target: &Target) -> anyhow::Result<Merged> {
+    fn run(&self, target: &Target, signer: Option<&Signer>) -> anyhow::Result<Merged> {
         let revision = target.published_revision()?;
         let index = self.publish(self.step(revision.dirty)?)?;
+        if let Some(signer) = signer {
+            cosign::sign(self.ctx, signer, &self.expected.repository.with_digest(&index.digest))?;
+        }
         self.write_key(&index)?;
         // A dirty tree is nobody's release.
         for tag in target.moving_tags.iter().filter(|_| !revision.dirty) {

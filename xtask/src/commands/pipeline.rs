@@ -55,7 +55,7 @@ pub fn run(ctx: &Context, config: &Config, args: &Pipeline) -> anyhow::Result<()
     ctx.ui.heading(format!("merge: JOBS_REGISTRY={registry} cargo xtask merge"));
     merge::merge_all(ctx, &target, &recipes, merge::PARALLEL)?.result()?;
     ctx.ui.heading(format!("verify: JOBS_REGISTRY={registry} cargo xtask verify"));
-    let verified = verify::verify_all(ctx, &jobs, merge::PARALLEL).result()?;
+    let verified = verify::verify_all(ctx, &jobs, None, merge::PARALLEL).result()?;
     let mut rows = Vec::new();
     for ((job, _), (reference, index)) in jobs.iter().zip(&verified) {
         ctx.ui.data(format!("{reference}@{}", index.digest));

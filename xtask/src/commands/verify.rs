@@ -16,6 +16,7 @@ use crate::problem::Problem;
 use crate::report::count;
 use crate::survey;
 use crate::target::Target;
+use crate::tools::cosign::{self, Signer};
 use crate::tools::{builder, buildx};
 
 pub fn run(ctx: &Context, config: &Config, args: &Verify) -> anyhow::Result<()> {
@@ -28,7 +29,7 @@ pub fn run(ctx: &Context, config: &Config, args: &Verify) -> anyhow::Result<()> 
     builder::buildx_version(ctx)?;
     let parallel = args.parallel.map_or(merge::PARALLEL, usize::from);
     let expected = expected(ctx, config, &target, &selected, parallel)?;
-    let verified = verify_all(ctx, &expected, parallel);
+    let verified = verify_all(ctx, &expected, target.signer(ctx)?.as_ref(), parallel);
     for (reference, index) in &verified.done {
         ctx.ui.data(format!("{reference}@{}", index.digest));
     }
@@ -69,9 +70,17 @@ fn expected(
 }
 
 /// Checks the published tags of the jobs.
-pub fn verify_all(ctx: &Context, jobs: &[(JobName, Expected)], parallel: usize) -> Tally<(Reference, Published)> {
+pub fn verify_all(
+    ctx: &Context,
+    jobs: &[(JobName, Expected)],
+    signer: Option<&Signer>,
+    parallel: usize,
+) -> Tally<(Reference, Published)> {
     let results = fleet::run(&ctx.interrupt, parallel, OnFailure::GoOn, jobs, |(name, expected)| {
         let verified = verify(ctx, expected, name.as_str())?;
+        if let Some(signer) = signer {
+            check_signature(ctx, signer, expected, &verified.1, name.as_str())?;
+        }
         ctx.ui.status("Verified", &verified.0);
         Ok(verified)
     });
@@ -88,4 +97,20 @@ fn verify(ctx: &Context, expected: &Expected, name: &str) -> anyhow::Result<(Ref
     };
     let problems = gate::check_whole(expected, &index, &survey::parts(ctx, expected)?, name);
     if problems.is_empty() { Ok((reference, index)) } else { Err(refused(problems)) }
+}
+
+fn check_signature(
+    ctx: &Context,
+    signer: &Signer,
+    expected: &Expected,
+    index: &Published,
+    name: &str,
+) -> anyhow::Result<()> {
+    let signed = expected.repository.with_digest(&index.digest);
+    cosign::is_signed(ctx, signer, &signed)?.map_err(|said| {
+        Problem::new(signed.to_string(), format!("carries no valid signature: {said}"))
+            .rule("the target wants every index signed")
+            .help(format!("cargo xtask merge {name}"))
+            .refused()
+    })
 }
