@@ -69,6 +69,15 @@ pub enum Command {
     /// Do all of it on this machine: discover, build every architecture, merge, verify
     #[command(after_help = "Example: cargo xtask pipeline --setup")]
     Pipeline(Pipeline),
+    /// Log in to the registry that images go to
+    #[command(after_help = "Example: cargo xtask login --target staging")]
+    Login(Login),
+    /// Look after the repositories of Amazon ECR
+    #[command(after_help = "Example: cargo xtask ecr check --target staging")]
+    Ecr {
+        #[command(subcommand)]
+        command: Ecr,
+    },
     /// Show what is missing on this machine
     #[command(after_help = "Example: cargo xtask doctor --format json")]
     Doctor(Doctor),
@@ -296,6 +305,49 @@ pub struct Pipeline {
     pub selection: Selection,
     #[command(flatten)]
     pub options: BuildOptions,
+    #[command(flatten)]
+    pub destination: Destination,
+}
+
+#[derive(Args, Debug)]
+pub struct Login {
+    /// Who logs in, where the registry is not ECR's; the password comes over stdin, or from JOBS_PASSWORD
+    #[arg(long, env = "JOBS_USERNAME", value_name = "NAME")]
+    pub username: Option<String>,
+    /// Read the password from stdin
+    #[arg(long)]
+    pub password_stdin: bool,
+    #[command(flatten)]
+    pub destination: Destination,
+}
+
+#[derive(Subcommand, Debug)]
+pub enum Ecr {
+    /// Check that every job's repository is there and fit, before anything is built
+    #[command(after_help = "Example: cargo xtask ecr check --format json | jq .")]
+    Check(EcrCheck),
+    /// Make the repositories that are not there; leave the others as they are
+    #[command(after_help = "Example: cargo xtask ecr ensure --dry-run")]
+    Ensure(EcrEnsure),
+}
+
+#[derive(Args, Debug)]
+pub struct EcrCheck {
+    #[command(flatten)]
+    pub selection: Selection,
+    /// How to print
+    #[arg(long, default_value = "table")]
+    pub format: Format,
+    #[command(flatten)]
+    pub destination: Destination,
+}
+
+#[derive(Args, Debug)]
+pub struct EcrEnsure {
+    #[command(flatten)]
+    pub selection: Selection,
+    #[command(flatten)]
+    pub dry_run: DryRun,
     #[command(flatten)]
     pub destination: Destination,
 }

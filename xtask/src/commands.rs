@@ -4,6 +4,8 @@ pub mod build;
 pub mod config;
 pub mod discover;
 pub mod doctor;
+pub mod ecr;
+pub mod login;
 pub mod merge;
 pub mod pipeline;
 pub mod plan;

@@ -28,8 +28,9 @@ impl Environment {
         self.get("GITHUB_ACTIONS") == Some("true")
     }
 
-    /// What `cargo run` sets for its child, and what must not reach the programs that the child starts.
-    pub fn set_by_cargo_run(&self) -> impl Iterator<Item = &str> {
+    /// What must not reach the programs that this one starts: what `cargo run` sets for its child alone,
+    /// and secrets, which a program is given over its stdin if it needs them.
+    pub fn kept_from_programs(&self) -> impl Iterator<Item = &str> {
         let ours = |name: &&str| {
             name.starts_with("CARGO_PKG_")
                 || name.starts_with("CARGO_BIN_")
@@ -37,7 +38,8 @@ impl Environment {
                 || matches!(*name, "RUSTUP_TOOLCHAIN" | "RUST_RECURSION_COUNT" | "LD_LIBRARY_PATH")
         };
         let by_cargo = self.get("CARGO_MANIFEST_DIR").is_some();
-        self.0.keys().map(String::as_str).filter(move |name| by_cargo && ours(name))
+        let secret = |name: &&str| matches!(*name, "JOBS_PASSWORD" | "ACTIONS_ID_TOKEN_REQUEST_TOKEN");
+        self.0.keys().map(String::as_str).filter(move |name| by_cargo && ours(name) || secret(name))
     }
 }
 

@@ -1,5 +1,19 @@
 //! Remedies for what other programs are known to say. Their own words stay in the message.
 
+/// What registries say to those who are not logged in, or not any more. (ECR says the last with 403.)
+const UNAUTHORIZED: [&str; 5] = [
+    "401 Unauthorized",
+    "no basic auth credentials",
+    "authorization failed",
+    "authentication required",
+    "authorization token has expired",
+];
+
+/// Whether a registry asks for a login.
+pub fn is_unauthorized(said: &str) -> bool {
+    UNAUTHORIZED.iter().any(|text| said.contains(text))
+}
+
 /// What to do about a known text, if it is known.
 pub fn help_for(said: &str) -> Option<&'static str> {
     const HINTS: [(&[&str], &str); 13] = [
@@ -13,10 +27,7 @@ pub fn help_for(said: &str) -> Option<&'static str> {
         ),
         (&["unknown command: docker buildx", "'buildx' is not a docker command"], "install buildx: cargo xtask setup"),
         (&["exec format error"], "this builder cannot run that architecture: cargo xtask setup installs emulation"),
-        (
-            &["401 Unauthorized", "no basic auth credentials", "authorization failed", "authentication required"],
-            "log in to the registry: docker login <registry>",
-        ),
+        (&UNAUTHORIZED, "log in to the registry: cargo xtask login"),
         (
             &["403 Forbidden", "access denied", "insufficient_scope", "denied:"],
             "ask for the right to push and pull there",
@@ -25,7 +36,7 @@ pub fn help_for(said: &str) -> Option<&'static str> {
         (&["no space left on device"], "make room: docker builder prune"),
         (
             &["name unknown", "NAME_UNKNOWN", "RepositoryNotFoundException", "does not exist in the registry with id"],
-            "create the repository in the registry before the first push",
+            "create the repository before the first push: cargo xtask ecr ensure",
         ),
         (&["x509:", "certificate signed by unknown authority"], "trust the registry's certificate on the builder"),
         (
@@ -47,7 +58,7 @@ mod tests {
     fn known_texts_have_a_remedy() {
         let down = "Cannot connect to the Docker daemon at unix:///var/run/docker.sock. Is the docker daemon running?";
         assert_eq!(help_for(down), Some("start the engine: cargo xtask setup"));
-        assert_eq!(help_for("failed: 401 Unauthorized"), Some("log in to the registry: docker login <registry>"));
+        assert_eq!(help_for("failed: 401 Unauthorized"), Some("log in to the registry: cargo xtask login"));
         assert_eq!(help_for("something new"), None);
     }
 }

@@ -24,13 +24,14 @@ mod github; // outputs, summary, annotations
 mod hints; // remedies for what other programs say
 mod problem; // what went wrong, where, and what to do
 mod report; // what people see
+mod secret; // what nobody else may read
 mod tools; // the only code that starts another program
 
 use std::process::ExitCode;
 
 use clap::CommandFactory;
 
-use cli::{Cli, Command};
+use cli::{Cli, Command, Ecr};
 use config::Config;
 use context::{Context, Interrupt};
 use problem::{Exit, Failure};
@@ -88,6 +89,9 @@ fn dispatch(ctx: &Context, config: &Config, command: &Command) -> anyhow::Result
         Command::Merge(args) => commands::merge::run(ctx, config, args),
         Command::Verify(args) => commands::verify::run(ctx, config, args),
         Command::Pipeline(args) => commands::pipeline::run(ctx, config, args),
+        Command::Login(args) => commands::login::run(ctx, config, args),
+        Command::Ecr { command: Ecr::Check(args) } => commands::ecr::check(ctx, config, args),
+        Command::Ecr { command: Ecr::Ensure(args) } => commands::ecr::ensure(ctx, config, args),
         Command::Doctor(args) => commands::doctor::run(ctx, config, args),
         Command::Setup(args) => commands::setup::run(ctx, config, args),
         Command::Test(args) => commands::test::run(ctx, config, args),

@@ -1,8 +1,10 @@
 //! The decisions: pure functions over plain data. Nothing here reads a file, a clock or the environment.
 
+pub mod access;
 pub mod arch;
 pub mod base;
 pub mod dockerfile;
+pub mod ecr;
 pub mod expand;
 pub mod gate;
 pub mod ignore;

@@ -133,6 +133,18 @@ impl Target {
         Repository::new(None, &format!("{}/{job}", self.prefix.value))
     }
 
+    /// Why nothing is published in this run.
+    pub fn why_nowhere(&self, ctx: &Context) -> String {
+        match (ctx.env.get("GITHUB_REF"), &self.name) {
+            (_, Some(name)) => format!("the target `{}` has no registry", name.value),
+            (Some(pull), None) if pull.starts_with("refs/pull/") => {
+                "a pull request is built and not published".to_owned()
+            }
+            (Some(git_ref), None) => format!("{git_ref} matches the `refs` of no target in Cargo.toml"),
+            (None, None) => "there is no registry".to_owned(),
+        }
+    }
+
     /// The same, where images stay in the local engine.
     pub fn without_registry(&self) -> Target {
         Target { registry: None, ..self.clone() }

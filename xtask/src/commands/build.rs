@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 
 use crate::cli::{Build, BuildOptions};
+use crate::commands::login;
 use crate::config::Config;
 use crate::context::Context;
 use crate::fleet::{self, OnFailure, Tally};
@@ -29,15 +30,19 @@ use crate::tools::process::{self, End, Given};
 const LAST_LINES: usize = 20;
 
 pub fn run(ctx: &Context, config: &Config, args: &Build) -> anyhow::Result<()> {
-    let arches = arches(&args.arch)?;
     let target = Target::resolve(ctx, config, &args.destination)?;
-    let output = output(args, &target)?;
+    login::renewed(ctx, &target, || build(ctx, config, args, &target))
+}
+
+fn build(ctx: &Context, config: &Config, args: &Build, target: &Target) -> anyhow::Result<()> {
+    let arches = arches(&args.arch)?;
+    let output = output(ctx, args, target)?;
     let selected = jobs::select(ctx, &args.selection)?;
     // What is loaded is for this engine, whatever a registry holds.
     let from = if output == Output::Load { target.without_registry() } else { target.clone() };
     let survey = survey(ctx, config, &from, &selected, &args.plan)?;
     let order = Order { survey: &survey, arches: &arches, output, options: &args.options };
-    let images = images::plan(ctx, &target, &order)?;
+    let images = images::plan(ctx, target, &order)?;
     if args.dry_run.dry_run {
         return print(ctx, &images);
     }
@@ -66,9 +71,12 @@ fn arches(named: &[Arch]) -> anyhow::Result<Vec<Arch>> {
     Ok(arches)
 }
 
-fn output(args: &Build, target: &Target) -> anyhow::Result<Output> {
+fn output(ctx: &Context, args: &Build, target: &Target) -> anyhow::Result<Output> {
     if args.push {
         target.published_registry("--push")?;
+    }
+    if target.registry.is_none() && ctx.env.is_github_actions() {
+        ctx.ui.status("Skipped", format!("publishing: {}", target.why_nowhere(ctx)));
     }
     Ok(if args.load || target.registry.is_none() { Output::Load } else { Output::Push })
 }

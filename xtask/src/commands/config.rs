@@ -13,6 +13,9 @@ pub fn run(ctx: &Context, config: &Config, args: &Args) -> anyhow::Result<()> {
     let target = Target::resolve(ctx, config, &args.destination)?;
     outputs(ctx, &target).write()?;
     let rows = rows(config, &target);
+    if target.registry.is_none() {
+        ctx.ui.status("Skipped", format!("publishing: {}", target.why_nowhere(ctx)));
+    }
     match args.format {
         Format::Json => {
             let values: serde_json::Map<String, Value> = rows

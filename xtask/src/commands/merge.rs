@@ -6,6 +6,7 @@ use std::time::Instant;
 use xshell::{Cmd, Shell};
 
 use crate::cli::{Merge, PlanOptions};
+use crate::commands::login;
 use crate::config::Config;
 use crate::context::Context;
 use crate::fleet::{self, OnFailure, Tally};
@@ -30,16 +31,20 @@ pub fn run(ctx: &Context, config: &Config, args: &Merge) -> anyhow::Result<()> {
     let target = Target::resolve(ctx, config, &args.destination)?;
     target.published_registry("merge")?;
     target.published_revision()?;
+    login::renewed(ctx, &target, || merge(ctx, config, args, &target))
+}
+
+fn merge(ctx: &Context, config: &Config, args: &Merge, target: &Target) -> anyhow::Result<()> {
     let selected = jobs::select(ctx, &args.selection)?;
     if selected.chosen.is_empty() {
         return Err(Problem::new("jobs", "there are none, so there is nothing to merge").usage());
     }
     let options = PlanOptions { force: false, plan: args.plan.clone() };
-    let (_, recipes) = survey::recipes(ctx, config, &target, &selected, &options)?;
+    let (_, recipes) = survey::recipes(ctx, config, target, &selected, &options)?;
     if args.dry_run.dry_run {
-        return print(ctx, &target, &recipes);
+        return print(ctx, target, &recipes);
     }
-    let merged = merge_all(ctx, &target, &recipes, args.parallel.map_or(PARALLEL, usize::from))?;
+    let merged = merge_all(ctx, target, &recipes, args.parallel.map_or(PARALLEL, usize::from))?;
     for merged in &merged.done {
         ctx.ui.data(format!("{}@{}", merged.reference, merged.index.digest));
     }

@@ -6,6 +6,7 @@
 //! [OCI distribution specification]: https://github.com/opencontainers/distribution-spec/blob/v1.1.0/spec.md#pulling-manifests
 
 use std::fmt;
+use std::net::Ipv4Addr;
 use std::str::FromStr;
 
 use super::arch::Arch;
@@ -29,7 +30,8 @@ impl Registry {
     /// Whether the registry runs on this machine, where plain HTTP is allowed and nobody else reads along.
     pub fn is_loopback(&self) -> bool {
         let host = self.0.rsplit_once(':').map_or(self.0.as_str(), |(host, _)| host);
-        host == "localhost" || host.starts_with("127.")
+        // An address, not a name that begins like one: `127.0.0.1.example.com` is somebody else's.
+        host == "localhost" || host.parse().is_ok_and(|address: Ipv4Addr| address.is_loopback())
     }
 
     /// The account and the region, for the host of a private ECR registry.

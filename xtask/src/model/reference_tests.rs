@@ -76,8 +76,9 @@ fn ecr_hosts_tell_account_and_region() {
 
 #[test]
 fn loopback_is_this_machine() {
-    for (host, loopback) in [("127.0.0.1:5000", true), ("127.1.2.3", true), ("localhost:80", true), ("ghcr.io", false)]
-    {
+    let here = [("127.0.0.1:5000", true), ("127.1.2.3", true), ("localhost:80", true)];
+    let elsewhere = [("ghcr.io", false), ("127.0.0.1.example.com", false), ("127.example.com:80", false)];
+    for (host, loopback) in here.into_iter().chain(elsewhere) {
         assert_eq!(host.parse::<Registry>().unwrap().is_loopback(), loopback, "{host}");
     }
 }

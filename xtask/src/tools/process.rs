@@ -10,6 +10,7 @@ use xshell::{Cmd, cmd};
 
 use crate::context::Context;
 use crate::problem::Problem;
+use crate::secret::{Secret, redacted};
 
 /// How often a running program is looked after.
 const PATIENCE: Duration = Duration::from_millis(5);
@@ -25,6 +26,8 @@ pub struct Given<'a> {
     pub on_line: Option<&'a (dyn Fn(&str) + Sync)>,
     /// Whether the lines of its stdout are given too.
     pub both_streams: bool,
+    /// What is covered wherever it says so, in case it repeats what it was given.
+    pub secrets: &'a [&'a Secret],
 }
 
 /// What a program left when it ended.
@@ -108,7 +111,11 @@ pub fn run(ctx: &Context, cmd: Cmd<'_>, given: &Given<'_>) -> anyhow::Result<Out
         let end = wait(ctx, &mut child, given.deadline);
         (end, out.join().unwrap_or_default(), err.join().unwrap_or_default())
     });
-    let outcome = Outcome { command: line, end: end.context("could not wait for a program")?, stdout, stderr };
+    let end = end.context("could not wait for a program")?;
+    let stderr = redacted(&stderr, given.secrets);
+    // What succeeded gives data, which stays as it is; what failed gives its last words.
+    let stdout = if end == End::Success { stdout } else { redacted(&stdout, given.secrets) };
+    let outcome = Outcome { command: line, end, stdout, stderr };
     if ctx.ui.level >= crate::report::Level::Everything && given.on_line.is_none() {
         ctx.ui.text(outcome.stderr.trim_end());
     }
@@ -154,7 +161,7 @@ pub fn shown(ctx: &Context, cmd: Cmd<'_>) -> String {
 
 fn prepare(ctx: &Context, cmd: Cmd<'_>) -> (Command, String) {
     let mut command = Command::from(cmd);
-    for name in ctx.env.set_by_cargo_run() {
+    for name in ctx.env.kept_from_programs() {
         command.env_remove(name);
     }
     let words: Vec<String> = std::iter::once(command.get_program()).chain(command.get_args()).map(quote).collect();

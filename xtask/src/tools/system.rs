@@ -138,7 +138,7 @@ pub fn start_engine(ctx: &Context, root: Root) -> anyhow::Result<()> {
         std::fs::create_dir_all(ctx.own_path("")).context("could not make target/xtask")?;
         let file = std::fs::File::create(&log).with_context(|| format!("could not write {log}"))?;
         let mut command = std::process::Command::from(cmd);
-        for name in ctx.env.set_by_cargo_run() {
+        for name in ctx.env.kept_from_programs() {
             command.env_remove(name);
         }
         command.stdin(Stdio::null()).stdout(file.try_clone()?).stderr(file);

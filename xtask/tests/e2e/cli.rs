@@ -160,9 +160,20 @@ fn a_change_that_is_not_committed_shows_in_the_tag() {
 fn help_names_every_command_with_an_example() {
     let tree = Tree::with_jobs(&["a"]);
     let help = tree.run(&["--help"]).ended(0).stdout;
-    for command in
-        ["discover", "config", "build", "merge", "verify", "pipeline", "doctor", "setup", "test", "completions"]
-    {
+    for command in [
+        "discover",
+        "config",
+        "build",
+        "merge",
+        "verify",
+        "pipeline",
+        "login",
+        "ecr",
+        "doctor",
+        "setup",
+        "test",
+        "completions",
+    ] {
         assert!(help.contains(&format!("\n  {command} ")), "{command}\n{help}");
         let own = tree.run(&[command, "--help"]).ended(0).stdout;
         assert!(own.contains("Example: ") && own.contains(&format!("cargo xtask {command}")), "{own}");

@@ -4,6 +4,7 @@ use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
@@ -26,6 +27,35 @@ impl Drop for TempDir {
     }
 }
 
+/// The folder with the programs of `tests/requirements.txt`, installed by the first test that asks for it.
+pub fn python_programs() -> &'static Path {
+    static PROGRAMS: OnceLock<PathBuf> = OnceLock::new();
+    PROGRAMS.get_or_init(|| {
+        let requirements = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/requirements.txt");
+        let venv = Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("xtask").join("venv");
+        // Written last, so that an installation that was cut short is made anew, as is one of other versions.
+        let (done, wanted) = (venv.join("requirements.txt"), std::fs::read_to_string(&requirements).unwrap());
+        if std::fs::read_to_string(&done).is_ok_and(|installed| installed == wanted) {
+            return venv.join("bin");
+        }
+        let python = |program: &Path, args: &[&str]| {
+            let output = Command::new(program).args(args).output().expect("python3 is needed: run `cargo xtask setup`");
+            let said = String::from_utf8_lossy(&output.stderr).into_owned();
+            assert!(output.status.success(), "{args:?}: {said}\n(python3-venv missing? run `cargo xtask setup`)");
+        };
+        python(Path::new("python3"), &["-m", "venv", "--clear", venv.to_str().unwrap()]);
+        let install = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--requirement"];
+        python(&venv.join("bin/python3"), &[&install[..], &[requirements.to_str().unwrap()]].concat());
+        std::fs::write(&done, wanted).unwrap();
+        venv.join("bin")
+    })
+}
+
+/// A port that nobody listens on.
+pub fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
 /// A registry on a free port.
 pub struct Registry {
     child: Child,
@@ -35,12 +65,23 @@ pub struct Registry {
 
 impl Registry {
     pub fn start() -> Registry {
+        Registry::with_auth(TempDir::new(), "")
+    }
+
+    /// A registry that lets one user in; the hash is one of bcrypt's.
+    pub fn with_user(user: &str, hash: &str) -> Registry {
         let data = TempDir::new();
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let address = format!("127.0.0.1:{port}");
+        let file = data.0.join("htpasswd");
+        std::fs::write(&file, format!("{user}:{hash}\n")).unwrap();
+        let auth = format!("auth: {{htpasswd: {{realm: test, path: \"{}\"}}}}\n", file.display());
+        Registry::with_auth(data, &auth)
+    }
+
+    fn with_auth(data: TempDir, auth: &str) -> Registry {
+        let address = format!("127.0.0.1:{}", free_port());
         let config = format!(
             "version: 0.1\nlog: {{level: error, accesslog: {{disabled: true}}}}\n\
-             storage: {{filesystem: {{rootdirectory: \"{}\"}}, delete: {{enabled: true}}}}\nhttp: {{addr: \"{address}\"}}\n",
+             storage: {{filesystem: {{rootdirectory: \"{}\"}}, delete: {{enabled: true}}}}\nhttp: {{addr: \"{address}\"}}\n{auth}",
             data.0.join("data").display()
         );
         std::fs::write(data.0.join("config.yml"), config).unwrap();
@@ -181,8 +222,8 @@ impl Tree {
         let mut command = Command::new(env!("CARGO_BIN_EXE_xtask"));
         for (name, _) in std::env::vars_os() {
             let name = name.to_string_lossy().into_owned();
-            let ours = name.starts_with("JOBS_");
-            if ours || name.starts_with("GITHUB_") || name.starts_with("CARGO_") || name == "RUNNER_DEBUG" {
+            let ours = ["JOBS_", "GITHUB_", "CARGO_", "ACTIONS_", "AWS_"].iter().any(|start| name.starts_with(start));
+            if ours || name == "RUNNER_DEBUG" {
                 command.env_remove(name);
             }
         }

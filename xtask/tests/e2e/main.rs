@@ -3,9 +3,12 @@
 
 #![allow(clippy::unwrap_used)] // a panic is how a test says no
 
+mod aws;
 mod bad_inputs;
 mod build;
 mod cli;
+mod cloud;
+mod ecr;
 mod harness;
 mod inputs;
 mod merge;

@@ -1,0 +1,49 @@
+//! docker: logging in to a registry. Building and publishing is buildx's part.
+
+use std::time::Duration;
+
+use xshell::{Cmd, Shell, cmd};
+
+use super::process::{self, Given};
+use crate::context::Context;
+use crate::fleet::{self, Failing};
+use crate::model::reference::Registry;
+use crate::problem::Problem;
+use crate::secret::Secret;
+
+/// Logs in: docker asks the registry, and keeps the password in its own configuration.
+///
+/// # Errors
+/// The registry refuses, or cannot be reached.
+pub fn login(ctx: &Context, registry: &Registry, username: &str, password: &Secret) -> anyhow::Result<()> {
+    let sh = ctx.shell()?;
+    let attempt = || {
+        let given = Given {
+            stdin: Some(password.reveal()),
+            deadline: Some(Duration::from_secs(120)),
+            secrets: &[password],
+            ..Given::default()
+        };
+        let outcome = process::run(ctx, login_command(&sh, registry, username), &given)?;
+        if outcome.success() { Ok(()) } else { Err(anyhow::Error::msg(outcome.complaint())) }
+    };
+    let classify = |error: &anyhow::Error| match error.downcast_ref::<crate::problem::Failure>() {
+        Some(_) => Failing::ForGood,
+        None => fleet::failing(&error.to_string()),
+    };
+    fleet::retry(ctx, "the login", classify, attempt).map_err(|error| {
+        if error.is::<crate::problem::Failure>() {
+            return error;
+        }
+        let said = error.to_string();
+        let help = crate::hints::help_for(&said).filter(|help| !help.contains("docker login"));
+        Problem::new(format!("registry `{registry}`"), format!("the login failed: {said}"))
+            .help(help.unwrap_or("check the user name and the password, and that they are for this registry"))
+            .missing()
+    })
+}
+
+fn login_command<'a>(sh: &'a Shell, registry: &Registry, username: &str) -> Cmd<'a> {
+    let host = registry.to_string();
+    cmd!(sh, "docker login --username {username} --password-stdin {host}")
+}
