@@ -206,7 +206,7 @@ impl<'a> Client<'a> {
         let help = if says(&["Unable to locate credentials", "ExpiredToken", "InvalidClientTokenId", "sso login"]) {
             "give the AWS client credentials: `aws sso login` or `aws configure`; in a workflow, set the target's `role`"
         } else if says(&["AccessDenied", "not authorized to perform"]) {
-            "allow it in the role's policy: README.md, \"Amazon ECR\", has the whole of it"
+            "allow it in the role's policy: README.md, \"Set up on GitHub and AWS\", has the whole of it"
         } else if says(&["Could not connect to the endpoint", "timed out", "Connect timeout"]) {
             "is the region right, and may this machine reach AWS?"
         } else if says(&["Unknown options", "Invalid choice"]) {

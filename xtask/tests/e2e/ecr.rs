@@ -234,5 +234,5 @@ fn a_right_that_is_missing_is_found_before_the_push() {
     assert_eq!(found.stdout.matches("ok  ").count(), 2, "{}", found.stdout);
     expect![[r#"
         error: `aws ecr batch-check-layer-availability`: exited with 254: An error occurred (AccessDeniedException): User: x is not authorized to perform: ecr:BatchCheckLayerAvailability
-          help: allow it in the role's policy: README.md, "Amazon ECR", has the whole of it"#]].assert_eq(found.errors());
+          help: allow it in the role's policy: README.md, "Set up on GitHub and AWS", has the whole of it"#]].assert_eq(found.errors());
 }
