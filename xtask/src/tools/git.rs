@@ -24,9 +24,11 @@ pub fn branch(ctx: &Context) -> anyhow::Result<Option<String>> {
 }
 
 /// Whether the working tree differs from the commit, in tracked files or by files that git does not ignore.
+/// Cargo's folder is left out, also where nobody told git to ignore it: this tool itself writes there.
 pub fn is_dirty(ctx: &Context) -> anyhow::Result<bool> {
     let sh = ctx.shell()?;
-    let changes = process::read(ctx, cmd!(sh, "git status --porcelain --untracked-files=normal -- ."))?;
+    let target = ctx.target_dir.strip_prefix(&ctx.root).ok().map(|dir| format!(":(exclude){dir}"));
+    let changes = process::read(ctx, cmd!(sh, "git status --porcelain --untracked-files=normal -- . {target...}"))?;
     Ok(!changes.is_empty())
 }
 

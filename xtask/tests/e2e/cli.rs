@@ -152,6 +152,10 @@ fn a_change_that_is_not_committed_shows_in_the_tag() {
         config["tag"]["value"].as_str().unwrap().to_owned()
     };
     assert_eq!(tag(&tree), "<sha>");
+    std::fs::remove_file(tree.path().join(".gitignore")).unwrap();
+    tree.commit("nothing is ignored");
+    tree.write("target/xtask/logs/a-amd64.log", "what this tool writes is no change");
+    assert_eq!(tag(&tree), "<sha>");
     tree.write("new", "");
     assert_eq!(tag(&tree), "<sha>-dirty");
 }
