@@ -1,0 +1,298 @@
+//! The workflow itself, run on this machine by `act`, from a clean clone with jobs of the test's own.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::Mutex;
+
+use serde_json::{Value, json};
+
+use crate::cloud::{Aws, BEARER, Issuer, JWT, OWN_PASSWORD, path_with_client};
+use crate::harness::{DOCKERFILE, Registry, Run, TempDir, Tree, python_programs};
+use crate::workflow::{Workflow, root};
+
+/// A repository on GitHub, as far as the workflow can tell, and the registry that its targets name.
+pub struct Act {
+    pub tree: Tree,
+    pub registry: Registry,
+    aws: Aws,
+    /// Who vouches for the jobs that may ask for it; here they all may, as `act` knows no permissions.
+    pub issuer: Issuer,
+    /// What is handed from job to job, what logs in, and what `act` keeps.
+    folder: TempDir,
+}
+
+/// base64 of `AWS:` and [`OWN_PASSWORD`], as docker keeps it.
+const BASIC: &str = "QVdTOjEyMzQ1Njc4OTAxMi1hdXRoLXRva2Vu";
+
+/// The targets: a branch's images and a release's go to different places of the registry. The roles are of moto's own
+/// account: asked by many at once, it takes one for another, and each account has a password of its own.
+const TARGETS: &str = r#"
+[workspace.metadata.jobs.targets.staging]
+refs = ["refs/heads/main"]
+registry = "<registry>"
+region = "eu-west-1"
+role = "arn:aws:iam::123456789012:role/jobs-push"
+moving-tags = ["latest"]
+[workspace.metadata.jobs.targets.release]
+refs = ["refs/tags/v*"]
+registry = "<registry>"
+region = "eu-west-1"
+role = "arn:aws:iam::123456789012:role/jobs-release"
+prefix = "releases"
+"#;
+
+impl Act {
+    /// This repository, with these jobs in place of its own.
+    pub fn with_jobs(jobs: &[&str]) -> Act {
+        let registry = Registry::with_user("AWS", OWN_PASSWORD.1);
+        let mut files = of_this_repository();
+        files.iter_mut().filter(|(path, _)| path == "Cargo.toml").for_each(|(_, text)| {
+            text.push_str(&TARGETS.replace("<registry>", &registry.address));
+        });
+        files.extend(jobs.iter().map(|job| (format!("jobs/{job}/Dockerfile"), DOCKERFILE.to_owned())));
+        let files: Vec<(&str, &str)> = files.iter().map(|(path, text)| (path.as_str(), text.as_str())).collect();
+        let act = Act {
+            tree: Tree::new(&files),
+            registry,
+            aws: Aws::start(),
+            issuer: Issuer::start(),
+            folder: TempDir::new(),
+        };
+        for (action, script) in STAND_INS {
+            let folder = act.folder.0.join(action);
+            std::fs::create_dir_all(&folder).unwrap();
+            std::fs::write(folder.join("action.yml"), script).unwrap();
+        }
+        std::fs::create_dir_all(act.folder.0.join("artifacts")).unwrap();
+        act.tree.git(&["remote", "add", "origin", act.tree.path().to_str().unwrap()]);
+        act.push();
+        act
+    }
+
+    /// Makes the branch what the remote repository has too.
+    pub fn push(&self) {
+        self.tree.git(&["fetch", "--quiet", "origin", "main"]);
+    }
+
+    /// Runs the workflow for an event.
+    pub fn run(&self, event: &str, payload: &Value) -> Report {
+        // Each run uses all of this machine.
+        static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+        let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let turns = if event == "pull_request" { ONE_STEP_AT_A_TIME } else { "" };
+        std::fs::write(self.folder.0.join("first.sh"), format!("{turns}{LIKE_A_RUNNER}")).unwrap();
+        let event_file = self.folder.0.join("event.json");
+        std::fs::write(&event_file, payload.to_string()).unwrap();
+        let mut command = Command::new(python_programs().join("act"));
+        command
+            .arg(event)
+            .args(["--json", "--workflows", ".github/workflows/images.yml", "--eventpath"])
+            .arg(event_file);
+        command.args(["--action-offline-mode", "--no-cache-server", "--pull=false"]);
+        for label in ["ubuntu-24.04", "ubuntu-24.04-arm"] {
+            command.args(["--platform", &format!("{label}=-self-hosted")]);
+        }
+        for (action, _) in STAND_INS {
+            let folder = self.folder.0.join(action);
+            command.args(["--local-repository", &format!("{}={}", used_as(action), folder.display())]);
+        }
+        for (name, value) in self.environment() {
+            command.args(["--env", &format!("{name}={value}")]);
+        }
+        for name in std::env::vars().map(|(name, _)| name).filter(|name| of_this_run(name)) {
+            command.env_remove(name);
+        }
+        command.env("XDG_CACHE_HOME", self.folder.0.join("cache")).env("XDG_CONFIG_HOME", self.folder.0.join("config"));
+        let output = command.current_dir(self.tree.path()).stdin(Stdio::null()).output().unwrap();
+        let text = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+        let secret = [OWN_PASSWORD.0, BASIC, JWT, BEARER].into_iter().find(|secret| text.contains(secret));
+        assert_eq!(secret, None, "a secret is in the log");
+        Report { succeeded: output.status.success(), lines: text.lines().map(line).collect() }
+    }
+
+    /// A push of the current commit to the branch.
+    pub fn run_push(&self) -> Report {
+        self.run("push", &json!({ "ref": "refs/heads/main" }))
+    }
+
+    fn environment(&self) -> Vec<(&'static str, String)> {
+        let shown = |path: PathBuf| path.to_str().unwrap().to_owned();
+        let mirrors = std::env::var("JOBS_MIRRORS").into_iter().map(|mirrors| ("JOBS_MIRRORS", mirrors));
+        let own = [
+            // One runner is all there is, and its login must not become this machine's.
+            ("JOBS_EMULATE", "true".to_owned()),
+            ("DOCKER_CONFIG", shown(self.folder.0.join("docker"))),
+            ("ACTIONS_ID_TOKEN_REQUEST_URL", self.issuer.url.clone()),
+            ("ACTIONS_ID_TOKEN_REQUEST_TOKEN", BEARER.to_owned()),
+            ("AWS_ENDPOINT_URL", self.aws.url()),
+            ("AWS_EC2_METADATA_DISABLED", "true".to_owned()),
+            ("PATH", path_with_client()),
+            ("BASH_ENV", shown(self.folder.0.join("first.sh"))),
+            ("TEST_ARTIFACTS", shown(self.folder.0.join("artifacts"))),
+            // Dependencies are compiled once for all runs; the program itself is compiled in each.
+            ("CARGO_BUILD_BUILD_DIR", shown(Path::new(env!("CARGO_TARGET_TMPDIR")).join("act"))),
+        ];
+        own.into_iter().chain(mirrors).collect()
+    }
+
+    /// Runs the program beside the workflow, with the registry's password.
+    pub fn xtask(&self, args: &[&str], env: &[(&str, &str)]) -> Run {
+        let config = self.folder.0.join("docker-of-the-test");
+        std::fs::create_dir_all(&config).unwrap();
+        let login = json!({ "auths": { self.registry.address.as_str(): { "auth": BASIC } } });
+        std::fs::write(config.join("config.json"), login.to_string()).unwrap();
+        self.tree.run_with(args, &[env, &[("DOCKER_CONFIG", config.to_str().unwrap())]].concat())
+    }
+
+    /// The digest that a tag points to; `None` if there is no such tag.
+    pub fn digest(&self, repository: &str, tag: &str) -> Option<String> {
+        let answer = self.ask("HEAD", &format!("/v2/{repository}/manifests/{tag}"));
+        let found = answer.starts_with("HTTP/1.1 200");
+        let mut digests = answer.lines().filter_map(|line| line.strip_prefix("Docker-Content-Digest: "));
+        digests.next().filter(|_| found).map(|digest| digest.trim().to_owned())
+    }
+
+    /// What the registry holds, as it says so.
+    pub fn catalog(&self) -> String {
+        let answer = self.ask("GET", "/v2/_catalog");
+        answer.lines().last().unwrap_or_default().to_owned()
+    }
+
+    fn ask(&self, method: &str, path: &str) -> String {
+        let refused = self.registry.request(method, path, &[]).unwrap();
+        assert!(refused.starts_with("HTTP/1.1 401"), "the registry lets everybody in: {refused}");
+        let accept = "Accept: application/vnd.oci.image.index.v1+json";
+        self.registry.request(method, path, &[accept, &format!("Authorization: Basic {BASIC}")]).unwrap()
+    }
+}
+
+/// What every step's shell does first. `act` closes a step's terminal as soon as the shell ends, now and then before it
+/// has read the last lines.
+const LIKE_A_RUNNER: &str = "trap 'sleep 0.3' EXIT\n";
+/// The same for a pull request, one step at a time: its legs load images into the one engine of this machine, where
+/// both architectures have one name, and the engine refuses the second of two that come at once.
+const ONE_STEP_AT_A_TIME: &str = "\
+if [ -z \"$TEST_HAS_TURN\" ]; then
+  export TEST_HAS_TURN=yes
+  exec 9>\"$TEST_ARTIFACTS/turn\" && flock 9
+fi
+";
+
+/// The files of this repository as they are now, without its jobs.
+fn of_this_repository() -> Vec<(String, String)> {
+    let list = ["ls-files", "-z", "--cached", "--others", "--exclude-standard"];
+    let output = Command::new("git").args(list).current_dir(root()).output().unwrap();
+    let paths = String::from_utf8(output.stdout).unwrap();
+    let paths = paths.split('\0').filter(|path| !path.is_empty() && !path.starts_with("jobs/"));
+    paths.filter_map(|path| Some((path.to_owned(), std::fs::read_to_string(root().join(path)).ok()?))).collect()
+}
+
+/// Variables of the test's own run, none of which a runner would have.
+fn of_this_run(name: &str) -> bool {
+    let of_cargo = name == "CARGO" || (name.starts_with("CARGO_") && name != "CARGO_HOME");
+    of_cargo
+        || ["JOBS_", "GITHUB_", "AWS_", "ACTIONS_"].iter().any(|of| name.starts_with(of))
+        || name == "LD_LIBRARY_PATH"
+}
+
+/// The two actions that need GitHub's servers. What they lose, a file's mode, these lose too.
+const STAND_INS: [(&str, &str); 2] = [
+    (
+        "actions/upload-artifact",
+        r#"
+name: upload-artifact
+description: Copies a file into a folder
+inputs: { name: { required: true }, path: { required: true }, if-no-files-found: {}, retention-days: {} }
+runs:
+  using: composite
+  steps:
+    - shell: bash
+      env: { NAME: "${{ inputs.name }}", FILE: "${{ inputs.path }}" }
+      run: |
+        mkdir -p "$TEST_ARTIFACTS/$NAME"
+        install -m 644 "$FILE" "$TEST_ARTIFACTS/$NAME/.$$"
+        mv "$TEST_ARTIFACTS/$NAME/.$$" "$TEST_ARTIFACTS/$NAME/$(basename "$FILE")"
+"#,
+    ),
+    (
+        "actions/download-artifact",
+        r#"
+name: download-artifact
+description: Copies the files back
+inputs: { name: { required: true }, path: { required: true } }
+runs:
+  using: composite
+  steps:
+    - shell: bash
+      env: { NAME: "${{ inputs.name }}", FOLDER: "${{ inputs.path }}" }
+      run: mkdir -p "$FOLDER" && cp "$TEST_ARTIFACTS/$NAME"/* "$FOLDER/"
+"#,
+    ),
+];
+
+/// An action as the workflow names it, with its commit.
+fn used_as(action: &str) -> String {
+    let images = Workflow::read(&root().join(".github/workflows/images.yml"));
+    let mut uses = images.steps().filter_map(|(_, step)| step["uses"].as_str());
+    uses.find(|used| used.starts_with(action)).unwrap_or_else(|| panic!("no step uses {action}")).to_owned()
+}
+
+fn line(text: &str) -> Value {
+    serde_json::from_str(text).unwrap_or_else(|_| json!({ "msg": text }))
+}
+
+/// What a run of the workflow left.
+pub struct Report {
+    pub succeeded: bool,
+    lines: Vec<Value>,
+}
+
+impl Report {
+    /// The run, if the required check ended like this: `success` or `failure`.
+    #[track_caller]
+    pub fn checked(self, result: &str) -> Report {
+        let check = self.lines.iter().find(|line| line["jobID"] == "images" && line.get("jobResult").is_some());
+        assert_eq!(check.map(|line| &line["jobResult"]), Some(&json!(result)), "{}", self.said());
+        assert_eq!(self.succeeded, result == "success", "{}", self.said());
+        self
+    }
+
+    /// The jobs that ran, sorted.
+    pub fn jobs(&self) -> Vec<&str> {
+        let ran: BTreeSet<&str> = self
+            .lines
+            .iter()
+            .filter(|line| line.get("stepResult").is_some())
+            .filter_map(|line| line["jobID"].as_str())
+            .collect();
+        ran.into_iter().collect()
+    }
+
+    /// How a step ended in each leg of a job, by the leg's name.
+    pub fn legs(&self, job: &str, step: &str) -> BTreeMap<&str, &str> {
+        let ended =
+            self.lines.iter().filter(|line| line["jobID"] == job && line["step"] == step && line["stage"] == "Main");
+        ended.filter_map(|line| Some((line["matrix"]["name"].as_str()?, line["stepResult"].as_str()?))).collect()
+    }
+
+    /// The names of the steps that ran, sorted.
+    pub fn steps(&self) -> BTreeSet<&str> {
+        let ran = self.lines.iter().filter(|line| line["stage"] == "Main" && line.get("stepResult").is_some());
+        ran.filter_map(|line| line["step"].as_str()).collect()
+    }
+
+    /// The workflow commands that steps gave, such as annotations, as they were printed.
+    pub fn commands(&self) -> Vec<&str> {
+        self.lines.iter().filter_map(|line| line["raw"].as_str()).map(str::trim_end).collect()
+    }
+
+    /// What steps printed, for a test that failed.
+    pub fn said(&self) -> String {
+        let said = self.lines.iter().map(|line| {
+            let text = line["msg"].as_str().unwrap_or_default().trim_end();
+            format!("[{}] {text}\n", line["job"].as_str().unwrap_or_default().trim_end())
+        });
+        said.collect()
+    }
+}

@@ -1,0 +1,273 @@
+//! The contract between the workflows and the xtask: every rule kept, every rule alive, and both sides at one.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::process::Command;
+
+use serde_json::Value;
+
+use crate::harness::{Registry, Tree};
+use crate::rules::RULES;
+use crate::workflow::{self, Workflow, root, words_after};
+
+fn workflows() -> Vec<Workflow> {
+    workflow::paths().iter().map(|path| Workflow::read(path)).collect()
+}
+
+fn images() -> Workflow {
+    Workflow::read(&root().join(".github/workflows/images.yml"))
+}
+
+#[test]
+fn the_workflows_keep_every_rule() {
+    let files: Vec<String> = workflows().iter().map(|workflow| workflow.file.clone()).collect();
+    assert_eq!(files, ["ci.yml", "images.yml"]);
+    for workflow in workflows() {
+        for rule in &RULES {
+            let complaints = (rule.complaints)(&workflow);
+            assert!(complaints.is_empty(), "{}: {}: {complaints:#?}", workflow.file, rule.name);
+        }
+    }
+}
+
+/// A rule, and a change of `images.yml` that breaks it.
+const BREAKAGES: [(&str, &str, &str); 27] = [
+    ("pinned-actions", "@3d3c42e5aac5ba805825da76410c181273ba90b1 # v7.0.1", "@v7"),
+    ("pinned-actions", " # v7.0.0", ""),
+    ("pinned-actions", "uses: actions/checkout@", "uses: acme/checkout@"),
+    ("no-rights-by-default", "\npermissions: {}\n", "\n"),
+    ("no-rights-by-default", "\npermissions: {}\n", "\npermissions: read-all\n"),
+    ("no-rights-by-default", "    permissions: {}\n", ""),
+    ("no-expression-in-run", "--arch \"$ARCH\"", "--arch \"${{ matrix.arch }}\""),
+    ("expressions-in-their-places", "timeout-minutes: 60", "timeout-minutes: ${{ matrix.minutes }}"),
+    ("no-foreign-code-with-rights", "  pull_request:\n", "  pull_request_target:\n"),
+    (
+        "checkout-keeps-no-credentials",
+        "          persist-credentials: false\n          fetch-depth: 0",
+        "          fetch-depth: 0",
+    ),
+    ("checkout-keeps-no-credentials", "persist-credentials: false", "persist-credentials: true"),
+    ("merge-unless-cancelled", "\"!cancelled() && needs.plan", "\"always() && needs.plan"),
+    ("merge-unless-cancelled", "\"!cancelled() && needs.plan", "\"needs.plan"),
+    ("no-token-on-pull-requests", "if: github.event_name != 'pull_request' && needs", "if: needs"),
+    (
+        "no-token-on-pull-requests",
+        "contents: read # the checkout\n    outputs:\n      push",
+        "id-token: write\n    outputs:\n      push",
+    ),
+    (
+        "no-token-on-pull-requests",
+        "    if: needs.plan.outputs.any == 'true'\n",
+        "    if: needs.plan.result == 'skipped' || needs.plan.outputs.any == 'true'\n",
+    ),
+    ("timeout", "    timeout-minutes: 10\n", ""),
+    ("concurrency", "  cancel-in-progress: ${{ github.event_name == 'pull_request' }}", "  cancel-in-progress: true"),
+    ("concurrency", " && github.ref || github.run_id }}", " && github.ref || github.ref_name }}"),
+    (
+        "no-registry-in-outputs",
+        "      push: ${{ steps.config.outputs.push }}",
+        "      push: ${{ steps.config.outputs.role }}",
+    ),
+    ("no-long-lived-keys", "          ARCH: ${{ matrix.arch }}", "          AWS_ACCESS_KEY_ID: ${{ vars.KEY }}"),
+    ("no-long-lived-keys", "          ARCH: ${{ matrix.arch }}", "          ARCH: ${{ secrets.ARCH }}"),
+    ("no-inherited-secrets", "    timeout-minutes: 10\n", "    timeout-minutes: 10\n    secrets: inherit\n"),
+    ("no-empty-matrix", "    if: needs.plan.outputs.any == 'true'\n", ""),
+    ("legs-do-not-stop-each-other", "      fail-fast: false\n", ""),
+    (
+        "one-check",
+        "needs: [xtask, discover, check, plan, build, merge]",
+        "needs: [xtask, discover, check, plan, build]",
+    ),
+    ("one-check", " || contains(needs.*.result, 'cancelled')", ""),
+];
+
+#[test]
+fn every_rule_finds_what_breaks_it() {
+    let images = images();
+    for (name, from, to) in BREAKAGES {
+        let broken = Workflow::parse("images.yml", &workflow::replaced(&images.text, from, to));
+        let rule = RULES.iter().find(|rule| rule.name == name).unwrap();
+        assert!(!(rule.complaints)(&broken).is_empty(), "{name} lets this pass: {to}");
+    }
+    let broken: BTreeSet<&str> = BREAKAGES.into_iter().map(|(name, ..)| name).collect();
+    assert_eq!(broken, RULES.iter().map(|rule| rule.name).collect(), "every rule is shown to be alive");
+}
+
+#[test]
+fn the_pipeline_runs_when_it_should() {
+    let images = images();
+    expect_test::expect![[r#"
+        {
+          "pull_request": null,
+          "push": {
+            "branches": [
+              "master",
+              "main"
+            ],
+            "tags": [
+              "v*"
+            ]
+          },
+          "schedule": [
+            {
+              "cron": "23 3 * * *"
+            }
+          ],
+          "workflow_dispatch": {
+            "inputs": {
+              "force": {
+                "description": "Build them even if nothing changed",
+                "type": "boolean"
+              },
+              "jobs": {
+                "description": "Names of jobs, with blanks between them; all of them if empty",
+                "type": "string"
+              }
+            }
+          }
+        }"#]]
+    .assert_eq(&serde_json::to_string_pretty(&images.data["on"]).unwrap());
+}
+
+/// The runner labels of the configuration: of its defaults, if it has none.
+fn configured_labels() -> BTreeSet<String> {
+    let output = Command::new("cargo")
+        .args(["metadata", "--no-deps", "--offline", "--format-version", "1"])
+        .current_dir(root())
+        .output()
+        .unwrap();
+    let metadata: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let runners = metadata["metadata"]["jobs"]["runners"].as_object().expect("Cargo.toml names the runners");
+    runners.values().map(|label| label.as_str().unwrap().to_owned()).collect()
+}
+
+/// The labels that a job runs on: its own, or those of its matrix; none if the matrix is planned.
+fn labels(job: &Value) -> Vec<String> {
+    match job["runs-on"].as_str().unwrap() {
+        "${{ matrix.runner }}" => {
+            let listed = job["strategy"]["matrix"]["runner"].as_array().into_iter().flatten();
+            listed.map(|label| label.as_str().unwrap().to_owned()).collect()
+        }
+        label => vec![label.to_owned()],
+    }
+}
+
+#[test]
+fn the_runners_are_those_of_the_configuration() {
+    let configured = configured_labels();
+    for (name, job) in images().jobs() {
+        let labels = labels(job);
+        assert!(labels.iter().all(|label| configured.contains(label)), "{name}: {labels:?}");
+    }
+    // A job that hands on the xtask, or checks it, does so for every architecture.
+    for (file, name) in [("images.yml", "xtask"), ("ci.yml", "test")] {
+        let workflow = Workflow::read(&root().join(".github/workflows").join(file));
+        assert_eq!(
+            labels(&workflow.data["jobs"][name]).into_iter().collect::<BTreeSet<_>>(),
+            configured,
+            "{file}: {name}"
+        );
+    }
+}
+
+const XTASK: &str = "target/xtask-bin/xtask ";
+/// What runs besides the xtask: what makes it, what mends what an artifact loses, and the check's red light.
+const OTHERS: [&str; 3] = ["cargo build --package xtask --locked", "chmod +x target/xtask-bin/xtask", "exit 1"];
+
+/// The xtask's arguments in a step; `None` for a step that runs something else.
+fn arguments(step: &Value) -> Option<Vec<String>> {
+    let run = step["run"].as_str()?;
+    let call = run.lines().find_map(|line| line.strip_prefix(XTASK))?;
+    Some(call.split_whitespace().map(|word| word.trim_matches('"').to_owned()).collect())
+}
+
+#[test]
+fn every_step_is_one_call_of_the_xtask_with_flags_that_it_knows() {
+    let tree = Tree::with_jobs(&["a"]);
+    for (job, step) in images().steps().filter(|(_, step)| step.get("run").is_some()) {
+        let run = step["run"].as_str().unwrap();
+        let lines = run.lines().filter(|line| !line.starts_with("# shellcheck disable=")).count();
+        assert_eq!(lines, 1, "{job}: {run}");
+        let Some(arguments) = arguments(step) else {
+            assert!(OTHERS.contains(&run), "{job}: {run}");
+            continue;
+        };
+        let help = tree.run(&[&arguments[0], "--help"]).ended(0).stdout;
+        let env = step["env"].as_object().cloned().unwrap_or_default();
+        for name in env.keys().filter(|name| name.starts_with("JOBS_")) {
+            assert!(help.contains(&format!("[env: {name}=")), "{job}: `{}` does not read {name}", arguments[0]);
+        }
+        // Flags also come from variables, as words of their values.
+        let values: Vec<String> = env.values().map(Value::to_string).collect();
+        let words = values.iter().flat_map(|value| words_after(value, "--")).map(|word| format!("--{word}"));
+        for flag in arguments.iter().cloned().chain(words).filter(|word| word.starts_with("--")) {
+            assert!(help.contains(&flag), "{job}: `{}` knows no {flag}", arguments[0]);
+        }
+    }
+    for (job, step) in Workflow::read(&root().join(".github/workflows/ci.yml")).steps() {
+        let run = step["run"].as_str().unwrap_or("cargo");
+        assert!(run.starts_with("cargo ") && run.lines().count() == 1 || run == "cargo", "{job}: {run}");
+    }
+}
+
+/// What a step of `images.yml` writes: its xtask is run, in a tree with a job.
+fn written(step: &Value) -> BTreeMap<String, String> {
+    let (tree, registry) = (Tree::with_jobs(&["a"]), Registry::start());
+    let outputs = tree.path().join("target/outputs");
+    std::fs::create_dir_all(outputs.parent().unwrap()).unwrap();
+    let arguments = arguments(step).expect("a step with outputs calls the xtask");
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).filter(|word| !word.starts_with('$')).collect();
+    let env = [("GITHUB_OUTPUT", outputs.to_str().unwrap()), ("JOBS_REGISTRY", registry.address.as_str())];
+    tree.run_with(&arguments, &env).ended(0);
+    let text = std::fs::read_to_string(outputs).unwrap();
+    text.lines().map(|line| line.split_once('=').unwrap()).map(|(k, v)| (k.to_owned(), v.to_owned())).collect()
+}
+
+/// The keys of the entries of a matrix that the xtask writes.
+fn keys(matrix: &str) -> BTreeSet<String> {
+    let matrix: Value = serde_json::from_str(matrix).unwrap();
+    matrix["include"][0].as_object().unwrap().keys().cloned().collect()
+}
+
+/// `job.outputs.name` as (`job`, `name`), for every such use after a prefix.
+fn used(text: &str, prefix: &str) -> Vec<(String, String)> {
+    let uses = words_after(text, prefix).filter_map(|word| word.split_once(".outputs."));
+    uses.map(|(of, name)| (of.to_owned(), name.to_owned())).collect()
+}
+
+#[test]
+fn the_outputs_that_are_used_are_those_that_are_written() {
+    let images = images();
+    let mut used_of_jobs: BTreeSet<(String, String)> = BTreeSet::new();
+    for (name, job) in images.jobs() {
+        let text = job.to_string();
+        for (step, output) in used(&text, "steps.") {
+            let steps = job["steps"].as_array().unwrap();
+            let step =
+                steps.iter().find(|found| found["id"] == step.as_str()).unwrap_or_else(|| panic!("{name}: {step}"));
+            assert!(written(step).contains_key(&output), "{name}: {} writes no output `{output}`", step["run"]);
+        }
+        used_of_jobs.extend(used(&text, "needs."));
+    }
+    let declared: BTreeSet<(String, String)> = images
+        .jobs()
+        .flat_map(|(name, job)| job["outputs"].as_object().into_iter().flatten().map(move |(key, _)| (name, key)))
+        .map(|(name, key)| (name.to_owned(), key.clone()))
+        .collect();
+    assert_eq!(used_of_jobs, declared, "what jobs use of each other, and what they hand on");
+}
+
+#[test]
+fn the_legs_hold_what_the_jobs_ask_of_them() {
+    let images = images();
+    let plan =
+        images.data["jobs"]["plan"]["steps"].as_array().unwrap().iter().find(|step| step["id"] == "plan").unwrap();
+    let outputs = written(plan);
+    for (name, job) in images.jobs() {
+        let Some(matrix) = job["strategy"]["matrix"].as_str() else { continue };
+        let (_, output) = used(matrix, "needs.").remove(0);
+        let keys = keys(&outputs[&output]);
+        for key in words_after(&job.to_string(), "matrix.") {
+            assert!(keys.contains(key), "{name}: no `{key}` among {keys:?}");
+        }
+    }
+}

@@ -1,0 +1,17 @@
+//! The workflows: judged by others' programs, by rules of our own, and run on this machine.
+//! Nothing here skips itself: what is missing is a failure that says what to do.
+
+#![allow(clippy::unwrap_used)] // a panic is how a test says no
+
+mod act;
+#[allow(dead_code)] // each target uses its part of it
+#[path = "../e2e/cloud.rs"]
+mod cloud;
+mod contract;
+#[allow(dead_code)] // each target uses its part of it
+#[path = "../e2e/harness.rs"]
+mod harness;
+mod linters;
+mod rules;
+mod runs;
+mod workflow;

@@ -1,0 +1,190 @@
+//! What every workflow of this repository keeps to, beyond what the linters know.
+
+use serde_json::Value;
+
+use crate::workflow::{Workflow, words_after};
+
+/// A rule by its name, and what it has to say about a workflow.
+pub struct Rule {
+    pub name: &'static str,
+    pub complaints: fn(&Workflow) -> Vec<String>,
+}
+
+pub const RULES: [Rule; 16] = [
+    Rule { name: "pinned-actions", complaints: pinned_actions },
+    Rule { name: "no-rights-by-default", complaints: no_rights_by_default },
+    Rule { name: "no-expression-in-run", complaints: no_expression_in_run },
+    Rule { name: "expressions-in-their-places", complaints: expressions_in_their_places },
+    Rule { name: "no-foreign-code-with-rights", complaints: no_foreign_code_with_rights },
+    Rule { name: "checkout-keeps-no-credentials", complaints: checkout_keeps_no_credentials },
+    Rule { name: "merge-unless-cancelled", complaints: merge_unless_cancelled },
+    Rule { name: "no-token-on-pull-requests", complaints: no_token_on_pull_requests },
+    Rule { name: "timeout", complaints: timeout },
+    Rule { name: "concurrency", complaints: concurrency },
+    Rule { name: "no-registry-in-outputs", complaints: no_registry_in_outputs },
+    Rule { name: "no-long-lived-keys", complaints: no_long_lived_keys },
+    Rule { name: "no-inherited-secrets", complaints: no_inherited_secrets },
+    Rule { name: "no-empty-matrix", complaints: no_empty_matrix },
+    Rule { name: "legs-do-not-stop-each-other", complaints: legs_do_not_stop_each_other },
+    Rule { name: "one-check", complaints: one_check },
+];
+
+const ACTIONS: [&str; 3] = ["actions/checkout", "actions/upload-artifact", "actions/download-artifact"];
+
+fn pinned_actions(workflow: &Workflow) -> Vec<String> {
+    let lines = workflow.text.lines().filter_map(|line| line.split_once("uses: "));
+    let pinned = |used: &str| -> Option<bool> {
+        let (action, pin) = used.split_once('@')?;
+        let (commit, version) = pin.split_once(" # v")?;
+        let is_commit = commit.len() == 40 && commit.bytes().all(|byte| byte.is_ascii_hexdigit());
+        Some(ACTIONS.contains(&action) && is_commit && version.split('.').count() == 3)
+    };
+    lines.filter(|(_, used)| pinned(used) != Some(true)).map(|(_, used)| used.to_owned()).collect()
+}
+
+fn no_rights_by_default(workflow: &Workflow) -> Vec<String> {
+    let top = workflow.data.get("permissions").is_none_or(|rights| rights != &serde_json::json!({}));
+    let jobs = workflow.jobs().filter(|(_, job)| !job["permissions"].is_object()).map(|(name, _)| name.to_owned());
+    top.then(|| "top level".to_owned()).into_iter().chain(jobs).collect()
+}
+
+fn no_expression_in_run(workflow: &Workflow) -> Vec<String> {
+    let runs = workflow.steps().filter_map(|(job, step)| Some((job, step["run"].as_str()?)));
+    runs.filter(|(_, run)| run.contains("${{")).map(|(job, run)| format!("{job}: {run}")).collect()
+}
+
+/// Where GitHub evaluates an expression and no shell sees it. `name` and `outputs` are shown or handed on.
+const PLACES: [&str; 8] = ["env", "if", "with", "strategy", "runs-on", "name", "outputs", "concurrency"];
+
+fn expressions_in_their_places(workflow: &Workflow) -> Vec<String> {
+    let in_place = |keys: &[String]| keys.iter().any(|key| PLACES.contains(&key.as_str()));
+    let texts = workflow.texts().into_iter().filter(|(keys, text)| text.contains("${{") && !in_place(keys));
+    texts.map(|(keys, text)| format!("{}: {text}", keys.join("."))).collect()
+}
+
+/// Both events run with the rights of the default branch on what a stranger wrote.
+fn no_foreign_code_with_rights(workflow: &Workflow) -> Vec<String> {
+    let events = ["pull_request_target", "workflow_run"].into_iter();
+    events.filter(|event| workflow.has_trigger(event)).map(str::to_owned).collect()
+}
+
+fn checkout_keeps_no_credentials(workflow: &Workflow) -> Vec<String> {
+    let is_checkout = |step: &Value| step["uses"].as_str().is_some_and(|uses| uses.starts_with("actions/checkout@"));
+    let checkouts = workflow.steps().filter(|(_, step)| is_checkout(step));
+    let keeps = |step: &Value| step["with"]["persist-credentials"] != Value::Bool(false);
+    checkouts.filter(|(_, step)| keeps(step)).map(|(job, _)| job.to_owned()).collect()
+}
+
+/// A job's condition, without blanks that mean nothing.
+fn condition(job: &Value) -> String {
+    job["if"].as_str().unwrap_or_default().split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// The jobs after a build run even if a leg failed, as `merge` refuses what is not all there; but not when cancelled.
+fn merge_unless_cancelled(workflow: &Workflow) -> Vec<String> {
+    let always = workflow.jobs().filter(|(name, job)| *name != "images" && condition(job).contains("always()"));
+    let merge =
+        workflow.jobs().filter(|(name, job)| *name == "merge" && !condition(job).starts_with("!cancelled() && "));
+    always.chain(merge).map(|(name, job)| format!("{name}: {}", condition(job))).collect()
+}
+
+/// A job that may ask for a token either excludes pull requests itself, or depends on what such a job puts out:
+/// nothing, if it was skipped.
+fn no_token_on_pull_requests(workflow: &Workflow) -> Vec<String> {
+    if !workflow.has_trigger("pull_request") {
+        return Vec::new();
+    }
+    let excludes = |job: &Value| {
+        let condition = condition(job);
+        condition.starts_with("github.event_name != 'pull_request' && ") && !condition.contains("||")
+    };
+    let excluding: Vec<&str> = workflow.jobs().filter(|(_, job)| excludes(job)).map(|(name, _)| name).collect();
+    let depends = |job: &Value| {
+        let condition = condition(job);
+        let wants =
+            |name: &&str| condition.contains(&format!("needs.{name}.outputs.")) && condition.ends_with(" == 'true'");
+        !condition.contains("||") && excluding.iter().any(wants)
+    };
+    let with_token = workflow.jobs().filter(|(_, job)| job["permissions"].get("id-token").is_some());
+    with_token.filter(|(_, job)| !excludes(job) && !depends(job)).map(|(name, _)| name.to_owned()).collect()
+}
+
+fn timeout(workflow: &Workflow) -> Vec<String> {
+    let forever = workflow.jobs().filter(|(_, job)| !job["timeout-minutes"].is_u64());
+    forever.map(|(name, _)| name.to_owned()).collect()
+}
+
+const ONLY_PULL_REQUESTS: &str = "${{ github.event_name == 'pull_request' }}";
+/// A pull request shares a group with its other runs, any other run with none: it is neither cancelled nor dropped.
+const OWN_GROUP: &str = "${{ github.event_name == 'pull_request' && github.ref || github.run_id }}";
+
+fn concurrency(workflow: &Workflow) -> Vec<String> {
+    let concurrency = &workflow.data["concurrency"];
+    let group = concurrency["group"].as_str().is_some_and(|group| group.ends_with(OWN_GROUP));
+    let cancels = concurrency["cancel-in-progress"] == ONLY_PULL_REQUESTS;
+    if group && cancels { Vec::new() } else { vec![concurrency.to_string()] }
+}
+
+/// GitHub drops an output that holds a masked value, without a failure.
+fn no_registry_in_outputs(workflow: &Workflow) -> Vec<String> {
+    let outputs = workflow.texts().into_iter().filter(|(keys, _)| keys.iter().any(|key| key == "outputs"));
+    let told = |text: &str| {
+        let names = words_after(text, "outputs.").any(|name| ["registry", "role"].contains(&name));
+        names || text.contains("amazonaws.com") || text.contains("arn:aws")
+    };
+    outputs.filter(|(_, text)| told(text)).map(|(keys, text)| format!("{}: {text}", keys.join("."))).collect()
+}
+
+fn no_long_lived_keys(workflow: &Workflow) -> Vec<String> {
+    let keys = ["aws_access_key_id", "aws_secret_access_key", "aws-access-key-id", "aws-secret-access-key", "secrets."];
+    let text = workflow.text.to_lowercase();
+    keys.into_iter().filter(|key| text.contains(key)).map(str::to_owned).collect()
+}
+
+fn no_inherited_secrets(workflow: &Workflow) -> Vec<String> {
+    workflow.jobs().filter(|(_, job)| job.get("secrets").is_some()).map(|(name, _)| name.to_owned()).collect()
+}
+
+/// The jobs whose matrix is put out by another, with that text.
+fn planned_matrices(workflow: &Workflow) -> impl Iterator<Item = (&str, &Value, &str)> {
+    workflow.jobs().filter_map(|(name, job)| Some((name, job, job["strategy"]["matrix"].as_str()?)))
+}
+
+/// An empty matrix is an error, so the output that tells whether it is empty has to be asked first.
+fn no_empty_matrix(workflow: &Workflow) -> Vec<String> {
+    let guarded = |job: &Value, matrix: &str| {
+        let from = words_after(matrix, "needs.").next().unwrap_or_default();
+        let guard = match from.split_once(".outputs.") {
+            Some((name, "matrix")) => format!("needs.{name}.outputs.any == 'true'"),
+            Some((name, output)) => format!("needs.{name}.outputs.any-{output} == 'true'"),
+            None => return false,
+        };
+        condition(job).contains(&guard)
+    };
+    let open = planned_matrices(workflow).filter(|(_, job, matrix)| !guarded(job, matrix));
+    open.map(|(name, ..)| name.to_owned()).collect()
+}
+
+fn legs_do_not_stop_each_other(workflow: &Workflow) -> Vec<String> {
+    let stopping = planned_matrices(workflow).filter(|(_, job, _)| job["strategy"]["fail-fast"] != Value::Bool(false));
+    stopping.map(|(name, ..)| name.to_owned()).collect()
+}
+
+/// The check that a branch protection requires: it waits for all, always runs, and fails on failure and cancellation.
+fn one_check(workflow: &Workflow) -> Vec<String> {
+    let Some(check) = workflow.data["jobs"].get("images") else { return Vec::new() };
+    let waits = |name: &str| check["needs"].as_array().is_some_and(|needs| needs.iter().any(|need| need == name));
+    let mut complaints: Vec<String> = workflow
+        .jobs()
+        .filter(|(name, _)| *name != "images" && !waits(name))
+        .map(|(name, _)| name.to_owned())
+        .collect();
+    let red = "contains(needs.*.result, 'failure') || contains(needs.*.result, 'cancelled')";
+    let fails = check["steps"].as_array().is_some_and(|steps| steps.len() == 1)
+        && check["steps"][0]["if"] == red
+        && check["steps"][0]["run"] == "exit 1";
+    if condition(check) != "always()" || !fails {
+        complaints.push("images".to_owned());
+    }
+    complaints
+}

@@ -1,0 +1,104 @@
+//! The six ways in which the pipeline runs: pushes that change all, one and no job, a pull request, a broken job, a tag.
+
+use serde_json::json;
+
+use crate::act::Act;
+use crate::harness::{DOCKERFILE, LocalImages};
+
+/// The legs that are there, if all of them ended well.
+#[track_caller]
+fn built<'a>(legs: &std::collections::BTreeMap<&'a str, &str>) -> Vec<&'a str> {
+    assert!(legs.values().all(|result| *result == "success"), "{legs:?}");
+    legs.keys().copied().collect()
+}
+
+#[test]
+fn a_push_builds_what_it_changes_and_tags_every_job() {
+    let act = Act::with_jobs(&["hello", "world"]);
+    let first = act.run_push().checked("success");
+    assert_eq!(first.jobs(), ["build", "discover", "images", "merge", "plan", "xtask"]);
+    let legs = first.legs("build", "Build");
+    assert_eq!(built(&legs), ["hello (amd64)", "hello (arm64)", "world (amd64)", "world (arm64)"], "{}", first.said());
+    // Once for each job that works with the registry: the plan, four legs, the merge.
+    assert_eq!(act.issuer.asked.lock().unwrap().len(), 6);
+    let first_world = act.digest("jobs/world", &act.tree.tag()).unwrap();
+    assert_eq!(act.digest("jobs/world", "latest"), Some(first_world.clone()));
+    let verified = act.xtask(&["verify"], &[]).ended(0).stdout;
+    assert_eq!(verified.lines().count(), 2, "{verified}");
+
+    act.tree.write("jobs/hello/Dockerfile", &DOCKERFILE.replace("nobody", "somebody"));
+    act.tree.commit("change one job");
+    act.push();
+    let second = act.run_push().checked("success");
+    assert_eq!(built(&second.legs("build", "Build")), ["hello (amd64)", "hello (arm64)"], "{}", second.said());
+    let second_hello = act.digest("jobs/hello", &act.tree.tag()).unwrap();
+    assert_eq!(act.digest("jobs/world", &act.tree.tag()), Some(first_world));
+    act.xtask(&["verify"], &[]).ended(0);
+
+    act.tree.write("README.md", "What no job can see.\n");
+    act.tree.commit("change no job");
+    act.push();
+    let third = act.run_push().checked("success");
+    assert_eq!(third.jobs(), ["discover", "images", "merge", "plan", "xtask"], "{}", third.said());
+    assert_eq!(act.digest("jobs/hello", &act.tree.tag()), Some(second_hello.clone()));
+    assert_eq!(act.digest("jobs/hello", "latest"), Some(second_hello));
+    act.xtask(&["verify"], &[]).ended(0);
+}
+
+#[test]
+fn a_pull_request_builds_what_it_changes_and_publishes_nothing() {
+    let act = Act::with_jobs(&["hello", "world"]);
+    act.tree.git(&["switch", "--quiet", "--create", "change"]);
+    act.tree.write("jobs/world/Dockerfile", &DOCKERFILE.replace("nobody", "somebody"));
+    act.tree.commit("change one job");
+    let (base, head) = (act.tree.git(&["rev-parse", "main"]), act.tree.head());
+    let request = json!({ "number": 7, "pull_request": {
+        "number": 7, "head": { "ref": "change", "sha": head }, "base": { "ref": "main", "sha": base },
+    } });
+    let image = format!("jobs/world:pr-7-{}", &act.tree.tag());
+    let _loaded = LocalImages(vec![image]);
+    let run = act.run("pull_request", &request).checked("success");
+    assert_eq!(run.jobs(), ["check", "discover", "images", "xtask"]);
+    assert_eq!(built(&run.legs("check", "Build")), ["world (amd64)", "world (arm64)"], "{}", run.said());
+    assert!(!run.steps().contains("Log in to the registry"), "{:?}", run.steps());
+    assert_eq!(*act.issuer.asked.lock().unwrap(), Vec::<String>::new());
+    assert_eq!(act.catalog(), "{\"repositories\":[]}");
+}
+
+#[test]
+fn a_broken_job_turns_the_check_red_and_stops_no_other() {
+    let act = Act::with_jobs(&["good"]);
+    let broken = "FROM busybox:1.37\nRUN echo '##[set-output name=any]x'; echo '::add-mask::good'; exit 3\n";
+    act.tree.write("jobs/broken/Dockerfile", broken);
+    act.tree.commit("break a job");
+    act.push();
+    let run = act.run_push().checked("failure");
+    let legs = run.legs("build", "Build");
+    let ends: Vec<(&str, &str)> = legs.into_iter().collect();
+    let (bad, good) = ("failure", "success");
+    let expected = [("broken (amd64)", bad), ("broken (arm64)", bad), ("good (amd64)", good), ("good (arm64)", good)];
+    assert_eq!(ends, expected, "{}", run.said());
+    assert!(act.digest("jobs/good", &act.tree.tag()).is_some(), "{}", run.said());
+    assert_eq!(act.digest("jobs/broken", &act.tree.tag()), None);
+    let on_the_line = |arch: &str| {
+        format!("::error file=jobs/broken/Dockerfile,line=2,title=jobs/broken::the build for {arch} failed")
+    };
+    for arch in ["amd64", "arm64"] {
+        let mut commands = run.commands().into_iter();
+        assert!(commands.any(|command| command.starts_with(&on_the_line(arch))), "{arch}: {}", run.said());
+    }
+    // What a build prints is no command of the workflow's.
+    let foreign = |command: &&str| command.starts_with("::add-mask") || command.starts_with("##[");
+    assert_eq!(run.commands().into_iter().find(foreign), None);
+}
+
+#[test]
+fn a_tag_is_published_under_its_name_where_releases_go() {
+    let act = Act::with_jobs(&["hello"]);
+    act.tree.git(&["tag", "v1.2.3"]);
+    let run = act.run("push", &json!({ "ref": "refs/tags/v1.2.3" })).checked("success");
+    assert_eq!(built(&run.legs("build", "Build")), ["hello (amd64)", "hello (arm64)"], "{}", run.said());
+    assert!(act.digest("releases/hello", "v1.2.3").is_some(), "{}", run.said());
+    assert_eq!(act.digest("jobs/hello", &act.tree.tag()), None);
+    act.xtask(&["verify"], &[("GITHUB_REF", "refs/tags/v1.2.3")]).ended(0);
+}
