@@ -32,6 +32,7 @@ use std::process::ExitCode;
 use clap::CommandFactory;
 
 use cli::{Cli, Command, Ecr};
+use commands::setup::Purpose;
 use config::Config;
 use context::{Context, Interrupt};
 use problem::{Exit, Failure};
@@ -93,7 +94,7 @@ fn dispatch(ctx: &Context, config: &Config, command: &Command) -> anyhow::Result
         Command::Ecr { command: Ecr::Check(args) } => commands::ecr::check(ctx, config, args),
         Command::Ecr { command: Ecr::Ensure(args) } => commands::ecr::ensure(ctx, config, args),
         Command::Doctor(args) => commands::doctor::run(ctx, config, args),
-        Command::Setup(args) => commands::setup::run(ctx, config, args),
+        Command::Setup(args) => commands::setup::run(ctx, config, args, Purpose::Pipeline),
         Command::Test(args) => commands::test::run(ctx, config, args),
         Command::Completions(args) => {
             clap_complete::generate(args.shell, &mut Cli::command(), "cargo-xtask", &mut std::io::stdout());

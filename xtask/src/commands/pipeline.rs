@@ -4,7 +4,8 @@ use std::time::{Duration, Instant};
 
 use crate::cli::{BuildOptions, Destination, DryRun, Pipeline, PlanOptions, Setup};
 use crate::commands::build::{self, Built};
-use crate::commands::{merge, setup, verify};
+use crate::commands::setup::{self, Purpose};
+use crate::commands::{merge, verify};
 use crate::config::Config;
 use crate::context::Context;
 use crate::images::{self, Order};
@@ -21,7 +22,7 @@ pub fn run(ctx: &Context, config: &Config, args: &Pipeline) -> anyhow::Result<()
     let start = Instant::now();
     if args.setup {
         let args = Setup { dry_run: DryRun::default(), destination: args.destination.clone() };
-        setup::run(ctx, config, &args)?;
+        setup::run(ctx, config, &args, Purpose::Pipeline)?;
     }
     let registry = match &args.destination.registry {
         Some(registry) => registry.clone(),

@@ -17,6 +17,10 @@ use crate::tools::builder::{self, Bootstrap, Version};
 use crate::tools::system::{self, Distribution, Root};
 use crate::tools::{buildx, registry};
 
+/// What the distribution has in a version that will do; the programs have the packages' names.
+const OWN: [&str; 2] = ["git", "curl"];
+/// Python with what makes virtual environments.
+const PYTHON: &str = "python3-venv";
 /// The engine and what belongs to it.
 const ENGINE: [&str; 5] = ["docker.io", "docker-cli", "containerd", "tini-static", "docker-buildx"];
 /// The emulator of other architectures.
@@ -24,11 +28,19 @@ const QEMU: &str = "qemu-user-static";
 /// A BusyBox that needs nothing else: all that the sample base is made of.
 const BUSYBOX: &str = "busybox-static";
 
-pub fn run(ctx: &Context, config: &Config, args: &Setup) -> anyhow::Result<()> {
+/// What the machine is made ready for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    Pipeline,
+    /// Also what the tests ask for a second opinion, which comes by Python's packages.
+    Tests,
+}
+
+pub fn run(ctx: &Context, config: &Config, args: &Setup, purpose: Purpose) -> anyhow::Result<()> {
     let mirrors = Target::mirrors_only(ctx, config, &args.destination)?;
     let setup =
         Installer { ctx, distribution: Distribution::of_this_machine(), root: Root::find(ctx, args.dry_run.dry_run)? };
-    setup.programs()?;
+    setup.programs(purpose)?;
     setup.engine()?;
     setup.emulation(config)?;
     setup.base_images(&mirrors)?;
@@ -44,11 +56,11 @@ struct Installer<'a> {
 
 impl Installer<'_> {
     /// Installs the programs that are missing.
-    fn programs(&self) -> anyhow::Result<()> {
+    fn programs(&self, purpose: Purpose) -> anyhow::Result<()> {
         let has = |program: &str| system::has_program(self.ctx, program);
-        let mut packages = Vec::new();
-        if !has("git") {
-            packages.push("git");
+        let mut packages: Vec<&str> = OWN.into_iter().filter(|program| !has(program)).collect();
+        if purpose == Purpose::Tests && !system::has_python_environments(self.ctx)? {
+            packages.push(PYTHON);
         }
         let has_engine = system::engine(self.ctx)?.is_ok() || has("dockerd");
         if !has_engine {
@@ -90,7 +102,8 @@ impl Installer<'_> {
         if newer {
             let apt = Apt::with_newer_suite(self.ctx, &self.distribution)?;
             apt.update(self.ctx, self.root)?;
-            let (own, newer): (Vec<&str>, Vec<&str>) = packages.iter().partition(|package| **package == "git");
+            let is_own = |package: &&str| OWN.contains(package) || *package == PYTHON;
+            let (own, newer): (Vec<&str>, Vec<&str>) = packages.iter().copied().partition(is_own);
             if !own.is_empty() {
                 apt.install(self.ctx, self.root, &own)?;
             }

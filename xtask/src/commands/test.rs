@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use crate::cli::{Destination, DryRun, Setup, Test};
-use crate::commands::setup;
+use crate::commands::setup::{self, Purpose};
 use crate::config::Config;
 use crate::context::Context;
 use crate::problem::{Exit, Failure, Problem};
@@ -13,7 +13,8 @@ use crate::tools::{cargo, registry};
 pub fn run(ctx: &Context, config: &Config, args: &Test) -> anyhow::Result<()> {
     let start = Instant::now();
     if args.setup {
-        setup::run(ctx, config, &Setup { dry_run: DryRun::default(), destination: Destination::default() })?;
+        let args = Setup { dry_run: DryRun::default(), destination: Destination::default() };
+        setup::run(ctx, config, &args, Purpose::Tests)?;
     }
     if registry::noted_mirror(ctx).is_some() {
         registry::ensure(ctx)?;

@@ -96,6 +96,13 @@ pub fn has_program(ctx: &Context, program: &str) -> bool {
     path.split(':').chain(system).any(|dir| std::path::Path::new(dir).join(program).is_file())
 }
 
+/// Whether Python is there, with what makes virtual environments.
+pub fn has_python_environments(ctx: &Context) -> anyhow::Result<bool> {
+    let sh = ctx.shell()?;
+    let code = "import ensurepip, venv";
+    Ok(has_program(ctx, "python3") && process::run(ctx, cmd!(sh, "python3 -c {code}"), &Given::default())?.success())
+}
+
 /// Whether the engine of the current docker context answers, and what it says if not.
 pub fn engine(ctx: &Context) -> anyhow::Result<Result<String, String>> {
     let sh = ctx.shell()?;
