@@ -112,10 +112,14 @@ impl Sources {
     ///
     /// # Errors
     /// Every source of a `COPY` that is not there, with exit code 2.
-    pub fn recipes(self, ctx: &Context, config: &Config, digests: &Digests) -> anyhow::Result<Vec<Recipe>> {
-        let tree = Tree::read(ctx)?;
-        let worked_out =
-            fleet::all(ctx, cores(), &self.jobs, |source| Ok(recipe(ctx, config, &tree, source, digests)))?;
+    pub fn recipes(
+        self,
+        ctx: &Context,
+        config: &Config,
+        tree: &Tree,
+        digests: &Digests,
+    ) -> anyhow::Result<Vec<Recipe>> {
+        let worked_out = fleet::all(ctx, cores(), &self.jobs, |source| Ok(recipe(ctx, config, tree, source, digests)))?;
         let (recipes, missing): (Vec<_>, Vec<_>) = worked_out.into_iter().unzip();
         Failure::unless_empty(Exit::Usage, missing.into_iter().flatten().collect())?;
         Ok(recipes)

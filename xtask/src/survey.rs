@@ -82,16 +82,23 @@ pub fn recipes(
     let too_long = selected.chosen.iter().filter_map(|job| target.repository(job.name.as_str()).err());
     Failure::unless_empty(Exit::Usage, too_long.collect())?;
     let Some(slice) = options.slice()? else {
-        let sources = Sources::read(ctx, config, &target.mirrors, &selected.all, &selected.chosen)?;
-        let digests = sources.resolve(ctx)?;
-        let recipes = sources.recipes(ctx, config, &digests)?;
+        // git looks through the tree while Dockerfiles are read and bases are looked up.
+        let (tree, sources) = std::thread::scope(|scope| {
+            let tree = scope.spawn(|| Tree::read(ctx));
+            let sources = Sources::read(ctx, config, &target.mirrors, &selected.all, &selected.chosen)
+                .and_then(|sources| Ok((sources.resolve(ctx)?, sources)));
+            (tree.join(), sources)
+        });
+        let (digests, sources) = sources?;
+        let tree = tree.unwrap_or_else(|_| Tree::read(ctx))?;
+        let recipes = sources.recipes(ctx, config, &tree, &digests)?;
         return Ok((digests, recipes));
     };
     let commit = target.published_revision()?.commit.clone();
     let jobs = of_slice(&slice, &commit, selected)?;
     let sources = Sources::read(ctx, config, &target.mirrors, &selected.all, &jobs)?;
     let digests = sources.of_slice(&slice)?;
-    let recipes = sources.recipes(ctx, config, &digests)?;
+    let recipes = sources.recipes(ctx, config, &Tree::read(ctx)?, &digests)?;
     check_slice(&slice, &commit, &recipes)?;
     Ok((digests, recipes))
 }

@@ -17,6 +17,7 @@ use crate::report::table;
 use crate::target::Target;
 use crate::tools::builder::{self, Bootstrap, Builder};
 use crate::tools::{buildx, registry, system};
+use crate::tree::Tree;
 
 /// The image that this repository's jobs build from, and that stands for Docker Hub in the checks.
 pub const SAMPLE_BASE: &str = "busybox:1.37";
@@ -101,7 +102,7 @@ pub fn examine(ctx: &Context, config: &Config, mirrors: &BTreeMap<String, String
 fn whole_contexts(ctx: &Context, config: &Config, mirrors: &BTreeMap<String, String>) -> Vec<Finding> {
     let recipes = jobs::all(ctx)
         .and_then(|jobs| Sources::read(ctx, config, mirrors, &jobs, &jobs))
-        .and_then(|sources| sources.recipes(ctx, config, &Digests::default()));
+        .and_then(|sources| sources.recipes(ctx, config, &Tree::read(ctx)?, &Digests::default()));
     // What cannot be read is the concern of the commands that need it, and said there.
     let whole = recipes.unwrap_or_default().into_iter().filter_map(|recipe| Some((recipe.job.name, recipe.whole?)));
     whole

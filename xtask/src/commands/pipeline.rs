@@ -60,9 +60,10 @@ pub fn run(ctx: &Context, config: &Config, args: &Pipeline) -> anyhow::Result<()
     let mut rows = Vec::new();
     for ((job, _), (reference, index)) in jobs.iter().zip(&verified) {
         ctx.ui.data(format!("{reference}@{}", index.digest));
-        let time: Duration = built.iter().filter(|built| built.job == *job).map(|built| built.time).sum();
+        let times: Vec<Duration> = built.iter().filter(|built| built.job == *job).map(|built| built.time).collect();
+        let time = if times.is_empty() { "-".to_owned() } else { human_time(times.iter().sum()) };
         let (digest, size) = (index.digest.short().to_owned(), size(ctx, reference, index)?);
-        rows.push(vec![job.to_string(), platforms(index), digest, size, human_time(time)]);
+        rows.push(vec![job.to_string(), platforms(index), digest, size, time]);
     }
     let headings = ["JOB", "PLATFORMS", "DIGEST", "SIZE", "BUILD TIME"];
     ctx.ui.text(&format!("\n{}", table(&headings, &rows)));

@@ -13,6 +13,7 @@ use crate::report::{count, table};
 use crate::since;
 use crate::survey::{self, survey};
 use crate::target::Target;
+use crate::tree::Tree;
 
 /// The exit code of `--exit-code` where there is something to do.
 const SOMETHING_TO_DO: u8 = 10;
@@ -54,7 +55,7 @@ pub fn make(
     };
     // What changed is told without the bases, so none need be reached.
     let sources = Sources::read(ctx, config, &target.mirrors, &selected.all, &selected.chosen)?;
-    let recipes = sources.recipes(ctx, config, &Digests::default())?;
+    let recipes = sources.recipes(ctx, config, &Tree::read(ctx)?, &Digests::default())?;
     let decisions = since::plan(ctx, revision, &recipes)?;
     Ok(recipes.into_iter().zip(decisions).collect())
 }

@@ -60,7 +60,7 @@ impl Check {
         match self {
             Check::Format => "formatting",
             Check::Lints => "lints",
-            Check::Tests => "unit, tidy and end-to-end tests",
+            Check::Tests => "unit, tidy, end-to-end and workflow tests",
         }
     }
 }
