@@ -1,6 +1,7 @@
 //! `setup`: finds out what is missing, and installs and starts it. What is there is never touched; repeating it does nothing.
 
 use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use camino::Utf8PathBuf;
@@ -155,7 +156,7 @@ impl Installer<'_> {
         if missing.is_empty() || builder.driver != "docker" {
             return Ok(());
         }
-        for arch in missing {
+        for &arch in &missing {
             self.ctx.ui.status("Installing", format!("emulation of {arch}"));
             if !std::path::Path::new(&format!("/usr/bin/{}", emulator(arch))).exists() {
                 self.check_distribution(&[QEMU])?;
@@ -165,7 +166,23 @@ impl Installer<'_> {
             }
             system::register_emulation(self.ctx, self.root, arch)?;
         }
-        Ok(())
+        if self.root.dry_run { Ok(()) } else { self.wait_for_emulation(&missing) }
+    }
+
+    /// An engine that was running before looks for emulators from time to time only.
+    fn wait_for_emulation(&self, arches: &[Arch]) -> anyhow::Result<()> {
+        const PATIENCE: Duration = Duration::from_secs(30);
+        let start = Instant::now();
+        while start.elapsed() < PATIENCE && !self.ctx.interrupt.is_set() {
+            let builder = builder::probe(self.ctx, None, Bootstrap::No)?;
+            if arches.iter().all(|&arch| builder.can_run(arch)) {
+                return Ok(());
+            }
+            std::thread::sleep(Duration::from_millis(500));
+        }
+        Err(Problem::new("emulation", "is installed, and the engine does not see it")
+            .help("restart the engine, and repeat this")
+            .missing())
     }
 
     /// Where Docker Hub is out of reach, puts the sample base into the loopback registry, and notes it as the mirror.
