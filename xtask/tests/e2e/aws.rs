@@ -273,3 +273,29 @@ fn with_stdin(runner: &Runner, text: &str) -> Run {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     Run { code: output.status.code().unwrap(), stdout: text(&output.stdout), stderr: text(&output.stderr) }
 }
+
+#[test]
+fn a_command_logs_in_once_by_itself_when_the_registry_asks_for_it() {
+    let manifest = |_: &str| "[workspace]\n".to_owned();
+    let runner = Runner::new("me", PLAIN_PASSWORD, manifest);
+    let registry = ("JOBS_REGISTRY", runner.registry.address.as_str());
+    let me = [registry, ("JOBS_USERNAME", "me"), ("JOBS_PASSWORD", PLAIN_PASSWORD.0)];
+    let build = ["build", "--arch", "amd64", "--arch", "arm64", "--emulate"];
+    // Without a password there is nothing to log in with, and the remedy is said.
+    let run = runner.tree.run_with(&build, &runner.env(&[registry])).ended(4);
+    assert!(run.errors().ends_with("help: log in to the registry: cargo xtask login"), "{}", run.errors());
+    let run = runner.tree.run_with(&build, &runner.env(&me)).ended(0);
+    assert_eq!(run.stderr.matches("Retrying after a new login").count(), 1, "{}", run.stderr);
+    // A login that was lost in between.
+    std::fs::remove_file(runner.docker.0.join("config.json")).unwrap();
+    let run = runner.tree.run_with(&["merge"], &runner.env(&me)).ended(0);
+    assert_eq!(run.stderr.matches("Retrying after a new login").count(), 1, "{}", run.stderr);
+    // A wrong password is tried once, and given up.
+    std::fs::remove_file(runner.docker.0.join("config.json")).unwrap();
+    let wrong = [registry, me[1], ("JOBS_PASSWORD", "wrong-password")];
+    let run = runner.tree.run_with(&["verify"], &runner.env(&wrong)).ended(4);
+    assert!(!run.stderr.contains("wrong-password"), "{}", run.stderr);
+    let run = runner.tree.run_with(&build, &runner.env(&wrong)).ended(4);
+    assert_eq!(run.stderr.matches("Retrying").count(), 1, "{}", run.stderr);
+    assert!(!run.stderr.contains("wrong-password"), "{}", run.stderr);
+}

@@ -156,3 +156,20 @@ fn a_signal_stops_the_builds_and_still_sums_up() {
     assert!(stderr.contains("Finished 0 of 1 image built"), "{stderr}");
     assert!(stderr.trim_end().ends_with("error: interrupted"), "{stderr}");
 }
+
+#[test]
+fn a_target_keeps_its_layers_in_the_registry_and_a_cache_that_fails_fails_no_build() {
+    let registry = Registry::start();
+    let target =
+        "[workspace]\n[workspace.metadata.jobs.targets.main]\nrefs = [\"refs/heads/main\"]\ncache = \"registry\"\n";
+    let tree = Tree::new(&[("jobs/cached/Dockerfile", DOCKERFILE), ("Cargo.toml", target)]);
+    let env = [("JOBS_REGISTRY", registry.address.as_str())];
+    let dry = tree.run_with(&["build", "--arch", "amd64", "--dry-run"], &env).ended(0).stdout;
+    let store = format!("type=registry,ref={}/jobs/cached:cache-amd64", registry.address);
+    assert!(dry.contains(&format!(
+        " --cache-from {store} --cache-to {store},mode=max,image-manifest=true,oci-mediatypes=true,ignore-error=true "
+    )));
+    // There is nothing to take from yet.
+    tree.run_with(&["build", "--arch", "amd64"], &env).ended(0);
+    assert!(registry.digest("jobs/cached", "cache-amd64").is_some());
+}
