@@ -36,7 +36,7 @@ pub fn login(ctx: &Context, registry: &Registry, username: &str, password: &Secr
             return error;
         }
         let said = error.to_string();
-        let help = crate::hints::help_for(&said).filter(|help| !help.contains("docker login"));
+        let help = crate::hints::help_for(&said).filter(|_| !crate::hints::is_unauthorized(&said));
         Problem::new(format!("registry `{registry}`"), format!("the login failed: {said}"))
             .help(help.unwrap_or("check the user name and the password, and that they are for this registry"))
             .missing()

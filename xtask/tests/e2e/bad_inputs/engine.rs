@@ -178,7 +178,7 @@ fn a_repository_that_was_not_created() {
     let native = if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" };
     expect![[r#"
         error: <registry>/jobs/job:<sha>-<native>: the build for <native> failed: failed to push <registry>/jobs/job:<sha>-<native>: unknown: The repository with name 'jobs/job' does not exist in the registry with id '111122223333'
-          help: create the repository in the registry before the first push
+          help: create the repository before the first push: cargo xtask ecr ensure
             the log is target/xtask/logs/job-<native>.log
             rerun: cargo xtask build --arch <native> job"#]].assert_eq(&run.errors().replace(&address, "<registry>").replace(native, "<native>"));
     assert_eq!(run.stdout, "");
