@@ -190,15 +190,20 @@ impl Installer<'_> {
         if self.root.dry_run {
             return Ok(());
         }
-        let image = sample_base(mirrors)?;
+        let mut mirrors = mirrors.clone();
         let noted = registry::noted_mirror(self.ctx);
+        let is_ours = mirrors.get("docker.io").is_none_or(|mirror| Some(mirror) == noted.as_ref());
+        if noted.is_some() && is_ours {
+            // It was filled before, and only has to run: filled again, every base would have moved.
+            mirrors.insert("docker.io".to_owned(), registry::ensure(self.ctx)?);
+        }
+        let image = sample_base(&mirrors)?;
         let why = match buildx::inspect(self.ctx, &image) {
             Ok(Some(_)) => return Ok(()),
             Ok(None) => format!("{image} does not exist"),
             Err(error) => format!("{error:#}"),
         };
-        let from_hub = mirrors.get("docker.io").is_none_or(|mirror| Some(mirror) == noted.as_ref());
-        if !from_hub {
+        if !is_ours {
             self.ctx.ui.warning(format!("the mirror of docker.io does not give {SAMPLE_BASE}: {why}"));
             return Ok(());
         }
