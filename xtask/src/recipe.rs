@@ -36,6 +36,11 @@ pub struct Recipe {
 }
 
 impl Recipe {
+    /// Which files its Dockerfile reads; what a base's own instructions may read is not asked.
+    pub fn question(&self) -> Question<'_> {
+        Question { job: &self.job, dockerfile: &self.dockerfile, arches: &self.arches, triggers: None }
+    }
+
     /// What the recipe's leg is told; `None` without a key.
     pub fn slice_job(&self) -> Option<SliceJob> {
         let bases = self.bases.values().cloned().collect();

@@ -112,7 +112,7 @@ impl Ui {
         }
     }
 
-    /// A group of lines that a workflow's log shows collapsed; elsewhere a plain heading.
+    /// A heading between the stages of a rehearsal; a workflow's log has its steps for that.
     pub fn heading(&self, text: impl Display) {
         if self.is_github || self.level < Level::Normal {
             return;

@@ -8,7 +8,7 @@ use crate::model::plan::{Action, Decision, Reason, short};
 use crate::recipe::Recipe;
 use crate::survey::files_changed;
 use crate::tools::git;
-use crate::tree::{Question, Tree};
+use crate::tree::Tree;
 
 /// The plan by the files that changed since the merge base with a revision.
 ///
@@ -41,9 +41,7 @@ fn decide(
     if !before.contains(recipe.job.name.as_str()) {
         return build(Reason::Changed(format!("new since {}", short(base))));
     }
-    let question =
-        Question { job: &recipe.job, dockerfile: &recipe.dockerfile, arches: &recipe.arches, triggers: None };
-    match files_changed(&tree.counting(ctx, &question, paths), short(base)) {
+    match files_changed(&tree.counting(ctx, &recipe.question(), paths), short(base)) {
         Some(reason) => build(reason),
         None => {
             let reason = Reason::Unchanged { since: base.to_owned() };

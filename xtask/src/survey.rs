@@ -18,7 +18,7 @@ use crate::problem::{Exit, Failure, Problem};
 use crate::recipe::{Recipe, Sources, check_slice};
 use crate::target::Target;
 use crate::tools::{builder, buildx, git};
-use crate::tree::{Question, Tree};
+use crate::tree::Tree;
 
 /// How many look-ups run side by side.
 const PARALLEL: usize = 8;
@@ -221,9 +221,7 @@ fn difference(
     if let Some(name) = changed_argument(ctx, recipe, &revision)? {
         return Ok(Reason::Changed(format!("argument {name} changed since {}", short(&revision))));
     }
-    let question =
-        Question { job: &recipe.job, dockerfile: &recipe.dockerfile, arches: &recipe.arches, triggers: None };
-    let files = tree.counting(ctx, &question, paths);
+    let files = tree.counting(ctx, &recipe.question(), paths);
     if let Some(reason) = files_changed(&files, short(&revision)) {
         return Ok(reason);
     }
@@ -250,9 +248,6 @@ fn changed_argument(ctx: &Context, recipe: &Recipe, revision: &str) -> anyhow::R
 /// The first base that points to something else than it did.
 fn moved(recipe: &Recipe, previous: &Published) -> Option<String> {
     let (_, _, labels) = previous.image_manifests().next()?;
-    let old = key::bases_of_label(labels.get(key::BASES_LABEL)?);
-    let differs =
-        |(name, digest): &(&String, &crate::model::reference::Digest)| old.get(*name).is_some_and(|old| old != *digest);
-    let (name, digest) = recipe.bases.iter().find(differs)?;
-    Some(format!("base {name} moved ({} → {})", old.get(name)?.short(), digest.short()))
+    let key::Moved { name, old, new } = key::moved_base(labels, &recipe.bases)?;
+    Some(format!("base {name} moved ({} → {})", old.short(), new.short()))
 }

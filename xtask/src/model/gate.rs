@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::arch::Arch;
-use super::key::{self, Key};
+use super::key::{self, Key, Moved};
 use super::reference::{Digest, Reference, Repository, Tag};
 use crate::problem::Problem;
 
@@ -327,22 +327,16 @@ fn check_identity(
     if found == Some(key.as_str()) {
         return;
     }
-    let what = match (found, moved_base(labels, expected)) {
+    let what = match (found, key::moved_base(labels, &expected.bases)) {
         (None, _) => "carries no key, so nobody knows what it was built from".to_owned(),
-        (Some(_), Some(moved)) => format!("was built from another base: {moved}"),
+        (Some(_), Some(Moved { name, old, new })) => {
+            format!("was built from another base: {name} was {old}, and is {new} for this run")
+        }
         (Some(found), None) => format!("was built from other inputs: its key is {found}, not {key}"),
     };
     problems.push(
         Problem::new(at, what).rule("all images of a tag are built from the same inputs and bases").help(rebuild),
     );
-}
-
-/// The first base of an image that is not the expected one, with both digests.
-fn moved_base(labels: &BTreeMap<String, String>, expected: &Expected) -> Option<String> {
-    let built_from = key::bases_of_label(labels.get(key::BASES_LABEL)?);
-    let differs = |(name, digest): &(&String, &Digest)| built_from.get(*name).is_some_and(|old| old != *digest);
-    let (name, digest) = expected.bases.iter().find(differs)?;
-    Some(format!("{name} was {}, and is {digest} for this run", built_from.get(name)?))
 }
 
 fn check_revision(at: &str, revision: Option<&str>, expected: &Expected, rebuild: &str, problems: &mut Vec<Problem>) {

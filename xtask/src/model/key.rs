@@ -85,6 +85,24 @@ pub fn bases_of_label(label: &str) -> BTreeMap<String, Digest> {
     label.split(',').filter_map(base).collect()
 }
 
+/// A base that an image was built from, and that is something else by now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Moved {
+    /// As the Dockerfile names it.
+    pub name: String,
+    pub old: Digest,
+    pub new: Digest,
+}
+
+/// The first of the bases that is not what it was for an image with these labels.
+pub fn moved_base(labels: &BTreeMap<String, String>, bases: &BTreeMap<String, Digest>) -> Option<Moved> {
+    let built_from = bases_of_label(labels.get(BASES_LABEL)?);
+    bases.iter().find_map(|(name, new)| {
+        let old = built_from.get(name).filter(|old| *old != new)?;
+        Some(Moved { name: name.clone(), old: old.clone(), new: new.clone() })
+    })
+}
+
 /// Everything that determines a job's image, in types whose order is fixed.
 #[derive(Clone, Debug)]
 pub struct Ingredients<'a> {
