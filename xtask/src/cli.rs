@@ -3,7 +3,7 @@
 use clap::{Arg, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
 use crate::model::arch::Arch;
-use crate::model::slice::Slice;
+use crate::plan::slice::Slice;
 
 /// Turns the folders under jobs/ into multi-platform images, each architecture built natively.
 #[derive(Parser, Debug)]
@@ -145,7 +145,7 @@ impl PlanOptions {
     pub fn slice(&self) -> anyhow::Result<Option<Slice>> {
         // A workflow knows no other way to give none.
         let text = self.plan.as_deref().filter(|text| !text.is_empty());
-        text.map(str::parse).transpose().map_err(crate::problem::Problem::usage)
+        text.map(str::parse).transpose().map_err(crate::model::problem::Problem::usage)
     }
 }
 

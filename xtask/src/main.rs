@@ -5,27 +5,13 @@
 
 mod cli; // every command and flag
 mod commands; // one file per command, told in terms of what follows
-mod model; // decisions: pure, without I/O, clock or environment
-
-mod bases; // the images that Dockerfiles build from, by digest
-mod config; // Cargo.toml and job.json
-mod images; // what is to be built, every detail settled
-mod jobs; // the folders under jobs/
-mod recipe; // a job's files and bases, and the key that follows
-mod since; // what changed, told by git alone
-mod survey; // what the registry holds, and the plan that follows
-mod target;
-mod tree; // the repository's files, and which of them reach an image // where this run's images go
-
-mod context; // what every command needs
-mod environment; // the environment variables
-mod fleet; // many tasks side by side
-mod github; // outputs, summary, annotations
-mod hints; // remedies for what other programs say
-mod problem; // what went wrong, where, and what to do
-mod report; // what people see
-mod secret; // what nobody else may read
-mod tools; // the only code that starts another program
+mod dockerfile; // what a Dockerfile reads
+mod model; // the vocabulary
+mod plan; // jobs, recipes, decisions, legs
+mod publish; // images to build, the gate, indexes
+mod run;
+mod settings; // Cargo.toml, job.json, environment and flags
+mod tools; // the only code that starts another program // what every command stands on
 
 use std::process::ExitCode;
 
@@ -33,17 +19,17 @@ use clap::CommandFactory;
 
 use cli::{Cli, Command, Ecr};
 use commands::setup::Purpose;
-use config::Config;
-use context::{Context, Interrupt};
-use problem::{Exit, Failure};
+use model::problem::{Exit, Failure};
+use run::context::{Context, Interrupt};
+use settings::config::Config;
 
 fn main() -> ExitCode {
-    let env = environment::Environment::of_this_process();
+    let env = run::environment::Environment::of_this_process();
     let cli = cli::parse(|variable| env.is_empty(variable));
-    let ui = report::Ui::new(&cli.global, &env);
+    let ui = run::report::Ui::new(&cli.global, &env);
     let outcome = context(env, ui.clone()).map(|(ctx, metadata)| {
         let result = Config::read(&ctx, &metadata).and_then(|config| dispatch(&ctx, &config, &cli.command));
-        (ctx.interrupt.exit_code(), result.inspect_err(|error| github::annotate_error(&ctx, error)))
+        (ctx.interrupt.exit_code(), result.inspect_err(|error| run::github::annotate_error(&ctx, error)))
     });
     match outcome {
         Ok((Some(interrupted), _)) => {
@@ -60,7 +46,7 @@ fn main() -> ExitCode {
 }
 
 /// The context, and the metadata of the workspace around the working directory.
-fn context(env: environment::Environment, ui: report::Ui) -> anyhow::Result<(Context, serde_json::Value)> {
+fn context(env: run::environment::Environment, ui: run::report::Ui) -> anyhow::Result<(Context, serde_json::Value)> {
     let here = camino::Utf8PathBuf::try_from(std::env::current_dir()?)?;
     let target_dir = here.join("target");
     let mut ctx = Context { root: here, target_dir, env, ui, interrupt: Interrupt::on_signals()? };

@@ -11,18 +11,18 @@ use anyhow::Context as _;
 
 use crate::cli::{Build, BuildOptions};
 use crate::commands::login;
-use crate::config::Config;
-use crate::context::Context;
-use crate::fleet::{self, OnFailure, Tally};
-use crate::images::{self, Image, Order};
-use crate::jobs;
 use crate::model::arch::Arch;
 use crate::model::job::JobName;
+use crate::model::problem::{Exit, Failure, Problem};
 use crate::model::reference::{Digest, Reference};
-use crate::problem::{Exit, Failure, Problem};
-use crate::report::{Bar, count, gantt, human_time, markdown};
-use crate::survey::survey;
-use crate::target::Target;
+use crate::plan::jobs;
+use crate::plan::survey::survey;
+use crate::publish::images::{self, Image, Order};
+use crate::run::context::Context;
+use crate::run::fleet::{self, OnFailure, Tally};
+use crate::run::report::{Bar, count, gantt, human_time, markdown};
+use crate::settings::config::Config;
+use crate::settings::target::Target;
 use crate::tools::buildx::{self, Output};
 use crate::tools::process::{self, End, Given};
 
@@ -130,7 +130,7 @@ pub fn build_all(ctx: &Context, images: &[Image], options: &BuildOptions) -> any
     ctx.ui.status("Finished", &line);
     let picture = gantt("builds", &bars.into_inner().unwrap_or_default());
     let table = markdown(&["image", "result", "why", "time", "reference"], &rows);
-    crate::github::summary(ctx, &format!("### Build\n\n{line}\n\n{table}\n\n{picture}"))?;
+    crate::run::github::summary(ctx, &format!("### Build\n\n{line}\n\n{table}\n\n{picture}"))?;
     Ok(tally)
 }
 
@@ -180,7 +180,7 @@ fn build_one(ctx: &Context, image: &Image) -> anyhow::Result<Built> {
         Failure::of(Exit::Failed, vec![problem])
     };
     let log = Mutex::new(File::create(&path).map_err(|error| cannot(&format!("{path}: {error}")))?);
-    let verbose = ctx.ui.level >= crate::report::Level::Everything;
+    let verbose = ctx.ui.level >= crate::run::report::Level::Everything;
     let on_line = |line: &str| {
         if let Ok(mut log) = log.lock() {
             // The log is a copy for people: a full disk shows in the build itself.
@@ -232,7 +232,7 @@ fn failure(ctx: &Context, image: &Image, outcome: &process::Outcome) -> anyhow::
     };
     let log = ctx.shown(&image.log(ctx));
     let rerun = format!("cargo xtask build --arch {} {}", image.arch(), image.job);
-    let hint = crate::hints::help_for(&what);
+    let hint = crate::run::hints::help_for(&what);
     // The image is there, and its repository or the right to push is not.
     if let (true, Some(hint)) = (what.contains("failed to push"), hint) {
         let help = format!("{hint}\nthe log is {log}\nrerun: {rerun}");

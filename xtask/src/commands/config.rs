@@ -3,11 +3,11 @@
 use serde_json::{Value, json};
 
 use crate::cli::{Config as Args, Format};
-use crate::config::Config;
-use crate::context::Context;
-use crate::github::Outputs;
-use crate::report::table;
-use crate::target::{Source, Sourced, Target};
+use crate::run::context::Context;
+use crate::run::github::Outputs;
+use crate::run::report::table;
+use crate::settings::config::Config;
+use crate::settings::target::{Source, Sourced, Target};
 
 pub fn run(ctx: &Context, config: &Config, args: &Args) -> anyhow::Result<()> {
     let target = Target::resolve(ctx, config, &args.destination)?;

@@ -4,18 +4,18 @@ use serde_json::json;
 
 use crate::cli::{Discover, DiscoverFormat, PlanOptions};
 use crate::commands::plan;
-use crate::config::Config;
-use crate::context::Context;
-use crate::github::Outputs;
-use crate::jobs::{self, Selected};
 use crate::model::job::Job;
-use crate::model::leg::{self, Leg, Order};
-use crate::model::plan::{Action, Decision};
-use crate::problem::{Exit, Failure, Problem};
-use crate::recipe::Recipe;
-use crate::report::{markdown, table};
-use crate::survey;
-use crate::target::Target;
+use crate::model::problem::{Exit, Failure, Problem};
+use crate::plan::decide::{Action, Decision};
+use crate::plan::jobs::{self, Selected};
+use crate::plan::leg::{self, Leg, Order};
+use crate::plan::recipe::Recipe;
+use crate::plan::survey;
+use crate::run::context::Context;
+use crate::run::github::Outputs;
+use crate::run::report::{markdown, table};
+use crate::settings::config::Config;
+use crate::settings::target::Target;
 
 /// The longest output of a job on GitHub, in bytes.
 const LONGEST_OUTPUT: usize = 1 << 20;
@@ -89,7 +89,7 @@ fn changed(ctx: &Context, config: &Config, args: &Discover, selected: &Selected)
     let mut planned = plan::make(ctx, config, &target, selected, &options, args.since.as_deref())?;
     ctx.ui.status("Planned", plan::summary(&planned));
     let rows: Vec<Vec<String>> = planned.iter().map(plan::row).collect();
-    crate::github::summary(ctx, &format!("### Plan\n\n{}", markdown(&plan::HEADINGS, &rows)))?;
+    crate::run::github::summary(ctx, &format!("### Plan\n\n{}", markdown(&plan::HEADINGS, &rows)))?;
     planned.retain(|(_, decision)| decision.action != Action::Done);
     if args.since.is_some() && is_for_workflow(ctx, args) {
         let recipes = plan::resolved(ctx, config, &target, selected, &planned)?;
@@ -117,7 +117,7 @@ fn commit(target: &Target) -> String {
 }
 
 fn summary(jobs: &[Job], legs: &[Leg]) -> String {
-    format!("{}, {}", crate::report::count(jobs.len(), "job"), crate::report::count(legs.len(), "leg"))
+    format!("{}, {}", crate::run::report::count(jobs.len(), "job"), crate::run::report::count(legs.len(), "leg"))
 }
 
 fn as_table(config: &Config, jobs: &[Job]) -> String {

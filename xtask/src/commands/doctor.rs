@@ -4,20 +4,20 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use crate::bases::Digests;
 use crate::cli::{Doctor, Format};
-use crate::config::Config;
-use crate::context::Context;
-use crate::jobs;
 use crate::model::arch::Arch;
+use crate::model::problem::{Exit, Failure, Problem};
 use crate::model::reference::Reference;
-use crate::problem::{Exit, Failure, Problem};
-use crate::recipe::Sources;
-use crate::report::table;
-use crate::target::Target;
+use crate::plan::bases::Digests;
+use crate::plan::jobs;
+use crate::plan::recipe::Sources;
+use crate::plan::tree::Tree;
+use crate::run::context::Context;
+use crate::run::report::table;
+use crate::settings::config::Config;
+use crate::settings::target::Target;
 use crate::tools::builder::{self, Bootstrap, Builder};
 use crate::tools::{buildx, registry, system};
-use crate::tree::Tree;
 
 /// The image that this repository's jobs build from, and that stands for Docker Hub in the checks.
 pub const SAMPLE_BASE: &str = "busybox:1.37";
@@ -160,7 +160,7 @@ fn base(ctx: &Context, mirrors: &BTreeMap<String, String>) -> Finding {
 
 /// The sample base, through the mirror if there is one.
 pub fn sample_base(mirrors: &BTreeMap<String, String>) -> anyhow::Result<Reference> {
-    Ok(crate::bases::through_mirror(Reference::normalized(SAMPLE_BASE)?, mirrors)?)
+    Ok(crate::plan::bases::through_mirror(Reference::normalized(SAMPLE_BASE)?, mirrors)?)
 }
 
 /// What is wrong, without what it is about: the finding names that itself.

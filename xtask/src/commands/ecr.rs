@@ -8,16 +8,16 @@ use serde_json::{Value, json};
 use xshell::{Cmd, Shell};
 
 use crate::cli::{EcrCheck, EcrEnsure, Format};
-use crate::config::Config;
-use crate::context::Context;
-use crate::fleet;
-use crate::jobs;
 use crate::model::ecr::{self, Description, Finding, MOST_FILTERS, Mutability, Policy, Publishing, Severity};
 use crate::model::job::Job;
-use crate::model::leg;
-use crate::problem::{Exit, Failure, Problem};
-use crate::report::{count, markdown, table};
-use crate::target::Target;
+use crate::model::problem::{Exit, Failure, Problem};
+use crate::plan::jobs;
+use crate::plan::leg;
+use crate::run::context::Context;
+use crate::run::fleet;
+use crate::run::report::{count, markdown, table};
+use crate::settings::config::Config;
+use crate::settings::target::Target;
 use crate::tools::aws::{self, Change, Client};
 use crate::tools::process;
 
@@ -251,7 +251,7 @@ fn print(ctx: &Context, format: Format, rows: &[Row]) -> anyhow::Result<()> {
         Format::Json => ctx.ui.data(Value::Array(rows.iter().map(json).collect())),
         Format::Table => ctx.ui.data(table(&HEADINGS, &cells)),
     }
-    crate::github::summary(ctx, &format!("### Repositories\n\n{}", markdown(&HEADINGS, &cells)))
+    crate::run::github::summary(ctx, &format!("### Repositories\n\n{}", markdown(&HEADINGS, &cells)))
 }
 
 fn cells(row: &Row) -> Vec<String> {

@@ -6,13 +6,13 @@ use std::io::Read;
 use anyhow::Context as _;
 
 use crate::cli::Login;
-use crate::config::Config;
-use crate::context::Context;
-use crate::hints;
-use crate::model::access::{Access, Circumstances, Runner};
-use crate::problem::Problem;
-use crate::secret::Secret;
-use crate::target::Target;
+use crate::model::problem::Problem;
+use crate::run::context::Context;
+use crate::run::hints;
+use crate::run::secret::Secret;
+use crate::settings::access::{Access, Circumstances, Runner};
+use crate::settings::config::Config;
+use crate::settings::target::Target;
 use crate::tools::{aws, curl, docker};
 
 /// The user that ECR's passwords are for.

@@ -7,20 +7,20 @@ use xshell::{Cmd, Shell};
 
 use crate::cli::{Merge, PlanOptions};
 use crate::commands::login;
-use crate::config::Config;
-use crate::context::Context;
-use crate::fleet::{self, OnFailure, Tally};
-use crate::images;
-use crate::jobs;
 use crate::model::arch::Arch;
-use crate::model::gate::{self, Expected, Published, REVISION};
-use crate::model::plan;
+use crate::model::problem::{Exit, Failure, Problem};
 use crate::model::reference::{Digest, Reference, Tag};
-use crate::problem::{Exit, Failure, Problem};
-use crate::recipe::Recipe;
-use crate::report::{count, human_time, markdown};
-use crate::survey;
-use crate::target::Target;
+use crate::plan::decide;
+use crate::plan::jobs;
+use crate::plan::recipe::Recipe;
+use crate::plan::survey;
+use crate::publish::gate::{self, Expected, Published, REVISION};
+use crate::publish::images;
+use crate::run::context::Context;
+use crate::run::fleet::{self, OnFailure, Tally};
+use crate::run::report::{count, human_time, markdown};
+use crate::settings::config::Config;
+use crate::settings::target::Target;
 use crate::tools::cosign::{self, Signer};
 use crate::tools::{buildx, git, process};
 
@@ -75,7 +75,7 @@ pub fn merge_all(ctx: &Context, target: &Target, recipes: &[Recipe], parallel: u
     ctx.ui.status("Finished", &line);
     let rows: Vec<Vec<String>> =
         tally.done.iter().map(|merged| vec![merged.reference.to_string(), merged.index.digest.to_string()]).collect();
-    crate::github::summary(ctx, &format!("### Merge\n\n{line}\n\n{}", markdown(&["tag", "digest"], &rows)))?;
+    crate::run::github::summary(ctx, &format!("### Merge\n\n{line}\n\n{}", markdown(&["tag", "digest"], &rows)))?;
     Ok(tally)
 }
 
@@ -195,7 +195,7 @@ impl<'a> JobMerge<'a> {
             }
             Step::Reuse(keyed) => {
                 let index = self.read_back(&reference, &keyed.images().into_iter().cloned().collect())?;
-                let since = plan::short(keyed.revision().unwrap_or("an unknown commit"));
+                let since = decide::short(keyed.revision().unwrap_or("an unknown commit"));
                 self.ctx.ui.status("Reused", format!("{reference}, unchanged since {since}"));
                 Ok(index)
             }

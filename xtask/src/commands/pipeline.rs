@@ -6,15 +6,15 @@ use crate::cli::{BuildOptions, Destination, DryRun, Pipeline, PlanOptions, Setup
 use crate::commands::build::{self, Built};
 use crate::commands::setup::{self, Purpose};
 use crate::commands::{merge, verify};
-use crate::config::Config;
-use crate::context::Context;
-use crate::images::{self, Order};
-use crate::jobs;
-use crate::model::gate::Published;
-use crate::problem::{Problem, one_line};
-use crate::report::{count, human_size, human_time, markdown, table};
-use crate::survey::{Survey, survey};
-use crate::target::Target;
+use crate::model::problem::{Problem, one_line};
+use crate::plan::jobs;
+use crate::plan::survey::{Survey, survey};
+use crate::publish::gate::Published;
+use crate::publish::images::{self, Order};
+use crate::run::context::Context;
+use crate::run::report::{count, human_size, human_time, markdown, table};
+use crate::settings::config::Config;
+use crate::settings::target::Target;
 use crate::tools::buildx::{self, Output};
 use crate::tools::registry;
 
@@ -67,7 +67,7 @@ pub fn run(ctx: &Context, config: &Config, args: &Pipeline) -> anyhow::Result<()
     }
     let headings = ["JOB", "PLATFORMS", "DIGEST", "SIZE", "BUILD TIME"];
     ctx.ui.text(&format!("\n{}", table(&headings, &rows)));
-    crate::github::summary(ctx, &markdown(&headings, &rows))?;
+    crate::run::github::summary(ctx, &markdown(&headings, &rows))?;
     if let Some((reference, _)) = verified.first() {
         ctx.ui.text(&format!("\nRun one: docker run --rm {} --help\n", one_line(&reference.to_string())));
     }

@@ -2,18 +2,18 @@
 
 use serde_json::{Value, json};
 
-use crate::bases::Digests;
 use crate::cli::{Format, Plan, PlanOptions};
-use crate::config::Config;
-use crate::context::Context;
-use crate::jobs::{self, Selected};
-use crate::model::plan::{Action, Decision};
-use crate::recipe::{Recipe, Sources};
-use crate::report::{count, table};
-use crate::since;
-use crate::survey::{self, survey};
-use crate::target::Target;
-use crate::tree::Tree;
+use crate::plan::bases::Digests;
+use crate::plan::decide::{Action, Decision};
+use crate::plan::jobs::{self, Selected};
+use crate::plan::recipe::{Recipe, Sources};
+use crate::plan::since;
+use crate::plan::survey::{self, survey};
+use crate::plan::tree::Tree;
+use crate::run::context::Context;
+use crate::run::report::{count, table};
+use crate::settings::config::Config;
+use crate::settings::target::Target;
 
 /// The exit code of `--exit-code` where there is something to do.
 const SOMETHING_TO_DO: u8 = 10;

@@ -8,11 +8,11 @@ use camino::Utf8PathBuf;
 
 use crate::cli::Setup;
 use crate::commands::doctor::{SAMPLE_BASE, sample_base};
-use crate::config::Config;
-use crate::context::Context;
 use crate::model::arch::Arch;
-use crate::problem::Problem;
-use crate::target::Target;
+use crate::model::problem::Problem;
+use crate::run::context::Context;
+use crate::settings::config::Config;
+use crate::settings::target::Target;
 use crate::tools::apt::{self, Apt};
 use crate::tools::builder::{self, Bootstrap, Version};
 use crate::tools::system::{self, Distribution, Root};

@@ -4,10 +4,10 @@ use std::time::Instant;
 
 use crate::cli::{Destination, DryRun, Setup, Test};
 use crate::commands::setup::{self, Purpose};
-use crate::config::Config;
-use crate::context::Context;
-use crate::problem::{Exit, Failure, Problem};
-use crate::report::human_time;
+use crate::model::problem::{Exit, Failure, Problem};
+use crate::run::context::Context;
+use crate::run::report::human_time;
+use crate::settings::config::Config;
 use crate::tools::{cargo, registry};
 
 pub fn run(ctx: &Context, config: &Config, args: &Test) -> anyhow::Result<()> {

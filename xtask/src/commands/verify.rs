@@ -4,18 +4,18 @@ use std::collections::BTreeMap;
 
 use crate::cli::{PlanOptions, Verify};
 use crate::commands::merge::{self, refused};
-use crate::config::Config;
-use crate::context::Context;
-use crate::fleet::{self, OnFailure, Tally};
-use crate::jobs::{self, Selected};
-use crate::model::gate::{self, Expected, Published};
 use crate::model::job::JobName;
-use crate::model::leg;
+use crate::model::problem::Problem;
 use crate::model::reference::Reference;
-use crate::problem::Problem;
-use crate::report::count;
-use crate::survey;
-use crate::target::Target;
+use crate::plan::jobs::{self, Selected};
+use crate::plan::leg;
+use crate::plan::survey;
+use crate::publish::gate::{self, Expected, Published};
+use crate::run::context::Context;
+use crate::run::fleet::{self, OnFailure, Tally};
+use crate::run::report::count;
+use crate::settings::config::Config;
+use crate::settings::target::Target;
 use crate::tools::cosign::{self, Signer};
 use crate::tools::{builder, buildx};
 

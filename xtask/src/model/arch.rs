@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::problem::Problem;
+use crate::model::problem::Problem;
 
 /// A CPU architecture that images are built for, by its name in the OCI image specification
 /// (the values of Go's `GOARCH`).

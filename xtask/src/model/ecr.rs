@@ -10,9 +10,9 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-use super::arch::Arch;
-use super::reference::Tag;
-use crate::problem::Problem;
+use crate::model::arch::Arch;
+use crate::model::problem::Problem;
+use crate::model::reference::Tag;
 
 /// How many exclusion filters ECR allows for a repository.
 pub const MOST_FILTERS: usize = 5;

@@ -7,8 +7,8 @@ use std::str::FromStr;
 use camino::Utf8PathBuf;
 use serde::{Deserialize, Serialize};
 
-use super::arch::Arch;
-use crate::problem::Problem;
+use crate::model::arch::Arch;
+use crate::model::problem::Problem;
 
 /// The folder that holds the jobs, from the repository's root.
 pub const JOBS_DIR: &str = "jobs";
@@ -101,7 +101,7 @@ pub struct JobSettings {
     /// The stage of the Dockerfile to build, as `docker build --target`; the last one if absent.
     pub target: Option<String>,
     /// Build arguments. Not for secrets: they can be read from the image.
-    #[serde(deserialize_with = "crate::config::unique_keys")]
+    #[serde(deserialize_with = "crate::settings::config::unique_keys")]
     pub args: BTreeMap<String, String>,
     /// Further files or folders that the image depends on, from the repository's root.
     pub inputs: Vec<String>,

@@ -6,9 +6,9 @@ use std::str::FromStr;
 
 use sha2::{Digest as _, Sha256};
 
-use super::inputs::Entry;
-use super::reference::{Digest, Tag};
-use crate::problem::Problem;
+use crate::dockerfile::inputs::Entry;
+use crate::model::problem::Problem;
+use crate::model::reference::{Digest, Tag};
 
 /// The label (and annotation) with the key.
 pub const LABEL: &str = "vnd.jobs.key";

@@ -9,8 +9,8 @@ use std::fmt;
 use std::net::Ipv4Addr;
 use std::str::FromStr;
 
-use super::arch::Arch;
-use crate::problem::Problem;
+use crate::model::arch::Arch;
+use crate::model::problem::Problem;
 
 /// The longest registry host, prefix and job name together, in characters (the specification's advice).
 const LONGEST_REPOSITORY: usize = 255;

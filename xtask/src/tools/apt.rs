@@ -6,8 +6,8 @@ use xshell::{Shell, cmd};
 
 use super::process;
 use super::system::{Distribution, Root};
-use crate::context::Context;
 use crate::model::arch::Arch;
+use crate::run::context::Context;
 
 /// The Debian suite whose buildx is new enough; Debian 12 has none, and Debian 13 has 0.13.
 const NEWER_SUITE: &str = "forky";

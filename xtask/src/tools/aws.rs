@@ -7,11 +7,11 @@ use xshell::{Cmd, Shell, cmd};
 
 use super::process::{self, Given, Outcome};
 use super::{curl, system};
-use crate::context::Context;
-use crate::model::access::Access;
 use crate::model::ecr::{Description, Mutability};
-use crate::problem::Problem;
-use crate::secret::{Secret, SecretFile};
+use crate::model::problem::Problem;
+use crate::run::context::Context;
+use crate::run::secret::{Secret, SecretFile};
+use crate::settings::access::Access;
 
 /// What the AWS client would take instead of the role: credentials in the environment go before an identity token.
 const CREDENTIALS: [&str; 5] =

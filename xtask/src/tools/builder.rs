@@ -5,9 +5,9 @@ use std::fmt;
 use xshell::cmd;
 
 use super::process::{self, Given};
-use crate::context::Context;
 use crate::model::arch::{Arch, Platform};
-use crate::problem::{Exit, Failure, Problem};
+use crate::model::problem::{Exit, Failure, Problem};
+use crate::run::context::Context;
 
 /// The oldest buildx whose merges push children by digest, as immutable repositories need it.
 const OLDEST_BUILDX: Version = Version(0, 22, 0);
@@ -115,7 +115,7 @@ pub fn probe(ctx: &Context, name: Option<&str>, bootstrap: Bootstrap) -> anyhow:
     if let Some(error) = error {
         let at = name.map_or("the builder".to_owned(), |name| format!("builder `{name}`"));
         let unknown = "docker buildx ls lists the builders, and docker buildx create makes one";
-        let help = match crate::hints::help_for(&error) {
+        let help = match crate::run::hints::help_for(&error) {
             None if error.contains("no builder") => unknown,
             help => help.unwrap_or("start the engine: cargo xtask setup"),
         };

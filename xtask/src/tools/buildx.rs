@@ -10,12 +10,12 @@ use xshell::{Cmd, Shell, cmd};
 use super::process::{self, Given, Outcome};
 use super::registry;
 use crate::cli::Provenance;
-use crate::context::Context;
-use crate::fleet;
 use crate::model::arch::{Arch, Platform};
-use crate::model::gate::{Content, Manifest, Published};
+use crate::model::problem::Problem;
 use crate::model::reference::{Digest, Reference};
-use crate::problem::Problem;
+use crate::publish::gate::{Content, Manifest, Published};
+use crate::run::context::Context;
+use crate::run::fleet;
 
 /// One `docker buildx build`, with everything that decides its result.
 #[derive(Clone, Debug)]
@@ -219,7 +219,7 @@ fn unreachable_or(at: &str, outcome: &Outcome) -> anyhow::Error {
     if said.contains("immutable") {
         return problem.rule("the repository's tags never change").refused();
     }
-    match crate::hints::help_for(&said) {
+    match crate::run::hints::help_for(&said) {
         Some(help) => problem.help(help).missing(),
         None => problem.help("is the registry's address right, and can it be reached from here?").missing(),
     }

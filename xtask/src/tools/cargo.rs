@@ -9,8 +9,8 @@ use serde_json::Value;
 use xshell::cmd;
 
 use super::process::{self, Given};
-use crate::context::Context;
-use crate::problem::Problem;
+use crate::model::problem::Problem;
+use crate::run::context::Context;
 
 /// What `cargo metadata` tells of a workspace.
 #[derive(Debug, Deserialize)]

@@ -3,9 +3,9 @@
 use xshell::{Cmd, Shell, cmd};
 
 use super::process::{self, Given};
-use crate::context::Context;
+use crate::model::problem::Problem;
 use crate::model::reference::Reference;
-use crate::problem::Problem;
+use crate::run::context::Context;
 
 /// Who signs.
 #[derive(Clone, Debug, PartialEq, Eq)]

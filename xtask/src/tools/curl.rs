@@ -6,10 +6,10 @@ use serde::Deserialize;
 use xshell::cmd;
 
 use super::process::{self, Given};
-use crate::context::Context;
-use crate::model::access;
-use crate::problem::Problem;
-use crate::secret::Secret;
+use crate::model::problem::Problem;
+use crate::run::context::Context;
+use crate::run::secret::Secret;
+use crate::settings::access;
 
 /// What GitHub tells a job that may ask for identity tokens: where, and the token to ask with.
 pub const URL: &str = "ACTIONS_ID_TOKEN_REQUEST_URL";

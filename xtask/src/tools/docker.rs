@@ -5,11 +5,11 @@ use std::time::Duration;
 use xshell::{Cmd, Shell, cmd};
 
 use super::process::{self, Given};
-use crate::context::Context;
-use crate::fleet::{self, Failing};
+use crate::model::problem::Problem;
 use crate::model::reference::Registry;
-use crate::problem::Problem;
-use crate::secret::Secret;
+use crate::run::context::Context;
+use crate::run::fleet::{self, Failing};
+use crate::run::secret::Secret;
 
 /// Logs in: docker asks the registry, and keeps the password in its own configuration.
 ///
@@ -27,16 +27,16 @@ pub fn login(ctx: &Context, registry: &Registry, username: &str, password: &Secr
         let outcome = process::run(ctx, login_command(&sh, registry, username), &given)?;
         if outcome.success() { Ok(()) } else { Err(anyhow::Error::msg(outcome.complaint())) }
     };
-    let classify = |error: &anyhow::Error| match error.downcast_ref::<crate::problem::Failure>() {
+    let classify = |error: &anyhow::Error| match error.downcast_ref::<crate::model::problem::Failure>() {
         Some(_) => Failing::ForGood,
         None => fleet::failing(&error.to_string()),
     };
     fleet::retry(ctx, "the login", classify, attempt).map_err(|error| {
-        if error.is::<crate::problem::Failure>() {
+        if error.is::<crate::model::problem::Failure>() {
             return error;
         }
         let said = error.to_string();
-        let help = crate::hints::help_for(&said).filter(|_| !crate::hints::is_unauthorized(&said));
+        let help = crate::run::hints::help_for(&said).filter(|_| !crate::run::hints::is_unauthorized(&said));
         Problem::new(format!("registry `{registry}`"), format!("the login failed: {said}"))
             .help(help.unwrap_or("check the user name and the password, and that they are for this registry"))
             .missing()

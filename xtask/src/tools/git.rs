@@ -4,9 +4,9 @@ use anyhow::Context as _;
 use xshell::cmd;
 
 use super::process::{self, End, Given};
-use crate::context::Context;
-use crate::model::inputs::Entry;
-use crate::problem::Problem;
+use crate::dockerfile::inputs::Entry;
+use crate::model::problem::Problem;
+use crate::run::context::Context;
 
 /// The commit that is checked out, in 40 hex digits; `None` where there is none: no repository, or no commit yet.
 pub fn head(ctx: &Context) -> anyhow::Result<Option<String>> {

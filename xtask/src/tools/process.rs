@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use xshell::{Cmd, cmd};
 
-use crate::context::Context;
-use crate::problem::Problem;
-use crate::secret::{Secret, redacted};
+use crate::model::problem::Problem;
+use crate::run::context::Context;
+use crate::run::secret::{Secret, redacted};
 
 /// How often a running program is looked after.
 const PATIENCE: Duration = Duration::from_millis(5);
@@ -81,7 +81,7 @@ impl Outcome {
                 Some(code) => format!("exited with {code}"),
                 None => "was ended by a signal".to_owned(),
             },
-            End::TimedOut(after) => format!("timed out after {}", crate::report::human_time(after)),
+            End::TimedOut(after) => format!("timed out after {}", crate::run::report::human_time(after)),
             End::Interrupted => "was interrupted".to_owned(),
         }
     }
@@ -116,7 +116,7 @@ pub fn run(ctx: &Context, cmd: Cmd<'_>, given: &Given<'_>) -> anyhow::Result<Out
     // What succeeded gives data, which stays as it is; what failed gives its last words.
     let stdout = if end == End::Success { stdout } else { redacted(&stdout, given.secrets) };
     let outcome = Outcome { command: line, end, stdout, stderr };
-    if ctx.ui.level >= crate::report::Level::Everything && given.on_line.is_none() {
+    if ctx.ui.level >= crate::run::report::Level::Everything && given.on_line.is_none() {
         ctx.ui.text(outcome.stderr.trim_end());
     }
     Ok(outcome)

@@ -10,9 +10,9 @@ use anyhow::Context as _;
 use camino::Utf8PathBuf;
 use xshell::cmd;
 
-use crate::context::Context;
+use crate::model::problem::Problem;
 use crate::model::reference::Reference;
-use crate::problem::Problem;
+use crate::run::context::Context;
 
 /// The ports that are tried, in order. The first is the one that everybody expects.
 const PORTS: std::ops::Range<u16> = 5000..5020;

@@ -8,9 +8,9 @@ use camino::Utf8PathBuf;
 use xshell::{Cmd, Shell, cmd};
 
 use super::process::{self, Given};
-use crate::context::Context;
 use crate::model::arch::Arch;
-use crate::problem::Problem;
+use crate::model::problem::Problem;
+use crate::run::context::Context;
 
 /// How long an engine may take to start.
 const PATIENCE: Duration = Duration::from_secs(60);

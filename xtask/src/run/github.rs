@@ -3,8 +3,8 @@
 use std::fs::OpenOptions;
 use std::io::Write;
 
-use crate::context::Context;
-use crate::problem::{Failure, Problem};
+use crate::model::problem::{Failure, Problem};
+use crate::run::context::Context;
 
 /// The outputs of a step, written to the file that `GITHUB_OUTPUT` names; nowhere if there is none.
 pub struct Outputs<'a> {

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use crate::cli::{Destination, Provenance};
-use crate::config::{Cache, Config, TargetSettings, check_mirror, did_you_mean};
-use crate::context::Context;
+use crate::model::problem::{Exit, Failure, Problem};
 use crate::model::reference::{Registry, Repository, Tag};
-use crate::problem::{Exit, Failure, Problem};
+use crate::run::context::Context;
+use crate::settings::config::{Cache, Config, TargetSettings, check_mirror, did_you_mean};
 use crate::tools::cosign::{self, Signer};
 use crate::tools::git;
 

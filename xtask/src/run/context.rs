@@ -7,8 +7,8 @@ use anyhow::Context as _;
 use camino::Utf8PathBuf;
 use xshell::Shell;
 
-use crate::environment::Environment;
-use crate::report::Ui;
+use crate::run::environment::Environment;
+use crate::run::report::Ui;
 
 /// One per process, shared by all threads.
 #[derive(Clone, Debug)]

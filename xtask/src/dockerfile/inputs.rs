@@ -5,12 +5,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
+use crate::dockerfile::base::Globals;
+use crate::dockerfile::expand::NoValue;
+use crate::dockerfile::ignore::{Ignore, clean};
+use crate::dockerfile::instruction::{Copy, Dockerfile, Flag, Kind, Mount, Run, Verb};
+use crate::dockerfile::scope::{self, Scope};
 use crate::model::arch::Arch;
-use crate::model::base::Globals;
-use crate::model::dockerfile::{Copy, Dockerfile, Flag, Kind, Mount, Run, Verb};
-use crate::model::expand::NoValue;
-use crate::model::ignore::{Ignore, clean};
-use crate::model::scope::{self, Scope};
 
 /// The paths of the build context that a Dockerfile reads.
 ///

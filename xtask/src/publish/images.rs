@@ -4,18 +4,18 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use camino::Utf8PathBuf;
 
-use crate::bases::{self, Digests, Use};
 use crate::cli::{BuildOptions, Provenance};
-use crate::config::Cache;
-use crate::context::Context;
 use crate::model::arch::Arch;
-use crate::model::gate::REVISION;
 use crate::model::job::{Job, JobName};
 use crate::model::key;
-use crate::problem::{Exit, Failure, Problem};
-use crate::recipe::Recipe;
-use crate::survey::{Planned, Survey};
-use crate::target::Target;
+use crate::model::problem::{Exit, Failure, Problem};
+use crate::plan::bases::{self, Digests, Use};
+use crate::plan::recipe::Recipe;
+use crate::plan::survey::{Planned, Survey};
+use crate::publish::gate::REVISION;
+use crate::run::context::Context;
+use crate::settings::config::Cache;
+use crate::settings::target::Target;
 use crate::tools::builder::{self, Bootstrap, Builder};
 use crate::tools::buildx::{Build, Output};
 use crate::tools::git;

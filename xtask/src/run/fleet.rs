@@ -4,8 +4,8 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use crate::context::{Context, Interrupt};
-use crate::problem::{Exit, Failure, Problem};
+use crate::model::problem::{Exit, Failure, Problem};
+use crate::run::context::{Context, Interrupt};
 
 /// Whether further tasks are started after one has failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -8,11 +8,11 @@ use serde::de::{DeserializeOwned, Deserializer, MapAccess, Visitor};
 use serde_json::Value;
 
 use crate::cli::Provenance;
-use crate::context::Context;
 use crate::model::arch::Arch;
 use crate::model::job::JobSettings;
+use crate::model::problem::{Exit, Failure, Problem};
 use crate::model::reference::{Registry, Repository, Tag};
-use crate::problem::{Exit, Failure, Problem};
+use crate::run::context::Context;
 use crate::tools::registry;
 
 /// What every matrix of GitHub Actions may hold at most.

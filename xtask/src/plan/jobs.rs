@@ -7,10 +7,10 @@ use camino::{Utf8Path, Utf8PathBuf};
 use walkdir::{DirEntry, WalkDir};
 
 use crate::cli::Selection;
-use crate::config::{did_you_mean, job_settings};
-use crate::context::Context;
 use crate::model::job::{DOCKERFILE, JOBS_DIR, Job, JobName, JobSettings, SETTINGS_FILE};
-use crate::problem::{Exit, Failure, Problem};
+use crate::model::problem::{Exit, Failure, Problem};
+use crate::run::context::Context;
+use crate::settings::config::{did_you_mean, job_settings};
 
 /// All jobs of the repository, by name.
 ///

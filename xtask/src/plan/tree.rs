@@ -3,14 +3,14 @@
 use std::collections::BTreeSet;
 use std::sync::OnceLock;
 
-use crate::context::Context;
+use crate::dockerfile::ignore::Ignore;
+use crate::dockerfile::inputs::{self, Entry, Inputs, Missing, Selected, Source};
+use crate::dockerfile::instruction::Dockerfile;
 use crate::model::arch::Arch;
-use crate::model::dockerfile::Dockerfile;
-use crate::model::ignore::Ignore;
-use crate::model::inputs::{self, Entry, Inputs, Missing, Selected, Source};
 use crate::model::job::{Job, SETTINGS_FILE};
 use crate::model::key::FilesHash;
-use crate::problem::Problem;
+use crate::model::problem::Problem;
+use crate::run::context::Context;
 use crate::tools::git;
 
 /// git's mode of a symbolic link.

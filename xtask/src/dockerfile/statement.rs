@@ -5,8 +5,8 @@
 
 use std::fmt;
 
-use crate::model::expand::{NoValue, plain_words, written_words};
-use crate::problem::Problem;
+use crate::dockerfile::expand::{NoValue, plain_words, written_words};
+use crate::model::problem::Problem;
 
 /// What is wrong with a Dockerfile, and on which line.
 #[derive(Clone, Debug, PartialEq, Eq)]

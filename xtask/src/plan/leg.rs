@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::arch::Arch;
-use super::job::{Job, JobName};
-use super::slice::{Slice, SliceJob};
-use crate::problem::Problem;
+use crate::model::arch::Arch;
+use crate::model::job::{Job, JobName};
+use crate::model::problem::Problem;
+use crate::plan::slice::{Slice, SliceJob};
 
 /// A job with the architectures to build, and what its legs are told of it.
 #[derive(Clone, Debug)]

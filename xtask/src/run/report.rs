@@ -9,8 +9,8 @@ use std::time::Duration;
 use anstyle::{AnsiColor, Style};
 
 use crate::cli::{Color, Global};
-use crate::environment::Environment;
-use crate::problem::{one_line, printable};
+use crate::model::problem::{one_line, printable};
+use crate::run::environment::Environment;
 
 /// How much is said.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -5,8 +5,8 @@ use std::fmt;
 
 use serde::Serialize;
 
-use super::arch::Arch;
-use super::gate::{self, Expected, Published};
+use crate::model::arch::Arch;
+use crate::publish::gate::{self, Expected, Published};
 
 /// What is to be done for a job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -148,5 +148,5 @@ fn missing(expected: &Expected, held: &Held) -> Vec<Arch> {
 }
 
 #[cfg(test)]
-#[path = "plan_tests.rs"]
+#[path = "decide_tests.rs"]
 mod tests;

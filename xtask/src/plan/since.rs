@@ -2,13 +2,13 @@
 
 use std::collections::BTreeSet;
 
-use crate::context::Context;
 use crate::model::job::{DOCKERFILE, JOBS_DIR};
-use crate::model::plan::{Action, Decision, Reason, short};
-use crate::recipe::Recipe;
-use crate::survey::files_changed;
+use crate::plan::decide::{Action, Decision, Reason, short};
+use crate::plan::recipe::Recipe;
+use crate::plan::survey::files_changed;
+use crate::plan::tree::Tree;
+use crate::run::context::Context;
 use crate::tools::git;
-use crate::tree::Tree;
 
 /// The plan by the files that changed since the merge base with a revision.
 ///

@@ -15,7 +15,7 @@ use std::time::SystemTime;
 use anyhow::Context as _;
 use camino::Utf8PathBuf;
 
-use crate::context::Context;
+use crate::run::context::Context;
 
 /// What stands in the place of a secret.
 const COVER: &str = "***";

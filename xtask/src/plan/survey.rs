@@ -2,23 +2,23 @@
 
 use std::collections::BTreeMap;
 
-use crate::bases::Digests;
 use crate::cli::PlanOptions;
-use crate::config::{Config, job_settings};
-use crate::context::Context;
-use crate::fleet;
-use crate::jobs::Selected;
-use crate::model::gate::{self, Expected, Published};
 use crate::model::job::SETTINGS_FILE;
 use crate::model::key;
-use crate::model::plan::{Action, Decision, Force, Held, Reason, decide, short};
+use crate::model::problem::{Exit, Failure, Problem};
 use crate::model::reference::Tag;
-use crate::model::slice::Slice;
-use crate::problem::{Exit, Failure, Problem};
-use crate::recipe::{Recipe, Sources, check_slice};
-use crate::target::Target;
+use crate::plan::bases::Digests;
+use crate::plan::decide::{Action, Decision, Force, Held, Reason, decide, short};
+use crate::plan::jobs::Selected;
+use crate::plan::recipe::{Recipe, Sources, check_slice};
+use crate::plan::slice::Slice;
+use crate::plan::tree::Tree;
+use crate::publish::gate::{self, Expected, Published};
+use crate::run::context::Context;
+use crate::run::fleet;
+use crate::settings::config::{Config, job_settings};
+use crate::settings::target::Target;
 use crate::tools::{builder, buildx, git};
-use crate::tree::Tree;
 
 /// How many look-ups run side by side.
 const PARALLEL: usize = 8;
@@ -127,7 +127,7 @@ pub fn expected(target: &Target, recipe: &Recipe) -> anyhow::Result<Expected> {
         repository: target.repository(recipe.job.name.as_str()).map_err(Problem::usage)?,
         tag: target.tag.value.clone(),
         arches: recipe.arches.clone(),
-        revision: target.revision.as_ref().map(crate::target::Revision::label).unwrap_or_default(),
+        revision: target.revision.as_ref().map(crate::settings::target::Revision::label).unwrap_or_default(),
         key: recipe.key.clone(),
         bases: recipe.bases.clone(),
         attested: target.attested,

@@ -2,14 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::context::Context;
-use crate::fleet;
+use crate::dockerfile::base::bases;
+use crate::dockerfile::instruction::Dockerfile;
 use crate::model::arch::Arch;
-use crate::model::base::bases;
-use crate::model::dockerfile::Dockerfile;
 use crate::model::job::Job;
+use crate::model::problem::{Exit, Failure, Problem};
 use crate::model::reference::{Digest, Reference, Registry};
-use crate::problem::{Exit, Failure, Problem};
+use crate::run::context::Context;
+use crate::run::fleet;
 use crate::tools::buildx;
 
 /// How many registries are asked at once.
@@ -132,7 +132,7 @@ pub fn resolve(ctx: &Context, uses: &[Use]) -> anyhow::Result<Digests> {
                 Ok(((*image).clone(), digest, published.has_triggers()))
             }
             Ok(None) => Err(no_such_image(used)),
-            Err(error) => Err(unresolved(used, &innermost(&error), crate::hints::help_for(&format!("{error:#}")))),
+            Err(error) => Err(unresolved(used, &innermost(&error), crate::run::hints::help_for(&format!("{error:#}")))),
         })
     })?;
     let mut digests = Digests::default();

@@ -2,9 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::model::base::Globals;
-use crate::model::dockerfile::{Arg, Dockerfile, Instruction, Kind, Stage};
-use crate::model::expand::{NoValue, Value, expand};
+use crate::dockerfile::base::Globals;
+use crate::dockerfile::expand::{NoValue, Value, expand};
+use crate::dockerfile::instruction::{Arg, Dockerfile, Instruction, Kind, Stage};
 
 /// What the variables of a stage stand for at one place of it.
 #[derive(Clone, Debug)]

@@ -2,10 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::arch::Arch;
-use super::key::{self, Key, Moved};
-use super::reference::{Digest, Reference, Repository, Tag};
-use crate::problem::Problem;
+use crate::model::arch::Arch;
+use crate::model::key::{self, Key, Moved};
+use crate::model::problem::Problem;
+use crate::model::reference::{Digest, Reference, Repository, Tag};
 
 /// The label (and annotation) with the commit that an image was built from.
 /// Its meaning is that of the [OCI annotations](https://github.com/opencontainers/image-spec/blob/v1.1.0/annotations.md).

@@ -1,7 +1,7 @@
 //! How a registry is logged in to: decided from what is configured and what the runner offers.
 
-use super::reference::Registry;
-use crate::problem::Problem;
+use crate::model::problem::Problem;
+use crate::model::reference::Registry;
 
 /// Who receives GitHub's token: AWS's token service, as its identity provider for GitHub is set up by default.
 const AUDIENCE: &str = "sts.amazonaws.com";

@@ -2,19 +2,19 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::bases::{self, Digests, Use};
-use crate::config::{Config, did_you_mean};
-use crate::context::Context;
-use crate::fleet;
+use crate::dockerfile::instruction::Dockerfile;
 use crate::model::arch::Arch;
-use crate::model::dockerfile::Dockerfile;
 use crate::model::job::{Job, SETTINGS_FILE};
 use crate::model::key::{Ingredients, Key};
-use crate::model::leg;
+use crate::model::problem::{Exit, Failure, Problem};
 use crate::model::reference::{Digest, Reference};
-use crate::model::slice::{Slice, SliceJob};
-use crate::problem::{Exit, Failure, Problem};
-use crate::tree::{Question, Tree};
+use crate::plan::bases::{self, Digests, Use};
+use crate::plan::leg;
+use crate::plan::slice::{Slice, SliceJob};
+use crate::plan::tree::{Question, Tree};
+use crate::run::context::Context;
+use crate::run::fleet;
+use crate::settings::config::{Config, did_you_mean};
 
 /// Everything that determines a job's image.
 pub struct Recipe {

@@ -8,9 +8,9 @@
 use std::fmt;
 use std::str::FromStr;
 
-use super::key::Key;
-use super::reference::Digest;
-use crate::problem::Problem;
+use crate::model::key::Key;
+use crate::model::problem::Problem;
+use crate::model::reference::Digest;
 
 /// How many digits of a key a slice carries: the runner knows the rest, and 20,000 of them have to fit into 1 MB.
 const CHECK_DIGITS: usize = 8;

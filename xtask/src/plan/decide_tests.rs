@@ -1,7 +1,7 @@
 use super::*;
-use crate::model::gate::{Content, Manifest, REVISION};
 use crate::model::key;
 use crate::model::reference::Repository;
+use crate::publish::gate::{Content, Manifest, REVISION};
 
 const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
 const KEY: &str = "0123456789abcdef0123";

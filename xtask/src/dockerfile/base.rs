@@ -2,9 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::dockerfile::expand::{NoValue, Value, expand};
+use crate::dockerfile::instruction::{Dockerfile, Fault, Kind, Stage};
 use crate::model::arch::{Arch, Platform};
-use crate::model::dockerfile::{Dockerfile, Fault, Kind, Stage};
-use crate::model::expand::{NoValue, Value, expand};
 
 /// An image that the Dockerfile builds from.
 #[derive(Clone, Debug, PartialEq, Eq)]

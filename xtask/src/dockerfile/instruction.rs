@@ -1,8 +1,8 @@
 //! What a Dockerfile says, as far as it decides which images and which files a build reads.
 
-use crate::model::statement::{self, HereDocument, Statement, is_blank};
+use crate::dockerfile::statement::{self, HereDocument, Statement, is_blank};
 
-pub use crate::model::statement::Fault;
+pub use crate::dockerfile::statement::Fault;
 
 /// A Dockerfile, read as BuildKit reads it; variables are left as written.
 ///
@@ -331,5 +331,5 @@ fn comma_separated(record: &str) -> Option<Vec<String>> {
 }
 
 #[cfg(test)]
-#[path = "dockerfile_tests.rs"]
+#[path = "instruction_tests.rs"]
 mod tests;

@@ -1,0 +1,4 @@
+//! From the plan to published tags: the images to build, the gate, and the indexes.
+
+pub mod gate;
+pub mod images;
