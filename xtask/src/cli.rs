@@ -1,9 +1,15 @@
-//! Every command and flag, and nothing else.
+//! Every command and flag, and how flags become what the commands work with. Nothing else is decided here.
 
-use clap::{Arg, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
+use clap::builder::{FalseyValueParser, Resettable};
+use clap::{Arg, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum, value_parser};
 
 use crate::model::arch::Arch;
+use crate::model::image::Provenance;
+use crate::model::problem::Problem;
+use crate::plan::recipe::Basis;
 use crate::plan::slice::Slice;
+use crate::publish::images::BuildOptions;
+use crate::settings::target::Given;
 
 /// Turns the folders under jobs/ into multi-platform images, each architecture built natively.
 #[derive(Parser, Debug)]
@@ -19,7 +25,7 @@ pub struct Cli {
 /// The command line. An empty variable stands for no flag: a workflow knows no other way to unset one.
 pub fn parse(is_empty: impl Fn(&str) -> bool) -> Cli {
     let without_empty = |arg: Arg| match arg.get_env().map(|name| name.to_string_lossy().into_owned()) {
-        Some(name) if is_empty(&name) => arg.env(clap::builder::Resettable::Reset),
+        Some(name) if is_empty(&name) => arg.env(Resettable::Reset),
         _ => arg,
     };
     let command = Cli::command().mut_subcommands(|command| command.mut_args(without_empty));
@@ -50,114 +56,157 @@ pub enum Color {
 pub enum Command {
     /// List the jobs
     #[command(after_help = "Example: cargo xtask discover --format matrix | jq .")]
-    Discover(Discover),
+    Discover(DiscoverArgs),
     /// Show where images go, under which tag, and where each value came from
     #[command(after_help = "Example: JOBS_REGISTRY=127.0.0.1:5000 cargo xtask config")]
-    Config(Config),
+    Config {
+        /// How to print
+        #[arg(long, default_value = "table")]
+        format: Format,
+        #[command(flatten)]
+        destination: Destination,
+    },
     /// Show per job what is to be done, and why
     #[command(after_help = "Example: JOBS_REGISTRY=127.0.0.1:5000 cargo xtask plan")]
-    Plan(Plan),
+    Plan(PlanArgs),
     /// Build the images of one or more architectures
     #[command(after_help = "Example: cargo xtask build --arch arm64 --push job-a")]
-    Build(Build),
+    Build(BuildArgs),
     /// Check the images of all architectures and publish them under one tag
     #[command(after_help = "Example: JOBS_REGISTRY=127.0.0.1:5000 cargo xtask merge --dry-run")]
-    Merge(Merge),
+    Merge(MergeArgs),
     /// Check what is published, and change nothing
     #[command(after_help = "Example: JOBS_REGISTRY=127.0.0.1:5000 cargo xtask verify job-a")]
-    Verify(Verify),
+    Verify {
+        /// Names of jobs; all of them if none is given
+        #[arg(value_name = "JOB")]
+        jobs: Vec<String>,
+        /// How many jobs are checked side by side
+        #[arg(long, env = "JOBS_PARALLEL", value_name = "N", value_parser = value_parser!(u16).range(1..=64))]
+        parallel: Option<u16>,
+        #[command(flatten)]
+        destination: Destination,
+    },
     /// Do all of it on this machine: discover, build every architecture, merge, verify
     #[command(after_help = "Example: cargo xtask pipeline --setup")]
-    Pipeline(Pipeline),
+    Pipeline(PipelineArgs),
     /// Log in to the registry that images go to
     #[command(after_help = "Example: cargo xtask login --target staging")]
-    Login(Login),
-    /// Look after the repositories of Amazon ECR
-    #[command(after_help = "Example: cargo xtask ecr check --target staging")]
-    Ecr {
-        #[command(subcommand)]
-        command: Ecr,
+    Login {
+        /// Who logs in, where the registry is not ECR's; the password comes over stdin, or from JOBS_PASSWORD
+        #[arg(long, env = "JOBS_USERNAME", value_name = "NAME")]
+        username: Option<String>,
+        /// Read the password from stdin
+        #[arg(long)]
+        password_stdin: bool,
+        #[command(flatten)]
+        destination: Destination,
     },
+    /// Look after the repositories of Amazon ECR
+    #[command(after_help = "Example: cargo xtask ecr check --target staging", subcommand)]
+    Ecr(EcrCommand),
     /// Show what is missing on this machine
     #[command(after_help = "Example: cargo xtask doctor --format json")]
-    Doctor(Doctor),
+    Doctor {
+        /// How to print
+        #[arg(long, default_value = "table")]
+        format: Format,
+        #[command(flatten)]
+        destination: Destination,
+    },
     /// Install and start what is missing on this machine
     #[command(after_help = "Example: cargo xtask setup --dry-run")]
-    Setup(Setup),
+    Setup {
+        /// Print the commands that would be run, and run none that changes anything
+        #[arg(long)]
+        dry_run: bool,
+        #[command(flatten)]
+        destination: Destination,
+    },
     /// Run every check of this repository
     #[command(after_help = "Example: cargo xtask test --setup")]
-    Test(Test),
+    Test {
+        /// Install and start what is missing first
+        #[arg(long)]
+        setup: bool,
+    },
     /// Print the completions of a shell
     #[command(after_help = "Example: cargo xtask completions bash > ~/.local/share/bash-completion/completions/xtask")]
-    Completions(Completions),
+    Completions { shell: clap_complete::Shell },
 }
 
-/// Which jobs a command is about.
-#[derive(Args, Debug, Default, Clone)]
-pub struct Selection {
-    /// Names of jobs; all of them if none is given
-    #[arg(value_name = "JOB")]
-    pub jobs: Vec<String>,
+#[derive(Subcommand, Debug)]
+pub enum EcrCommand {
+    /// Check that every job's repository is there and fit, before anything is built
+    #[command(after_help = "Example: cargo xtask ecr check --format json | jq .")]
+    Check {
+        /// Names of jobs; all of them if none is given
+        #[arg(value_name = "JOB")]
+        jobs: Vec<String>,
+        /// How to print
+        #[arg(long, default_value = "table")]
+        format: Format,
+        #[command(flatten)]
+        destination: Destination,
+    },
+    /// Make the repositories that are not there; leave the others as they are
+    #[command(after_help = "Example: cargo xtask ecr ensure --dry-run")]
+    Ensure {
+        /// Names of jobs; all of them if none is given
+        #[arg(value_name = "JOB")]
+        jobs: Vec<String>,
+        /// Print the commands that would be run, and run none that changes anything
+        #[arg(long)]
+        dry_run: bool,
+        #[command(flatten)]
+        destination: Destination,
+    },
 }
 
 /// Where images go. A flag goes before its environment variable, and both before the configuration.
-#[derive(Args, Debug, Default, Clone)]
+#[derive(Args, Debug)]
 #[command(next_help_heading = "Where images go")]
 pub struct Destination {
     /// The registry's host; without one, images stay in the local engine
     #[arg(long, env = "JOBS_REGISTRY", value_name = "HOST")]
-    pub registry: Option<String>,
+    registry: Option<String>,
     /// What stands between the registry and the job's name
     #[arg(long, env = "JOBS_PREFIX", value_name = "PATH")]
-    pub prefix: Option<String>,
+    prefix: Option<String>,
     /// The tag, instead of the commit's or the git tag's
     #[arg(long, env = "JOBS_TAG")]
-    pub tag: Option<String>,
+    tag: Option<String>,
     /// The target of the configuration, instead of the one whose `refs` match
     #[arg(long, env = "JOBS_TARGET", value_name = "NAME")]
-    pub target: Option<String>,
+    target: Option<String>,
     /// Where a registry's images are pulled from instead
     #[arg(long, env = "JOBS_MIRRORS", value_name = "REGISTRY=PREFIX", value_delimiter = ',')]
-    pub mirrors: Vec<String>,
+    mirrors: Vec<String>,
 }
 
-#[derive(Args, Debug, Default, Clone)]
-pub struct DryRun {
-    /// Print the commands that would be run, and run none that changes anything
-    #[arg(long)]
-    pub dry_run: bool,
-}
-
-/// What the plan is made from.
-#[derive(Args, Debug, Default, Clone)]
-pub struct PlanOptions {
-    /// Build also what exists
-    #[arg(long, env = "JOBS_FORCE", value_parser = clap::builder::FalseyValueParser::new())]
-    pub force: bool,
-    /// The slice of the plan that this runner works off, as `discover --changed --format matrix` gives it
-    #[arg(long, env = "JOBS_PLAN", value_name = "SLICE")]
-    pub plan: Option<String>,
-}
-
-impl PlanOptions {
-    /// # Errors
-    /// The text is not a slice.
-    pub fn slice(&self) -> anyhow::Result<Option<Slice>> {
-        // A workflow knows no other way to give none.
-        let text = self.plan.as_deref().filter(|text| !text.is_empty());
-        text.map(str::parse).transpose().map_err(crate::model::problem::Problem::usage)
+impl Destination {
+    pub fn given(&self) -> Given {
+        let Destination { registry, prefix, tag, target, mirrors } = self;
+        Given {
+            registry: registry.clone(),
+            prefix: prefix.clone(),
+            tag: tag.clone(),
+            target: target.clone(),
+            mirrors: mirrors.clone(),
+        }
     }
 }
 
 #[derive(Args, Debug)]
-pub struct Plan {
-    #[command(flatten)]
-    pub selection: Selection,
-    /// By the files that changed since the merge base with this revision, without a registry
+pub struct PlanArgs {
+    /// Names of jobs; all of them if none is given
+    #[arg(value_name = "JOB")]
+    pub jobs: Vec<String>,
+    /// Compare files with the merge base with this revision, without a registry
     #[arg(long, value_name = "REV")]
     pub since: Option<String>,
-    /// Plan to build also what exists
-    #[arg(long, env = "JOBS_FORCE", value_parser = clap::builder::FalseyValueParser::new())]
+    /// Plan to rebuild images even if they exist
+    #[arg(long, env = "JOBS_FORCE", value_parser = FalseyValueParser::new())]
     pub force: bool,
     /// End with 10 if there is something to do
     #[arg(long)]
@@ -170,27 +219,28 @@ pub struct Plan {
 }
 
 #[derive(Args, Debug)]
-pub struct Discover {
-    #[command(flatten)]
-    pub selection: Selection,
-    /// Only what the plan would build
+pub struct DiscoverArgs {
+    /// Names of jobs; all of them if none is given
+    #[arg(value_name = "JOB")]
+    pub jobs: Vec<String>,
+    /// List only the jobs that the plan would build
     #[arg(long)]
     pub changed: bool,
-    /// Only what changed since the merge base with this revision, without a registry
+    /// List only the jobs that changed since the merge base with this revision, without a registry
     #[arg(long, value_name = "REV")]
     pub since: Option<String>,
-    /// Also what exists
-    #[arg(long, env = "JOBS_FORCE", value_parser = clap::builder::FalseyValueParser::new())]
+    /// Include jobs whose images already exist
+    #[arg(long, env = "JOBS_FORCE", value_parser = FalseyValueParser::new())]
     pub force: bool,
     /// How to print: a JSON list of folders, the matrix of a workflow, or a table
     #[arg(long, default_value = "json")]
-    pub format: DiscoverFormat,
+    pub format: ListFormat,
     #[command(flatten)]
     pub destination: Destination,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum DiscoverFormat {
+pub enum ListFormat {
     Json,
     Matrix,
     Table,
@@ -202,51 +252,47 @@ pub enum Format {
     Json,
 }
 
-#[derive(Args, Debug)]
-pub struct Config {
-    #[command(flatten)]
-    pub destination: Destination,
-    /// How to print
-    #[arg(long, default_value = "table")]
-    pub format: Format,
-}
-
 /// How images are built.
-#[derive(Args, Debug, Default, Clone)]
-pub struct BuildOptions {
+#[derive(Args, Debug)]
+pub struct BuildFlags {
     /// Build for an architecture that the builder can only emulate
-    #[arg(long, env = "JOBS_EMULATE", value_parser = clap::builder::FalseyValueParser::new())]
-    pub emulate: bool,
+    #[arg(long, env = "JOBS_EMULATE", value_parser = FalseyValueParser::new())]
+    emulate: bool,
     /// How many builds run side by side
-    #[arg(long, env = "JOBS_PARALLEL", value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64))]
-    pub parallel: Option<u16>,
-    /// Build every step anew
+    #[arg(long, env = "JOBS_PARALLEL", value_name = "N", value_parser = value_parser!(u16).range(1..=64))]
+    parallel: Option<u16>,
+    /// Run every step again, whatever is cached
     #[arg(long)]
-    pub no_cache: bool,
+    no_cache: bool,
     /// Start no further build after one has failed
     #[arg(long)]
-    pub fail_fast: bool,
+    fail_fast: bool,
     /// How much provenance the images carry
     #[arg(long, env = "JOBS_PROVENANCE")]
-    pub provenance: Option<Provenance>,
+    provenance: Option<Provenance>,
     /// The buildx builder, instead of the current one
     #[arg(long, env = "BUILDX_BUILDER", value_name = "NAME")]
-    pub builder: Option<String>,
+    builder: Option<String>,
 }
 
-/// How much a build tells of itself in its SLSA provenance attestation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, serde::Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Provenance {
-    Min,
-    Max,
-    Off,
+impl BuildFlags {
+    pub fn options(&self) -> BuildOptions {
+        BuildOptions {
+            emulate: self.emulate,
+            parallel: self.parallel.map(usize::from),
+            no_cache: self.no_cache,
+            fail_fast: self.fail_fast,
+            provenance: self.provenance,
+            builder: self.builder.clone(),
+        }
+    }
 }
 
 #[derive(Args, Debug)]
-pub struct Build {
-    #[command(flatten)]
-    pub selection: Selection,
+pub struct BuildArgs {
+    /// Names of jobs; all of them if none is given
+    #[arg(value_name = "JOB")]
+    pub jobs: Vec<String>,
     /// The architecture to build for, this machine's if absent; may be repeated
     #[arg(long, value_name = "ARCH")]
     pub arch: Vec<Arch>,
@@ -256,129 +302,77 @@ pub struct Build {
     /// Load the images into the local engine: the default where there is no registry
     #[arg(long)]
     pub load: bool,
-    #[command(flatten)]
-    pub plan: PlanOptions,
-    #[command(flatten)]
-    pub options: BuildOptions,
-    #[command(flatten)]
-    pub dry_run: DryRun,
-    #[command(flatten)]
-    pub destination: Destination,
-}
-
-#[derive(Args, Debug)]
-pub struct Merge {
-    #[command(flatten)]
-    pub selection: Selection,
-    /// The slice of the plan that this runner works off, as `discover --changed --format matrix` gives it
+    /// Rebuild even if the image exists; needs a tag that is not published yet
+    #[arg(long, env = "JOBS_FORCE", value_parser = FalseyValueParser::new())]
+    force: bool,
+    /// The slice of the plan for this runner, as `discover --changed --format matrix` gives it
     #[arg(long, env = "JOBS_PLAN", value_name = "SLICE")]
-    pub plan: Option<String>,
+    plan: Option<String>,
+    #[command(flatten)]
+    pub options: BuildFlags,
+    /// Print the commands that would be run, and run none that changes anything
+    #[arg(long)]
+    pub dry_run: bool,
+    #[command(flatten)]
+    pub destination: Destination,
+}
+
+impl BuildArgs {
+    /// # Errors
+    /// The text of the slice is none.
+    pub fn basis(&self) -> anyhow::Result<Basis> {
+        basis(self.plan.as_deref(), Basis::Registry { force: self.force })
+    }
+}
+
+/// What is planned from: the slice, if there is one.
+fn basis(slice: Option<&str>, otherwise: Basis) -> anyhow::Result<Basis> {
+    let Some(text) = slice.filter(|text| !text.is_empty()) else { return Ok(otherwise) };
+    let slice: Slice = text.parse().map_err(Problem::usage)?;
+    Ok(Basis::Slice(Slice { forced: slice.forced || otherwise.is_forced(), ..slice }))
+}
+
+#[derive(Args, Debug)]
+pub struct MergeArgs {
+    /// Names of jobs; all of them if none is given
+    #[arg(value_name = "JOB")]
+    pub jobs: Vec<String>,
+    /// The slice of the plan for this runner, as `discover --changed --format matrix` gives it
+    #[arg(long, env = "JOBS_PLAN", value_name = "SLICE")]
+    plan: Option<String>,
     /// How many jobs are merged side by side
-    #[arg(long, env = "JOBS_PARALLEL", value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64))]
+    #[arg(long, env = "JOBS_PARALLEL", value_name = "N", value_parser = value_parser!(u16).range(1..=64))]
     pub parallel: Option<u16>,
-    #[command(flatten)]
-    pub dry_run: DryRun,
+    /// Print the commands that would be run, and run none that changes anything
+    #[arg(long)]
+    pub dry_run: bool,
     #[command(flatten)]
     pub destination: Destination,
 }
 
-#[derive(Args, Debug)]
-pub struct Verify {
-    #[command(flatten)]
-    pub selection: Selection,
-    /// How many jobs are checked side by side
-    #[arg(long, env = "JOBS_PARALLEL", value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64))]
-    pub parallel: Option<u16>,
-    #[command(flatten)]
-    pub destination: Destination,
+impl MergeArgs {
+    /// # Errors
+    /// The text of the slice is none.
+    pub fn basis(&self) -> anyhow::Result<Basis> {
+        basis(self.plan.as_deref(), Basis::Registry { force: false })
+    }
 }
 
 #[derive(Args, Debug)]
-pub struct Pipeline {
+pub struct PipelineArgs {
     /// Install and start what is missing first
     #[arg(long)]
     pub setup: bool,
-    /// Build also what exists
-    #[arg(long, env = "JOBS_FORCE", value_parser = clap::builder::FalseyValueParser::new())]
+    /// Rebuild even if the image exists; needs a tag that is not published yet
+    #[arg(long, env = "JOBS_FORCE", value_parser = FalseyValueParser::new())]
     pub force: bool,
+    /// Names of jobs; all of them if none is given
+    #[arg(value_name = "JOB")]
+    pub jobs: Vec<String>,
     #[command(flatten)]
-    pub selection: Selection,
-    #[command(flatten)]
-    pub options: BuildOptions,
-    #[command(flatten)]
-    pub destination: Destination,
-}
-
-#[derive(Args, Debug)]
-pub struct Login {
-    /// Who logs in, where the registry is not ECR's; the password comes over stdin, or from JOBS_PASSWORD
-    #[arg(long, env = "JOBS_USERNAME", value_name = "NAME")]
-    pub username: Option<String>,
-    /// Read the password from stdin
-    #[arg(long)]
-    pub password_stdin: bool,
+    pub options: BuildFlags,
     #[command(flatten)]
     pub destination: Destination,
-}
-
-#[derive(Subcommand, Debug)]
-pub enum Ecr {
-    /// Check that every job's repository is there and fit, before anything is built
-    #[command(after_help = "Example: cargo xtask ecr check --format json | jq .")]
-    Check(EcrCheck),
-    /// Make the repositories that are not there; leave the others as they are
-    #[command(after_help = "Example: cargo xtask ecr ensure --dry-run")]
-    Ensure(EcrEnsure),
-}
-
-#[derive(Args, Debug)]
-pub struct EcrCheck {
-    #[command(flatten)]
-    pub selection: Selection,
-    /// How to print
-    #[arg(long, default_value = "table")]
-    pub format: Format,
-    #[command(flatten)]
-    pub destination: Destination,
-}
-
-#[derive(Args, Debug)]
-pub struct EcrEnsure {
-    #[command(flatten)]
-    pub selection: Selection,
-    #[command(flatten)]
-    pub dry_run: DryRun,
-    #[command(flatten)]
-    pub destination: Destination,
-}
-
-#[derive(Args, Debug)]
-pub struct Doctor {
-    /// How to print
-    #[arg(long, default_value = "table")]
-    pub format: Format,
-    #[command(flatten)]
-    pub destination: Destination,
-}
-
-#[derive(Args, Debug)]
-pub struct Setup {
-    #[command(flatten)]
-    pub dry_run: DryRun,
-    #[command(flatten)]
-    pub destination: Destination,
-}
-
-#[derive(Args, Debug)]
-pub struct Test {
-    /// Install and start what is missing first
-    #[arg(long)]
-    pub setup: bool,
-}
-
-#[derive(Args, Debug)]
-pub struct Completions {
-    pub shell: clap_complete::Shell,
 }
 
 #[cfg(test)]

@@ -17,10 +17,11 @@ use std::process::ExitCode;
 
 use clap::CommandFactory;
 
-use cli::{Cli, Command, Ecr};
+use cli::{Cli, Command, Destination, EcrCommand};
 use commands::setup::Purpose;
 use model::problem::{Exit, Failure};
 use run::context::{Context, Interrupt};
+use settings::Run;
 use settings::config::Config;
 
 fn main() -> ExitCode {
@@ -66,24 +67,34 @@ fn context(env: run::environment::Environment, ui: run::report::Ui) -> anyhow::R
     }
 }
 
-/// Gives the exit code of a command that has one of its own.
+/// Runs a command; gives the exit code of one that has its own.
 fn dispatch(ctx: &Context, config: &Config, command: &Command) -> anyhow::Result<u8> {
+    let run = |destination: &Destination| Run::new(ctx, config, &destination.given());
     let done = match command {
         Command::Discover(args) => commands::discover::run(ctx, config, args),
-        Command::Config(args) => commands::config::run(ctx, config, args),
-        Command::Plan(args) => return commands::plan::run(ctx, config, args),
-        Command::Build(args) => commands::build::run(ctx, config, args),
-        Command::Merge(args) => commands::merge::run(ctx, config, args),
-        Command::Verify(args) => commands::verify::run(ctx, config, args),
+        Command::Config { format, destination } => commands::config::run(&run(destination)?, *format),
+        Command::Plan(args) => return commands::plan::run(&run(&args.destination)?, args),
+        Command::Build(args) => commands::build::run(&run(&args.destination)?, args),
+        Command::Merge(args) => commands::merge::run(&run(&args.destination)?, args),
+        Command::Verify { jobs, parallel, destination } => commands::verify::run(&run(destination)?, jobs, *parallel),
         Command::Pipeline(args) => commands::pipeline::run(ctx, config, args),
-        Command::Login(args) => commands::login::run(ctx, config, args),
-        Command::Ecr { command: Ecr::Check(args) } => commands::ecr::check(ctx, config, args),
-        Command::Ecr { command: Ecr::Ensure(args) } => commands::ecr::ensure(ctx, config, args),
-        Command::Doctor(args) => commands::doctor::run(ctx, config, args),
-        Command::Setup(args) => commands::setup::run(ctx, config, args, Purpose::Pipeline),
-        Command::Test(args) => commands::test::run(ctx, config, args),
-        Command::Completions(args) => {
-            clap_complete::generate(args.shell, &mut Cli::command(), "cargo-xtask", &mut std::io::stdout());
+        Command::Login { username, password_stdin, destination } => {
+            commands::login::run(&run(destination)?, username.as_deref(), *password_stdin)
+        }
+        Command::Ecr(EcrCommand::Check { jobs, format, destination }) => {
+            commands::ecr::check(&run(destination)?, jobs, *format)
+        }
+        Command::Ecr(EcrCommand::Ensure { jobs, dry_run, destination }) => {
+            commands::ecr::ensure(&run(destination)?, jobs, *dry_run)
+        }
+        Command::Doctor { format, destination } => commands::doctor::run(ctx, config, &destination.given(), *format),
+        Command::Setup { dry_run, destination } => {
+            let purpose = if *dry_run { Purpose::DryRun } else { Purpose::Pipeline };
+            commands::setup::run(ctx, config, &destination.given(), purpose)
+        }
+        Command::Test { setup } => commands::test::run(ctx, config, *setup),
+        Command::Completions { shell } => {
+            clap_complete::generate(*shell, &mut Cli::command(), "cargo-xtask", &mut std::io::stdout());
             Ok(())
         }
     };

@@ -1,12 +1,78 @@
 //! From the folders under `jobs/` to what is to be done: jobs, their recipes, what the registry holds of them, the
-//! decisions, and the legs of a workflow with their slices. Asks `tools/`, and decides by pure functions.
+//! decisions, and the legs of a workflow with their slices. What is asked of git and of registries is asked through
+//! `tools/`; what is decided is decided by pure functions. Nothing is built or published here.
 
 pub mod bases;
 pub mod decide;
+mod explain;
 pub mod jobs;
 pub mod leg;
 pub mod recipe;
-pub mod since;
 pub mod slice;
-pub mod survey;
-pub mod tree;
+pub mod state;
+mod tree;
+
+use crate::model::problem::{Exit, Failure};
+use crate::run::fleet;
+use crate::settings::Run;
+use decide::{Decision, Reason};
+use jobs::Job;
+use recipe::{Basis, Recipe, Recipes};
+use tree::Tree;
+
+/// How many jobs are looked up in the registry side by side.
+const PARALLEL: usize = 8;
+
+/// A job with what is to be done for it.
+pub struct Planned {
+    pub recipe: Recipe,
+    pub decision: Decision,
+}
+
+/// Everything that is known before something is done.
+pub struct Plan {
+    /// The files of the commit.
+    pub tree: Tree,
+    pub jobs: Vec<Planned>,
+}
+
+/// Works out what is to be done for each of the jobs, and why.
+///
+/// # Errors
+/// What makes a Dockerfile unusable, a slice of another commit (2); a forced rebuild under a tag that is published (3);
+/// a base, a registry or git that cannot be asked (4).
+pub fn make(run: &Run, jobs: Vec<Job>, basis: &Basis) -> anyhow::Result<Plan> {
+    let recipes = recipe::recipes(run, jobs, basis)?;
+    let decisions = match (basis, &run.target.registry) {
+        (Basis::Since(revision), _) => explain::since(run, revision, &recipes)?,
+        (_, None) => recipes.all.iter().map(without_registry).collect(),
+        (_, Some(_)) => by_registry(run, &recipes.all)?,
+    };
+    let Recipes { tree, all } = recipes;
+    let planned = all.into_iter().zip(decisions);
+    let mut jobs: Vec<Planned> = planned.map(|(recipe, decision)| Planned { recipe, decision }).collect();
+    explain::explain(run, &tree, &mut jobs)?;
+    Ok(Plan { tree, jobs })
+}
+
+fn by_registry(run: &Run, recipes: &[Recipe]) -> anyhow::Result<Vec<Decision>> {
+    let states = fleet::all(&run.ctx, PARALLEL, recipes, |recipe| state::look(&run.ctx, &recipe.expected))?;
+    let (mut decisions, mut refused) = (Vec::new(), Vec::new());
+    for (recipe, state) in recipes.iter().zip(&states) {
+        match decide::decide(&recipe.expected, state, recipe.uncommitted.as_deref()) {
+            Ok(decision) => decisions.push(decision),
+            Err(problem) => refused.push(problem),
+        }
+    }
+    Failure::unless_empty(Exit::Refused, refused)?;
+    Ok(decisions)
+}
+
+/// Without a registry nothing is known to exist.
+fn without_registry(recipe: &Recipe) -> Decision {
+    let reason = match &recipe.uncommitted {
+        Some(path) => Reason::NotCommitted(path.clone()),
+        None => Reason::Changed("there is no registry to find images in".to_owned()),
+    };
+    Decision::build(&recipe.job.arches, reason)
+}

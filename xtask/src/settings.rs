@@ -1,5 +1,33 @@
-//! Cargo.toml, job.json, the environment and flags, turned into types with every mistake named.
+//! Cargo.toml, job.json, the environment and flags come in; out come the configuration, and the target of this run, with
+//! every mistake named. Nothing of a job's image is decided here.
 
 pub mod access;
 pub mod config;
+pub mod job;
+mod read;
 pub mod target;
+
+use crate::run::context::Context;
+use config::Config;
+use target::{Given, Target};
+
+/// What every stage of the flow is given: the context, the configuration, and where images go.
+#[derive(Clone, Debug)]
+pub struct Run {
+    pub ctx: Context,
+    pub config: Config,
+    pub target: Target,
+}
+
+impl Run {
+    /// # Errors
+    /// All values of the target that are not valid, with exit code 2.
+    pub fn new(ctx: &Context, config: &Config, given: &Given) -> anyhow::Result<Run> {
+        Ok(Run { ctx: ctx.clone(), config: config.clone(), target: Target::resolve(ctx, config, given)? })
+    }
+
+    /// The same where images stay in the local engine.
+    pub fn without_registry(&self) -> Run {
+        Run { target: self.target.without_registry(), ..self.clone() }
+    }
+}

@@ -2,32 +2,27 @@
 
 use serde_json::{Value, json};
 
-use crate::cli::{Config as Args, Format};
-use crate::run::context::Context;
+use crate::cli::Format;
 use crate::run::github::Outputs;
 use crate::run::report::table;
-use crate::settings::config::Config;
-use crate::settings::target::{Source, Sourced, Target};
+use crate::settings::Run;
+use crate::settings::target::{Origin, Sourced};
 
-pub fn run(ctx: &Context, config: &Config, args: &Args) -> anyhow::Result<()> {
-    let target = Target::resolve(ctx, config, &args.destination)?;
-    outputs(ctx, &target).write()?;
-    let rows = rows(config, &target);
-    if target.registry.is_none() {
-        ctx.ui.status("Skipped", format!("publishing: {}", target.why_nowhere(ctx)));
+pub fn run(run: &Run, format: Format) -> anyhow::Result<()> {
+    let ctx = &run.ctx;
+    outputs(run).write()?;
+    let rows = rows(run);
+    if run.target.registry.is_none() {
+        ctx.ui.status("Skipped", format!("publishing: {}", run.target.why_nowhere(ctx)));
     }
-    match args.format {
+    match format {
         Format::Json => {
-            let values: serde_json::Map<String, Value> = rows
-                .into_iter()
-                .map(|row| (row.key.to_owned(), json!({ "value": row.value, "source": row.source })))
-                .collect();
-            ctx.ui.data(Value::Object(values));
+            let value = |row: Row| (row.key.to_owned(), json!({ "value": row.value, "source": row.source }));
+            ctx.ui.data(Value::Object(rows.into_iter().map(value).collect()));
         }
         Format::Table => {
-            let rows: Vec<Vec<String>> =
-                rows.into_iter().map(|row| vec![row.key.to_owned(), shown(&row.value), row.source]).collect();
-            ctx.ui.data(table(&["KEY", "VALUE", "FROM"], &rows));
+            let cells = |row: Row| vec![row.key.to_owned(), shown(&row.value), row.source];
+            ctx.ui.data(table(&["KEY", "VALUE", "FROM"], &rows.into_iter().map(cells).collect::<Vec<_>>()));
         }
     }
     Ok(())
@@ -39,33 +34,32 @@ struct Row {
     source: String,
 }
 
-fn rows(config: &Config, target: &Target) -> Vec<Row> {
-    let text = |key, value: Option<(String, &Source)>| match value {
-        Some((value, source)) => Row { key, value: json!(value), source: source.to_string() },
-        None => Row { key, value: Value::Null, source: Source::Default.to_string() },
+fn rows(run: &Run) -> Vec<Row> {
+    let Run { config, target, .. } = run;
+    let row = |key, value: Option<Value>, origin: &Origin| Row {
+        key,
+        source: value.as_ref().map_or(&Origin::Default, |_| origin).to_string(),
+        value: value.unwrap_or_default(),
     };
-    let optional =
-        |key, value: &Option<Sourced<String>>| text(key, value.as_ref().map(|v| (v.value.clone(), &v.source)));
-    let of_target = match &target.name {
-        Some(name) => Source::Target(name.value.clone()).to_string(),
-        None => Source::Default.to_string(),
+    let text = |key, sourced: &Option<Sourced<String>>| {
+        let value = sourced.as_ref().map(|sourced| json!(sourced.value));
+        row(key, value, sourced.as_ref().map_or(&Origin::Default, |sourced| &sourced.origin))
     };
+    let registry = target.registry.as_ref().map(|r| Sourced::new(r.value.to_string(), r.origin.clone()));
+    let moving_tags = json!(target.moving_tags.iter().map(ToString::to_string).collect::<Vec<_>>());
+    let of_target = target.name.as_ref().map_or(Origin::Default, |name| Origin::Target(name.value.clone()));
     let mirrors = match &config.mirror_of_setup {
         Some(_) => "Cargo.toml, JOBS_MIRRORS, and cargo xtask setup on this machine",
         None => "Cargo.toml and JOBS_MIRRORS",
     };
     vec![
-        optional("target", &target.name),
-        text("registry", target.registry.as_ref().map(|r| (r.value.to_string(), &r.source))),
-        text("prefix", Some((target.prefix.value.clone(), &target.prefix.source))),
-        text("tag", Some((target.tag.value.to_string(), &target.tag.source))),
-        optional("role", &target.role),
-        optional("region", &target.region),
-        Row {
-            key: "moving-tags",
-            value: json!(target.moving_tags.iter().map(ToString::to_string).collect::<Vec<_>>()),
-            source: of_target,
-        },
+        text("target", &target.name),
+        text("registry", &registry),
+        row("prefix", Some(json!(target.prefix.value)), &target.prefix.origin),
+        row("tag", Some(json!(target.tag.value.as_str())), &target.tag.origin),
+        text("role", &target.role),
+        text("region", &target.region),
+        row("moving-tags", Some(moving_tags), &of_target),
         Row { key: "mirrors", value: json!(target.mirrors), source: mirrors.to_owned() },
     ]
 }
@@ -83,8 +77,9 @@ fn shown(value: &Value) -> String {
 }
 
 /// No registry host and no account number among them: GitHub silently drops an output that holds a masked value.
-fn outputs<'a>(ctx: &'a Context, target: &Target) -> Outputs<'a> {
-    let mut outputs = Outputs::new(ctx);
+fn outputs(run: &Run) -> Outputs<'_> {
+    let target = &run.target;
+    let mut outputs = Outputs::new(&run.ctx);
     outputs.set("target", target.name.as_ref().map_or("", |name| &name.value));
     outputs.set("tag", target.tag.value.as_str());
     outputs.set("region", target.region.as_ref().map_or("", |region| &region.value));

@@ -2,133 +2,121 @@
 
 use serde_json::json;
 
-use crate::cli::{Discover, DiscoverFormat, PlanOptions};
-use crate::commands::plan;
-use crate::model::job::Job;
+use super::plan::{HEADINGS, row, summary};
+use crate::cli::{DiscoverArgs, ListFormat};
+use crate::model::job::JobName;
 use crate::model::problem::{Exit, Failure, Problem};
-use crate::plan::decide::{Action, Decision};
-use crate::plan::jobs::{self, Selected};
-use crate::plan::leg::{self, Leg, Order};
-use crate::plan::recipe::Recipe;
-use crate::plan::survey;
+use crate::plan::decide::Action;
+use crate::plan::jobs::{self, Job};
+use crate::plan::leg::{LegJob, Work, matrix};
+use crate::plan::recipe::{self, Basis, Recipe};
+use crate::plan::{self, Planned};
 use crate::run::context::Context;
-use crate::run::github::Outputs;
-use crate::run::report::{markdown, table};
+use crate::run::github::{self, Outputs};
+use crate::run::report::{count, markdown, table};
+use crate::settings::Run;
 use crate::settings::config::Config;
-use crate::settings::target::Target;
 
 /// The longest output of a job on GitHub, in bytes.
 const LONGEST_OUTPUT: usize = 1 << 20;
 
-pub fn run(ctx: &Context, config: &Config, args: &Discover) -> anyhow::Result<()> {
-    let selected = jobs::select(ctx, &args.selection)?;
-    let found = find(ctx, config, args, &selected)?;
-    let jobs: Vec<Job> = found.build.iter().map(|(job, _)| job.clone()).collect();
-    let folders = json!(jobs.iter().map(Job::dir).collect::<Vec<_>>()).to_string();
-    let orders: Vec<Order> = found.build.into_iter().map(|(_, order)| order).collect();
-    let legs = leg::legs(&found.commit, &orders, &config.runners, config.max_legs)?;
-    let matrix = leg::matrix(&legs).to_string();
-    let merge = leg::merge_matrix(&found.commit, &found.merge).to_string();
+pub fn run(ctx: &Context, config: &Config, args: &DiscoverArgs) -> anyhow::Result<()> {
+    let work = find(ctx, config, args, jobs::select(ctx, config, &args.jobs)?)?;
+    let folders = json!(work.build.iter().map(|job| job.name.dir()).collect::<Vec<_>>()).to_string();
+    let legs = work.legs(&config.runners, config.max_legs)?;
+    let (build, merge) = (matrix(&legs).to_string(), work.merge_matrix().to_string());
     if is_for_workflow(ctx, args) {
-        check_size(ctx, &[("jobs", &folders), ("matrix", &matrix), ("merge", &merge)])?;
+        check_size(ctx, &[("jobs", &folders), ("matrix", &build), ("merge", &merge)])?;
     }
     let mut outputs = Outputs::new(ctx);
     outputs.set("jobs", &folders);
-    outputs.set("matrix", &matrix);
+    outputs.set("matrix", &build);
     outputs.set("merge", &merge);
-    outputs.set("any", if jobs.is_empty() { "false" } else { "true" });
-    outputs.set("any-merge", if found.merge.is_empty() { "false" } else { "true" });
+    outputs.set("any", if work.build.is_empty() { "false" } else { "true" });
+    outputs.set("any-merge", if work.merge.is_empty() { "false" } else { "true" });
     outputs.write()?;
     match args.format {
-        DiscoverFormat::Json => ctx.ui.data(&folders),
-        DiscoverFormat::Matrix => ctx.ui.data(&matrix),
-        DiscoverFormat::Table => ctx.ui.data(as_table(config, &jobs)),
+        ListFormat::Json => ctx.ui.data(&folders),
+        ListFormat::Matrix => ctx.ui.data(&build),
+        ListFormat::Table => ctx.ui.data(as_table(&work.build)),
     }
-    ctx.ui.detail("Discovered", summary(&jobs, &legs));
+    ctx.ui.detail("Discovered", format!("{}, {}", count(work.build.len(), "job"), count(legs.len(), "leg")));
     Ok(())
 }
 
-/// What there is to build, and what to merge afterwards.
-struct Found {
-    commit: String,
-    build: Vec<(Job, Order)>,
-    merge: Vec<Order>,
-}
-
-fn find(ctx: &Context, config: &Config, args: &Discover, selected: &Selected) -> anyhow::Result<Found> {
+fn find(ctx: &Context, config: &Config, args: &DiscoverArgs, jobs: Vec<Job>) -> anyhow::Result<Work> {
+    let run = || Run::new(ctx, config, &args.destination.given());
     if args.changed || args.since.is_some() {
-        return changed(ctx, config, args, selected);
+        return changed(&run()?, args, jobs);
     }
-    let order = |job: &Job, slice| Order { job: job.name.clone(), arches: leg::arches(job, &config.runners), slice };
-    let plain = || selected.chosen.iter().map(|job| (job.clone(), order(job, None))).collect();
+    let plain: Vec<LegJob> =
+        jobs.iter().map(|job| LegJob { name: job.name.clone(), arches: job.arches.clone(), slice: None }).collect();
     if !is_for_workflow(ctx, args) {
-        return Ok(Found { commit: String::new(), build: plain(), merge: Vec::new() });
+        return Ok(Work { build: plain, ..Work::default() });
     }
     // The matrix is of use without slices too: the gate notices where legs built from different bases.
-    let recipes = Target::resolve(ctx, config, &args.destination).and_then(|target| {
-        let recipes = survey::recipes(ctx, config, &target, selected, &PlanOptions::default())?.1;
-        Ok((commit(&target), recipes))
-    });
-    let (commit, build): (String, Vec<(Job, Order)>) = match recipes {
-        Ok((commit, recipes)) => {
-            (commit, recipes.iter().map(|r| (r.job.clone(), order(&r.job, r.slice_job()))).collect())
-        }
+    let basis = Basis::Registry { force: args.force };
+    let recipes = run().and_then(|run| Ok((recipe::recipes(&run, jobs, &basis)?.all, run)));
+    let (build, commit) = match recipes {
+        Ok((recipes, run)) => (recipes.iter().map(leg_job).collect(), run.target.revision.map(|rev| rev.commit)),
         Err(error) => {
             ctx.ui.warning(format!("the legs get no slice of a plan: {error:#}"));
-            (String::new(), plain())
+            (plain, None)
         }
     };
-    let merge = build.iter().map(|(_, order)| order.clone()).collect();
-    Ok(Found { commit, build, merge })
+    Ok(Work { commit, forced: args.force, merge: build.clone(), build })
+}
+
+fn leg_job(recipe: &Recipe) -> LegJob {
+    LegJob { name: recipe.job.name.clone(), arches: recipe.job.arches.clone(), slice: recipe.slice_job() }
 }
 
 /// What the plan would build; and what it would merge, which are all jobs that are not done.
-fn changed(ctx: &Context, config: &Config, args: &Discover, selected: &Selected) -> anyhow::Result<Found> {
-    let target = Target::resolve(ctx, config, &args.destination)?;
-    let options = PlanOptions { force: args.force, plan: None };
-    let mut planned = plan::make(ctx, config, &target, selected, &options, args.since.as_deref())?;
-    ctx.ui.status("Planned", plan::summary(&planned));
-    let rows: Vec<Vec<String>> = planned.iter().map(plan::row).collect();
-    crate::run::github::summary(ctx, &format!("### Plan\n\n{}", markdown(&plan::HEADINGS, &rows)))?;
-    planned.retain(|(_, decision)| decision.action != Action::Done);
-    if args.since.is_some() && is_for_workflow(ctx, args) {
-        let recipes = plan::resolved(ctx, config, &target, selected, &planned)?;
-        planned = recipes.into_iter().zip(planned).map(|(recipe, (_, decision))| (recipe, decision)).collect();
-    }
-    let order = |(recipe, decision): &(Recipe, Decision)| Order {
-        job: recipe.job.name.clone(),
-        arches: decision.arches.clone(),
-        slice: recipe.slice_job(),
+fn changed(run: &Run, args: &DiscoverArgs, jobs: Vec<Job>) -> anyhow::Result<Work> {
+    let basis = match &args.since {
+        Some(revision) => Basis::Since(revision.clone()),
+        None => Basis::Registry { force: args.force },
     };
-    let builds = planned.iter().filter(|(_, decision)| decision.action == Action::Build);
-    let build = builds.map(|planned| (planned.0.job.clone(), order(planned))).collect();
-    // Without a registry there is nothing to merge.
-    let merge = if target.registry.is_some() { planned.iter().map(order).collect() } else { Vec::new() };
-    Ok(Found { commit: commit(&target), build, merge })
+    let mut planned = plan::make(run, jobs, &basis)?.jobs;
+    run.ctx.ui.status("Planned", summary(&planned));
+    let rows: Vec<Vec<String>> = planned.iter().map(row).collect();
+    github::summary(&run.ctx, &format!("### Plan\n\n{}", markdown(&HEADINGS, &rows)))?;
+    planned.retain(|planned| planned.decision.action != Action::Done);
+    if args.since.is_some() && is_for_workflow(&run.ctx, args) {
+        resolve(run, &mut planned)?;
+    }
+    let leg_job = |planned: &Planned| LegJob { arches: planned.decision.arches.clone(), ..leg_job(&planned.recipe) };
+    let builds = planned.iter().filter(|planned| planned.decision.action == Action::Build);
+    Ok(Work {
+        commit: run.target.revision.as_ref().map(|revision| revision.commit.clone()),
+        forced: args.force,
+        build: builds.map(leg_job).collect(),
+        // Without a registry there is nothing to merge.
+        merge: run.target.registry.iter().flat_map(|_| planned.iter().map(leg_job)).collect(),
+    })
+}
+
+/// Works out the keys of what was planned by git alone, for the slices of legs.
+fn resolve(run: &Run, planned: &mut [Planned]) -> anyhow::Result<()> {
+    let jobs = planned.iter().map(|planned| planned.recipe.job.clone()).collect();
+    let recipes = recipe::recipes(run, jobs, &Basis::Registry { force: false })?.all;
+    for (planned, recipe) in planned.iter_mut().zip(recipes) {
+        planned.recipe = recipe;
+    }
+    Ok(())
 }
 
 /// Whether legs are asked for, and not only a list.
-fn is_for_workflow(ctx: &Context, args: &Discover) -> bool {
-    args.format == DiscoverFormat::Matrix || ctx.env.get("GITHUB_OUTPUT").is_some()
+fn is_for_workflow(ctx: &Context, args: &DiscoverArgs) -> bool {
+    args.format == ListFormat::Matrix || ctx.env.get("GITHUB_OUTPUT").is_some()
 }
 
-fn commit(target: &Target) -> String {
-    target.revision.as_ref().map(|revision| revision.commit.clone()).unwrap_or_default()
-}
-
-fn summary(jobs: &[Job], legs: &[Leg]) -> String {
-    format!("{}, {}", crate::run::report::count(jobs.len(), "job"), crate::run::report::count(legs.len(), "leg"))
-}
-
-fn as_table(config: &Config, jobs: &[Job]) -> String {
-    let rows: Vec<Vec<String>> = jobs
-        .iter()
-        .map(|job| {
-            let arches: Vec<&str> = leg::arches(job, &config.runners).into_iter().map(|arch| arch.as_str()).collect();
-            vec![job.name.to_string(), arches.join(" "), job.dockerfile().into_string()]
-        })
-        .collect();
-    table(&["JOB", "ARCHITECTURES", "DOCKERFILE"], &rows)
+fn as_table(jobs: &[LegJob]) -> String {
+    let row = |LegJob { name, arches, .. }: &LegJob| {
+        let arches: Vec<&str> = arches.iter().map(|arch| arch.as_str()).collect();
+        vec![JobName::to_string(name), arches.join(" "), name.dockerfile().into_string()]
+    };
+    table(&["JOB", "ARCHITECTURES", "DOCKERFILE"], &jobs.iter().map(row).collect::<Vec<_>>())
 }
 
 fn check_size(ctx: &Context, outputs: &[(&str, &String)]) -> anyhow::Result<()> {

@@ -4,17 +4,17 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use crate::cli::{Doctor, Format};
+use crate::cli::Format;
 use crate::model::arch::Arch;
 use crate::model::problem::{Exit, Failure, Problem};
 use crate::model::reference::Reference;
-use crate::plan::bases::Digests;
 use crate::plan::jobs;
-use crate::plan::recipe::Sources;
-use crate::plan::tree::Tree;
+use crate::plan::recipe::{self, Basis};
 use crate::run::context::Context;
 use crate::run::report::table;
+use crate::settings::Run;
 use crate::settings::config::Config;
+use crate::settings::target::Given;
 use crate::settings::target::Target;
 use crate::tools::builder::{self, Bootstrap, Builder};
 use crate::tools::{buildx, registry, system};
@@ -42,10 +42,9 @@ pub struct Finding {
     pub fix: Option<String>,
 }
 
-pub fn run(ctx: &Context, config: &Config, args: &Doctor) -> anyhow::Result<()> {
-    let mirrors = Target::mirrors_only(ctx, config, &args.destination)?;
-    let findings = examine(ctx, config, &mirrors)?;
-    match args.format {
+pub fn run(ctx: &Context, config: &Config, given: &Given, format: Format) -> anyhow::Result<()> {
+    let findings = examine(ctx, config, given)?;
+    match format {
         Format::Json => ctx.ui.data(serde_json::to_string(&findings)?),
         Format::Table => {
             let rows: Vec<Vec<String>> = findings.iter().map(row).collect();
@@ -70,7 +69,8 @@ fn row(finding: &Finding) -> Vec<String> {
 }
 
 /// Looks at everything; changes nothing.
-pub fn examine(ctx: &Context, config: &Config, mirrors: &BTreeMap<String, String>) -> anyhow::Result<Vec<Finding>> {
+pub fn examine(ctx: &Context, config: &Config, given: &Given) -> anyhow::Result<Vec<Finding>> {
+    let mirrors = Target::mirrors_only(ctx, config, given)?;
     let fix = Some("cargo xtask setup".to_owned());
     let finding = |what, needed: &str, found: Result<String, String>, bad: Health| match found {
         Ok(found) => Finding { what, health: Health::Ok, found, needed: needed.to_owned(), fix: None },
@@ -93,18 +93,19 @@ pub fn examine(ctx: &Context, config: &Config, mirrors: &BTreeMap<String, String
         None => program("docker-registry").map(|_| "installed, not running".to_owned()),
     };
     findings.push(finding("registry", "docker-registry, for `pipeline`", registry, Health::Warn));
-    findings.push(base(ctx, mirrors));
-    findings.extend(whole_contexts(ctx, config, mirrors));
+    findings.push(base(ctx, &mirrors));
+    findings.extend(whole_contexts(ctx, config, given));
     Ok(findings)
 }
 
 /// Jobs whose input is all of the build context: every commit rebuilds them.
-fn whole_contexts(ctx: &Context, config: &Config, mirrors: &BTreeMap<String, String>) -> Vec<Finding> {
-    let recipes = jobs::all(ctx)
-        .and_then(|jobs| Sources::read(ctx, config, mirrors, &jobs, &jobs))
-        .and_then(|sources| sources.recipes(ctx, config, &Tree::read(ctx)?, &Digests::default()));
+fn whole_contexts(ctx: &Context, config: &Config, given: &Given) -> Vec<Finding> {
+    let recipes = Run::new(ctx, config, given)
+        .and_then(|run| recipe::recipes(&run, jobs::all(ctx, config)?, &Basis::Since("HEAD".to_owned())))
+        .map(|recipes| recipes.all);
     // What cannot be read is the concern of the commands that need it, and said there.
-    let whole = recipes.unwrap_or_default().into_iter().filter_map(|recipe| Some((recipe.job.name, recipe.whole?)));
+    let whole =
+        recipes.unwrap_or_default().into_iter().filter_map(|recipe| Some((recipe.job.name.clone(), recipe.whole?)));
     whole
         .map(|(name, because)| Finding {
             what: "inputs",
@@ -160,7 +161,7 @@ fn base(ctx: &Context, mirrors: &BTreeMap<String, String>) -> Finding {
 
 /// The sample base, through the mirror if there is one.
 pub fn sample_base(mirrors: &BTreeMap<String, String>) -> anyhow::Result<Reference> {
-    Ok(crate::plan::bases::through_mirror(Reference::normalized(SAMPLE_BASE)?, mirrors)?)
+    Ok(crate::plan::bases::mirrored(Reference::normalized(SAMPLE_BASE)?, mirrors)?)
 }
 
 /// What is wrong, without what it is about: the finding names that itself.

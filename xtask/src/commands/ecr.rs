@@ -7,16 +7,15 @@ use anyhow::Context as _;
 use serde_json::{Value, json};
 use xshell::{Cmd, Shell};
 
-use crate::cli::{EcrCheck, EcrEnsure, Format};
+use crate::cli::Format;
 use crate::model::ecr::{self, Description, Finding, MOST_FILTERS, Mutability, Policy, Publishing, Severity};
-use crate::model::job::Job;
 use crate::model::problem::{Exit, Failure, Problem};
 use crate::plan::jobs;
-use crate::plan::leg;
+use crate::plan::jobs::Job;
 use crate::run::context::Context;
 use crate::run::fleet;
 use crate::run::report::{count, markdown, table};
-use crate::settings::config::Config;
+use crate::settings::Run;
 use crate::settings::target::Target;
 use crate::tools::aws::{self, Change, Client};
 use crate::tools::process;
@@ -28,18 +27,18 @@ const POLICY: &str = ".github/ecr-lifecycle.json";
 /// How many repositories a message names.
 const MOST_NAMES: usize = 5;
 
-pub fn check(ctx: &Context, config: &Config, args: &EcrCheck) -> anyhow::Result<()> {
-    let target = Target::resolve(ctx, config, &args.destination)?;
-    let access = super::login::access(ctx, &target, "ecr check", None)?;
+pub fn check(run: &Run, names: &[String], format: Format) -> anyhow::Result<()> {
+    let Run { ctx, config, target } = run;
+    let access = super::login::access(ctx, target, "ecr check", None)?;
     let client = Client::new(ctx, access)?;
-    let registry = Registry::new(&target, jobs::select(ctx, &args.selection)?.chosen)?;
-    let rows = registry.look(ctx, config, &client)?;
+    let registry = Registry::new(target, jobs::select(ctx, config, names)?)?;
+    let rows = registry.look(ctx, &client)?;
     let mut problems = match rows.iter().find(|row| row.description.is_some()) {
         // A role's policy covers a prefix, so one repository stands for all of them.
         Some(row) => client.refused_rights(registry.account, &row.repository)?,
         None => Vec::new(),
     };
-    print(ctx, args.format, &rows)?;
+    print(ctx, format, &rows)?;
     for problem in grouped(&rows, Severity::Warn) {
         ctx.ui.warning(problem);
     }
@@ -47,18 +46,18 @@ pub fn check(ctx: &Context, config: &Config, args: &EcrCheck) -> anyhow::Result<
     Failure::unless_empty(Exit::Missing, problems)
 }
 
-pub fn ensure(ctx: &Context, config: &Config, args: &EcrEnsure) -> anyhow::Result<()> {
-    let target = Target::resolve(ctx, config, &args.destination)?;
+pub fn ensure(run: &Run, names: &[String], dry_run: bool) -> anyhow::Result<()> {
+    let Run { ctx, config, target } = run;
     let policy = checked_in_policy(ctx)?;
-    let tags = wanted_tags(&target)?;
-    let access = super::login::access(ctx, &target, "ecr ensure", None)?;
+    let tags = wanted_tags(target)?;
+    let access = super::login::access(ctx, target, "ecr ensure", None)?;
     let client = Client::new(ctx, access)?;
-    let registry = Registry::new(&target, jobs::select(ctx, &args.selection)?.chosen)?;
-    let rows = registry.look(ctx, config, &client)?;
+    let registry = Registry::new(target, jobs::select(ctx, config, names)?)?;
+    let rows = registry.look(ctx, &client)?;
     report_differences(ctx, &rows, policy.as_ref());
     let missing: Vec<&Row> = rows.iter().filter(|row| row.description.is_none()).collect();
     let making = Making { ctx, client: &client, registry: &registry, tags, has_policy: policy.is_some() };
-    if args.dry_run.dry_run {
+    if dry_run {
         return missing.iter().try_for_each(|row| making.print(&row.repository));
     }
     let made =
@@ -105,18 +104,17 @@ impl<'a> Registry<'a> {
     }
 
     /// Looks at every job's repository: at all of them in one call, and then at each one's lifecycle policy.
-    fn look(&self, ctx: &Context, config: &Config, client: &Client<'_>) -> anyhow::Result<Vec<Row>> {
+    fn look(&self, ctx: &Context, client: &Client<'_>) -> anyhow::Result<Vec<Row>> {
         let described: BTreeMap<String, Description> = client
             .repositories(self.account)?
             .into_iter()
             .map(|description| (description.repository_name.clone(), description))
             .collect();
         fleet::all(ctx, PARALLEL, &self.jobs, |job| {
-            let repository = self.target.repository(job.name.as_str()).map_err(Problem::usage)?;
+            let repository = self.target.repository(&job.name).map_err(Problem::usage)?;
             let name = repository.name();
-            let arches = leg::arches(job, &config.runners);
             let publishing =
-                Publishing { tag: &self.target.tag.value, arches: &arches, moving_tags: &self.target.moving_tags };
+                Publishing { tag: &self.target.tag.value, arches: &job.arches, moving_tags: &self.target.moving_tags };
             let description = described.get(name).cloned();
             let text = if description.is_some() { client.lifecycle_policy(self.account, name)? } else { None };
             let policy = text.as_deref().map(|text| Policy::parse(&format!("lifecycle policy of `{name}`"), text));

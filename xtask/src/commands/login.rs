@@ -5,23 +5,21 @@ use std::io::Read;
 
 use anyhow::Context as _;
 
-use crate::cli::Login;
 use crate::model::problem::Problem;
 use crate::run::context::Context;
 use crate::run::hints;
 use crate::run::secret::Secret;
+use crate::settings::Run;
 use crate::settings::access::{Access, Circumstances, Runner};
-use crate::settings::config::Config;
 use crate::settings::target::Target;
 use crate::tools::{aws, curl, docker};
 
 /// The user that ECR's passwords are for.
 const ECR_USER: &str = "AWS";
 
-pub fn run(ctx: &Context, config: &Config, args: &Login) -> anyhow::Result<()> {
-    let target = Target::resolve(ctx, config, &args.destination)?;
-    let password = if args.password_stdin { Some(password_of_stdin()?) } else { None };
-    log_in(ctx, &target, args.username.as_deref(), password)
+pub fn run(run: &Run, username: Option<&str>, password_stdin: bool) -> anyhow::Result<()> {
+    let password = if password_stdin { Some(password_of_stdin()?) } else { None };
+    log_in(&run.ctx, &run.target, username, password)
 }
 
 /// Does something, and once more after a new login if the registry says that there is none or that it has expired.

@@ -6,13 +6,12 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use camino::Utf8PathBuf;
 
-use crate::cli::Setup;
 use crate::commands::doctor::{SAMPLE_BASE, sample_base};
 use crate::model::arch::Arch;
 use crate::model::problem::Problem;
 use crate::run::context::Context;
 use crate::settings::config::Config;
-use crate::settings::target::Target;
+use crate::settings::target::{Given, Target};
 use crate::tools::apt::{self, Apt};
 use crate::tools::builder::{self, Bootstrap, Version};
 use crate::tools::system::{self, Distribution, Root};
@@ -33,14 +32,16 @@ const BUSYBOX: &str = "busybox-static";
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Purpose {
     Pipeline,
+    /// What a pipeline needs, and nothing is changed.
+    DryRun,
     /// Also what the tests ask for a second opinion, which comes by Python's packages.
     Tests,
 }
 
-pub fn run(ctx: &Context, config: &Config, args: &Setup, purpose: Purpose) -> anyhow::Result<()> {
-    let mirrors = Target::mirrors_only(ctx, config, &args.destination)?;
-    let setup =
-        Installer { ctx, distribution: Distribution::of_this_machine(), root: Root::find(ctx, args.dry_run.dry_run)? };
+pub fn run(ctx: &Context, config: &Config, given: &Given, purpose: Purpose) -> anyhow::Result<()> {
+    let mirrors = Target::mirrors_only(ctx, config, given)?;
+    let dry_run = purpose == Purpose::DryRun;
+    let setup = Installer { ctx, distribution: Distribution::of_this_machine(), root: Root::find(ctx, dry_run)? };
     setup.programs(purpose)?;
     setup.engine()?;
     setup.emulation(config)?;

@@ -2,19 +2,18 @@
 
 use std::time::Instant;
 
-use crate::cli::{Destination, DryRun, Setup, Test};
 use crate::commands::setup::{self, Purpose};
 use crate::model::problem::{Exit, Failure, Problem};
 use crate::run::context::Context;
 use crate::run::report::human_time;
 use crate::settings::config::Config;
+use crate::settings::target::Given;
 use crate::tools::{cargo, registry};
 
-pub fn run(ctx: &Context, config: &Config, args: &Test) -> anyhow::Result<()> {
+pub fn run(ctx: &Context, config: &Config, setup: bool) -> anyhow::Result<()> {
     let start = Instant::now();
-    if args.setup {
-        let args = Setup { dry_run: DryRun::default(), destination: Destination::default() };
-        setup::run(ctx, config, &args, Purpose::Tests)?;
+    if setup {
+        setup::run(ctx, config, &Given::default(), Purpose::Tests)?;
     }
     if registry::noted_mirror(ctx).is_some() {
         registry::ensure(ctx)?;

@@ -11,6 +11,7 @@ use crate::dockerfile::ignore::{Ignore, clean};
 use crate::dockerfile::instruction::{Copy, Dockerfile, Flag, Kind, Mount, Run, Verb};
 use crate::dockerfile::scope::{self, Scope};
 use crate::model::arch::Arch;
+use crate::model::key::TreeEntry;
 
 /// The paths of the build context that a Dockerfile reads.
 ///
@@ -22,7 +23,7 @@ pub enum Inputs {
         line: Option<usize>,
         because: String,
     },
-    Paths(BTreeSet<Source>),
+    Sources(BTreeSet<Source>),
 }
 
 /// One source of a `COPY`, an `ADD` or a bind mount.
@@ -46,20 +47,11 @@ pub enum Reach {
     Pattern { depth: usize },
 }
 
-/// A file that git knows: a line of `git ls-files --stage`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Entry {
-    pub path: Vec<u8>,
-    /// `0o120000` is a symbolic link, `0o160000` a submodule.
-    pub mode: u32,
-    pub blob: String,
-}
-
 /// The files that count.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Selected<'a> {
     /// Sorted by path.
-    pub entries: Vec<&'a Entry>,
+    pub files: Vec<&'a TreeEntry>,
     /// Why all of the context counts, if it does: the line, if one is to blame, and the reason.
     pub whole: Option<(Option<usize>, String)>,
     pub missing: Vec<Missing>,
@@ -80,9 +72,9 @@ impl Inputs {
     /// The inputs of two builds, of two architectures for one.
     pub fn and(self, other: Inputs) -> Inputs {
         match (self, other) {
-            (Inputs::Paths(mut paths), Inputs::Paths(more)) => {
+            (Inputs::Sources(mut paths), Inputs::Sources(more)) => {
                 paths.extend(more);
-                Inputs::Paths(paths)
+                Inputs::Sources(paths)
             }
             (whole @ Inputs::Whole { .. }, _) | (_, whole) => whole,
         }
@@ -98,7 +90,7 @@ pub fn inputs(dockerfile: &Dockerfile, args: &BTreeMap<String, String>, target: 
     });
     match found.whole {
         Some((line, because)) => Inputs::Whole { line, because },
-        None => Inputs::Paths(found.paths),
+        None => Inputs::Sources(found.paths),
     }
 }
 
@@ -222,12 +214,12 @@ fn is_remote(source: &str) -> bool {
 ///
 /// Where a source leads through a symbolic link, BuildKit follows it, so that all of the context counts; a link below a
 /// copied directory is copied as a link.
-pub fn select<'a>(inputs: &Inputs, entries: &'a [Entry], ignore: &Ignore) -> Selected<'a> {
-    let mut selected = Selected { entries: Vec::new(), whole: None, missing: Vec::new() };
+pub fn select<'a>(inputs: &Inputs, entries: &'a [TreeEntry], ignore: &Ignore) -> Selected<'a> {
+    let mut selected = Selected { files: Vec::new(), whole: None, missing: Vec::new() };
     let mut ranges = Vec::new();
     match inputs {
         Inputs::Whole { line, because } => selected.whole = Some((*line, because.clone())),
-        Inputs::Paths(sources) => {
+        Inputs::Sources(sources) => {
             for source in sources {
                 let reached = Reached::find(source, entries);
                 if let Some(link) = reached.link {
@@ -244,11 +236,11 @@ pub fn select<'a>(inputs: &Inputs, entries: &'a [Entry], ignore: &Ignore) -> Sel
     if selected.whole.is_some() {
         ranges.push(0..entries.len());
     }
-    selected.entries = kept(entries, ranges, ignore);
+    selected.files = kept(entries, ranges, ignore);
     selected
 }
 
-fn kept<'a>(entries: &'a [Entry], mut ranges: Vec<Range<usize>>, ignore: &Ignore) -> Vec<&'a Entry> {
+fn kept<'a>(entries: &'a [TreeEntry], mut ranges: Vec<Range<usize>>, ignore: &Ignore) -> Vec<&'a TreeEntry> {
     // The longer of two that begin together comes first, so that the other is skipped.
     ranges.sort_by_key(|range| (range.start, std::cmp::Reverse(range.end)));
     let mut next = 0;
@@ -264,14 +256,14 @@ fn kept<'a>(entries: &'a [Entry], mut ranges: Vec<Range<usize>>, ignore: &Ignore
 /// What one source leads to.
 struct Reached<'a> {
     ranges: Vec<Range<usize>>,
-    link: Option<&'a Entry>,
+    link: Option<&'a TreeEntry>,
 }
 
 const LINK: u32 = 0o120_000;
 const SUBMODULE: u32 = 0o160_000;
 
 impl<'a> Reached<'a> {
-    fn find(source: &Source, entries: &'a [Entry]) -> Reached<'a> {
+    fn find(source: &Source, entries: &'a [TreeEntry]) -> Reached<'a> {
         let path = source.path.as_bytes();
         let mut reached = Reached { ranges: Vec::new(), link: None };
         for (end, _) in path.iter().enumerate().filter(|(_, byte)| **byte == b'/') {
@@ -286,7 +278,7 @@ impl<'a> Reached<'a> {
                 let range = beginning_with(entries, path);
                 let found = entries.get(range.clone()).unwrap_or_default();
                 let links = found.iter().filter(|entry| entry.mode == LINK);
-                let names = |entry: &&Entry| entry.path.split(|byte| *byte == b'/').count();
+                let names = |entry: &&TreeEntry| entry.path.split(|byte| *byte == b'/').count();
                 reached.link = reached.link.or(links.into_iter().find(|link| names(link) <= depth));
                 reached.ranges.push(range);
             }
@@ -297,7 +289,7 @@ impl<'a> Reached<'a> {
     /// The file at `path`, on the way to the source or the source itself.
     ///
     /// What is below a submodule is not listed: it stands for all of it.
-    fn step(&mut self, entries: &'a [Entry], path: &[u8], step: Step) {
+    fn step(&mut self, entries: &'a [TreeEntry], path: &[u8], step: Step) {
         let Ok(at) = entries.binary_search_by(|entry| entry.path.as_slice().cmp(path)) else { return };
         match entries[at].mode {
             LINK => self.link = self.link.or(Some(&entries[at])),
@@ -306,7 +298,7 @@ impl<'a> Reached<'a> {
         }
     }
 
-    fn missing(&self, source: &Source, entries: &[Entry], ignore: &Ignore) -> Option<Missing> {
+    fn missing(&self, source: &Source, entries: &[TreeEntry], ignore: &Ignore) -> Option<Missing> {
         let is_pattern = source.reach != Reach::Path;
         let mut found = self.ranges.iter().flat_map(|range| entries.get(range.clone()).unwrap_or_default()).peekable();
         let exists = found.peek().is_some();
@@ -325,7 +317,7 @@ enum Step {
     To,
 }
 
-fn beginning_with(entries: &[Entry], prefix: &[u8]) -> Range<usize> {
+fn beginning_with(entries: &[TreeEntry], prefix: &[u8]) -> Range<usize> {
     let start = entries.partition_point(|entry| entry.path.as_slice() < prefix);
     let rest = entries.get(start..).unwrap_or_default();
     start..start + rest.partition_point(|entry| entry.path.starts_with(prefix))

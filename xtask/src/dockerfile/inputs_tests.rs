@@ -14,7 +14,7 @@ fn told(text: &str, args: &[(&str, &str)]) -> Vec<String> {
     match read(text, args) {
         Inputs::Whole { line: Some(line), because } => vec![format!("all, line {line}: {because}")],
         Inputs::Whole { line: None, because } => vec![format!("all: {because}")],
-        Inputs::Paths(paths) => paths
+        Inputs::Sources(paths) => paths
             .iter()
             .map(|source| match source.reach {
                 Reach::Path => format!("{} {}", source.line, source.path),
@@ -173,26 +173,26 @@ fn only_known_frontends_are_trusted() {
     assert_eq!(both, read("FROM scratch\nCOPY a b /", &[]));
 }
 
-fn entries(paths: &[&str]) -> Vec<Entry> {
+fn entries(paths: &[&str]) -> Vec<TreeEntry> {
     let entry = |path: &&str| {
         let (path, mode) = match path.split_once(' ') {
             Some((path, "link")) => (path, LINK),
             Some((path, _)) => (path, SUBMODULE),
             None => (*path, 0o100_644),
         };
-        Entry { path: path.as_bytes().to_vec(), mode, blob: String::new() }
+        TreeEntry { path: path.as_bytes().to_vec(), mode, blob: String::new() }
     };
-    let mut entries: Vec<Entry> = paths.iter().map(entry).collect();
+    let mut entries: Vec<TreeEntry> = paths.iter().map(entry).collect();
     entries.sort_by(|a, b| a.path.cmp(&b.path));
     entries
 }
 
 /// The files that the instruction selects; then the reason for all, or what is missing.
-fn selected(instruction: &str, entries: &[Entry], ignore: &str) -> String {
+fn selected(instruction: &str, entries: &[TreeEntry], ignore: &str) -> String {
     let inputs = read(&format!("FROM scratch\n{instruction}\n"), &[]);
     let selected = select(&inputs, entries, &Ignore::parse(ignore));
     let mut told: Vec<String> =
-        selected.entries.iter().map(|entry| String::from_utf8_lossy(&entry.path).into_owned()).collect();
+        selected.files.iter().map(|entry| String::from_utf8_lossy(&entry.path).into_owned()).collect();
     told.extend(selected.whole.map(|(line, because)| format!("all, line {}: {because}", line.unwrap())));
     told.extend(selected.missing.iter().map(|missing| {
         let kind = if missing.is_pattern { "no match for" } else { "no" };
@@ -262,7 +262,7 @@ fn ten_thousand_jobs_take_a_moment() {
     for job in 0..10_000 {
         let text =
             format!("FROM alpine:3\nWORKDIR /app\nCOPY jobs/job-{job}/src jobs/job-{job}/job.json ./\nRUN true\n");
-        count += select(&read(&text, &[]), &files, &ignore).entries.len();
+        count += select(&read(&text, &[]), &files, &ignore).files.len();
     }
     assert_eq!(count, 30_000);
     // A debug build takes half a second; reading every file for every job would take minutes.

@@ -3,14 +3,14 @@
 use std::fmt;
 use std::str::FromStr;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
-use crate::model::problem::Problem;
+use super::problem::Problem;
 
 /// A CPU architecture that images are built for, by its name in the OCI image specification
 /// (the values of Go's `GOARCH`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Arch {
     Amd64,
     Arm64,
@@ -25,6 +25,14 @@ impl Arch {
         match self {
             Arch::Amd64 => "amd64",
             Arch::Arm64 => "arm64",
+        }
+    }
+
+    /// The platform of its images, as registries and BuildKit name it.
+    pub fn platform(self) -> &'static str {
+        match self {
+            Arch::Amd64 => "linux/amd64",
+            Arch::Arm64 => "linux/arm64",
         }
     }
 
@@ -65,17 +73,9 @@ impl FromStr for Arch {
     }
 }
 
-impl TryFrom<String> for Arch {
-    type Error = Problem;
-
-    fn try_from(name: String) -> Result<Arch, Problem> {
-        name.parse()
-    }
-}
-
-impl From<Arch> for String {
-    fn from(arch: Arch) -> String {
-        arch.as_str().to_owned()
+impl<'de> Deserialize<'de> for Arch {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Arch, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
     }
 }
 

@@ -10,9 +10,9 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-use crate::model::arch::Arch;
-use crate::model::problem::Problem;
-use crate::model::reference::Tag;
+use super::arch::Arch;
+use super::problem::Problem;
+use super::reference::Tag;
 
 /// How many exclusion filters ECR allows for a repository.
 pub const MOST_FILTERS: usize = 5;

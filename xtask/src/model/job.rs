@@ -1,14 +1,12 @@
-//! A job: a folder with a `Dockerfile`, and what its `job.json` says about it.
+//! The names of jobs, and of the files in their folders.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
 use camino::Utf8PathBuf;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
-use crate::model::arch::Arch;
-use crate::model::problem::Problem;
+use super::problem::Problem;
 
 /// The folder that holds the jobs, from the repository's root.
 pub const JOBS_DIR: &str = "jobs";
@@ -27,6 +25,21 @@ pub struct JobName(String);
 impl JobName {
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// The job's folder, from the repository's root.
+    pub fn dir(&self) -> Utf8PathBuf {
+        Utf8PathBuf::from(JOBS_DIR).join(&self.0)
+    }
+
+    /// The job's Dockerfile, from the repository's root.
+    pub fn dockerfile(&self) -> Utf8PathBuf {
+        self.dir().join(DOCKERFILE)
+    }
+
+    /// The job's `job.json`, from the repository's root.
+    pub fn settings_file(&self) -> Utf8PathBuf {
+        self.dir().join(SETTINGS_FILE)
     }
 
     /// The nearest valid name, for a person who has to rename a folder.
@@ -68,47 +81,6 @@ impl FromStr for JobName {
             None => problem.help("rename the folder"),
         })
     }
-}
-
-/// A directory `jobs/<name>` that holds a `Dockerfile`.
-#[derive(Clone, Debug)]
-pub struct Job {
-    pub name: JobName,
-    pub settings: JobSettings,
-}
-
-impl Job {
-    /// The job's folder, from the repository's root.
-    pub fn dir(&self) -> Utf8PathBuf {
-        Utf8PathBuf::from(JOBS_DIR).join(self.name.as_str())
-    }
-
-    /// The job's Dockerfile, from the repository's root.
-    pub fn dockerfile(&self) -> Utf8PathBuf {
-        self.dir().join(DOCKERFILE)
-    }
-}
-
-/// What `jobs/<name>/job.json` may say. Everything has a default.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
-pub struct JobSettings {
-    /// For the editor: the schema of the file. Not read.
-    #[serde(rename = "$schema")]
-    pub schema: Option<String>,
-    /// The architectures that the job is built for; all of the repository's if absent.
-    pub arches: Option<Vec<Arch>>,
-    /// The stage of the Dockerfile to build, as `docker build --target`; the last one if absent.
-    pub target: Option<String>,
-    /// Build arguments. Not for secrets: they can be read from the image.
-    #[serde(deserialize_with = "crate::settings::config::unique_keys")]
-    pub args: BTreeMap<String, String>,
-    /// Further files or folders that the image depends on, from the repository's root.
-    pub inputs: Vec<String>,
-    /// Environment variables that the build may mount as secrets (`RUN --mount=type=secret,id=…`).
-    pub secrets: Vec<String>,
-    /// After how many minutes a build is ended.
-    pub timeout_minutes: Option<u32>,
 }
 
 #[cfg(test)]
@@ -166,7 +138,7 @@ mod tests {
 
     #[test]
     fn paths_start_at_the_root() {
-        let job = Job { name: "job-a".parse().unwrap(), settings: JobSettings::default() };
-        assert_eq!(job.dockerfile(), "jobs/job-a/Dockerfile");
+        let name: JobName = "job-a".parse().unwrap();
+        assert_eq!(name.dockerfile(), "jobs/job-a/Dockerfile");
     }
 }

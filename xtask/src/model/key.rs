@@ -6,9 +6,9 @@ use std::str::FromStr;
 
 use sha2::{Digest as _, Sha256};
 
-use crate::dockerfile::inputs::Entry;
-use crate::model::problem::Problem;
-use crate::model::reference::{Digest, Tag};
+use super::commit::Commit;
+use super::problem::Problem;
+use super::reference::Digest;
 
 /// The label (and annotation) with the key.
 pub const LABEL: &str = "vnd.jobs.key";
@@ -16,7 +16,7 @@ pub const LABEL: &str = "vnd.jobs.key";
 pub const BASES_LABEL: &str = "vnd.jobs.bases";
 
 /// Changes when the list below does: images of another version are not found again, and are rebuilt.
-const VERSION: &str = "jobs-key-1";
+const VERSION: &str = "jobs-key-2";
 
 /// How many hex digits a key has: enough that no two of a repository's are ever alike.
 const DIGITS: usize = 20;
@@ -26,11 +26,6 @@ const DIGITS: usize = 20;
 pub struct Key(String);
 
 impl Key {
-    /// `key-<20 hex>`: the tag by which later runs find the same image again.
-    pub fn tag(&self) -> Result<Tag, Problem> {
-        format!("key-{}", self.0).parse()
-    }
-
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -53,22 +48,26 @@ impl FromStr for Key {
     }
 }
 
-/// The hash of a list of files.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct FilesHash([u8; 32]);
+/// A file as git's tree lists it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TreeEntry {
+    /// From the repository's root; git's paths need not be UTF-8.
+    pub path: Vec<u8>,
+    /// `0o120000` is a symbolic link, `0o160000` a submodule.
+    pub mode: u32,
+    pub blob: String,
+}
 
-impl FilesHash {
-    /// Of files sorted by path. `history` is the commit, for a job whose context holds `.git` itself.
-    pub fn of<'a>(files: impl Iterator<Item = &'a Entry>, history: Option<&str>) -> FilesHash {
-        let mut list = List::default();
-        for file in files {
-            list.add("file", &[format!("{:06o}", file.mode).as_bytes(), file.blob.as_bytes(), &file.path]);
-        }
-        if let Some(commit) = history {
-            list.add("history", &[commit.as_bytes()]);
-        }
-        FilesHash(list.hash())
+/// The hash of files that are sorted by path. `history` is the commit, for a job whose context holds `.git` itself.
+pub fn hash_of_files<'a>(files: impl Iterator<Item = &'a TreeEntry>, history: Option<&Commit>) -> [u8; 32] {
+    let mut hash = Sha256::new();
+    for file in files {
+        record(&mut hash, "file", &[format!("{:06o}", file.mode).as_bytes(), file.blob.as_bytes(), &file.path]);
     }
+    if let Some(commit) = history {
+        record(&mut hash, "history", &[commit.as_str().as_bytes()]);
+    }
+    hash.finalize().into()
 }
 
 /// The bases of an image as its label tells them: `<name>@<digest>`, joined by commas.
@@ -111,55 +110,43 @@ pub struct Ingredients<'a> {
     pub args: &'a BTreeMap<String, String>,
     /// As the Dockerfile names it -> digest.
     pub bases: &'a BTreeMap<String, Digest>,
-    /// The job's own files.
-    pub files: FilesHash,
-    /// All files of the context, where all of them count.
-    pub context: Option<FilesHash>,
+    /// [`hash_of_files`] of the files that the job names.
+    pub files: [u8; 32],
+    /// [`hash_of_files`] of all of the context, where all of it counts.
+    pub context: Option<[u8; 32]>,
 }
 
 impl Ingredients<'_> {
     pub fn key(&self) -> Key {
-        let mut list = List::default();
-        list.add("version", &[VERSION.as_bytes()]);
-        list.add("stage", &[self.stage.unwrap_or_default().as_bytes()]);
+        let mut hash = Sha256::new();
+        record(&mut hash, "version", &[VERSION.as_bytes()]);
+        record(&mut hash, "stage", &[self.stage.unwrap_or_default().as_bytes()]);
         for (name, value) in self.args {
-            list.add("argument", &[name.as_bytes(), value.as_bytes()]);
+            record(&mut hash, "argument", &[name.as_bytes(), value.as_bytes()]);
         }
         for (written, digest) in self.bases {
-            list.add("base", &[written.as_bytes(), digest.to_string().as_bytes()]);
+            record(&mut hash, "base", &[written.as_bytes(), digest.to_string().as_bytes()]);
         }
-        list.add("files", &[&self.files.0]);
+        record(&mut hash, "files", &[&self.files]);
         if let Some(context) = &self.context {
-            list.add("context", &[&context.0]);
+            record(&mut hash, "context", &[context]);
         }
-        let mut hex: String = list.hash().iter().map(|byte| format!("{byte:02x}")).collect();
+        let mut hex: String = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
         hex.truncate(DIGITS);
         Key(hex)
     }
 }
 
-/// Records whose parts are preceded by their length, so that no two lists are written alike.
-#[derive(Default)]
-struct List(Sha256);
-
-impl List {
-    fn add(&mut self, kind: &str, parts: &[&[u8]]) {
-        self.part(kind.as_bytes());
-        self.part(&(parts.len() as u64).to_be_bytes());
-        for part in parts {
-            self.part(part);
-        }
-    }
-
-    fn part(&mut self, bytes: &[u8]) {
+/// Adds a record to a hash. Its parts are preceded by their length, so that no two lists are written alike.
+fn record(hash: &mut Sha256, kind: &str, parts: &[&[u8]]) {
+    let mut part = |bytes: &[u8]| {
         // A length is 8 bytes on every machine.
-        self.0.update((bytes.len() as u64).to_be_bytes());
-        self.0.update(bytes);
-    }
-
-    fn hash(self) -> [u8; 32] {
-        self.0.finalize().into()
-    }
+        hash.update((bytes.len() as u64).to_be_bytes());
+        hash.update(bytes);
+    };
+    part(kind.as_bytes());
+    part(&(parts.len() as u64).to_be_bytes());
+    parts.iter().for_each(|bytes| part(bytes));
 }
 
 #[cfg(test)]

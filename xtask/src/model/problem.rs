@@ -42,6 +42,16 @@ impl Problem {
         self.help = Some(help.into());
         self
     }
+
+    /// Names the known word that is nearest to what was typed, instead of any other help, if one is near.
+    pub fn did_you_mean<'a>(self, typed: &str, known: impl IntoIterator<Item = &'a str>) -> Problem {
+        let nearness = known.into_iter().map(|word| (strsim::jaro_winkler(typed, word), word));
+        let near = nearness.filter(|(nearness, _)| *nearness > 0.8).max_by(|a, b| a.0.total_cmp(&b.0));
+        match near {
+            Some((_, word)) => self.help(format!("did you mean `{word}`?")),
+            None => self,
+        }
+    }
 }
 
 impl fmt::Display for Problem {
@@ -153,5 +163,13 @@ mod tests {
     fn names_cannot_command_the_terminal_or_the_runner() {
         assert_eq!(one_line("a\n::add-mask::x\u{1b}[2J"), "a\\n::add-mask::x\\u{1b}[2J");
         assert_eq!(one_line("##[group]"), "# #[group]");
+    }
+
+    #[test]
+    fn words_that_are_near_are_offered() {
+        let help = |typed| Problem::new("a", "b").did_you_mean(typed, ["job-a", "job-b", "report"]).help;
+        assert_eq!(help("job-q").as_deref(), Some("did you mean `job-b`?"));
+        assert_eq!(help("reprot").as_deref(), Some("did you mean `report`?"));
+        assert_eq!(help("zzz"), None);
     }
 }

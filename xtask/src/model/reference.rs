@@ -9,8 +9,9 @@ use std::fmt;
 use std::net::Ipv4Addr;
 use std::str::FromStr;
 
-use crate::model::arch::Arch;
-use crate::model::problem::Problem;
+use super::arch::Arch;
+use super::key::Key;
+use super::problem::Problem;
 
 /// The longest registry host, prefix and job name together, in characters (the specification's advice).
 const LONGEST_REPOSITORY: usize = 255;
@@ -218,6 +219,11 @@ impl Tag {
     /// `<tag>-<arch>`: where `build` pushes the image of one architecture.
     pub fn for_arch(&self, arch: Arch) -> Tag {
         Tag(format!("{}-{arch}", self.0))
+    }
+
+    /// `key-<20 hex>`: where later runs find the images with this key again.
+    pub fn for_key(key: &Key) -> Tag {
+        Tag(format!("key-{key}"))
     }
 }
 

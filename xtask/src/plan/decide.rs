@@ -1,4 +1,4 @@
-//! The plan: for every job what is to be done, and why. Pure: it sees the keys and what the registry holds.
+//! The decision: for every job what is to be done, and why. Pure: it sees the keys and what the registry holds.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -6,7 +6,8 @@ use std::fmt;
 use serde::Serialize;
 
 use crate::model::arch::Arch;
-use crate::publish::gate::{self, Expected, Published};
+use crate::model::index::{Expected, Index};
+use crate::model::problem::Problem;
 
 /// What is to be done for a job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -35,7 +36,7 @@ impl fmt::Display for Action {
 pub enum Reason {
     /// The tag is there, complete, and of this key or this commit.
     Published,
-    /// `key-…` is there: the same images were built from this revision.
+    /// `key-…` is there: the same images were built from this commit.
     Unchanged {
         since: String,
     },
@@ -48,7 +49,7 @@ pub enum Reason {
     /// An input is not committed, so there is no key.
     NotCommitted(String),
     Forced,
-    /// Found out.
+    /// What changed, in words.
     Changed(String),
     NeverBuilt,
 }
@@ -57,7 +58,7 @@ impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Reason::Published => f.write_str("published"),
-            Reason::Unchanged { since } => write!(f, "unchanged since {}", short(since)),
+            Reason::Unchanged { since } => write!(f, "unchanged since {since}"),
             Reason::Built => f.write_str("every architecture is built"),
             Reason::Missing(arches) => {
                 let names: Vec<&str> = arches.iter().map(|arch| arch.as_str()).collect();
@@ -72,11 +73,6 @@ impl fmt::Display for Reason {
     }
 }
 
-/// A commit as people write it.
-pub fn short(commit: &str) -> &str {
-    commit.get(..7).unwrap_or(commit)
-}
-
 /// What is to be done for one job.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Decision {
@@ -86,63 +82,83 @@ pub struct Decision {
     pub reason: Reason,
 }
 
-/// What the registry holds of a job, as far as the decision needs it.
-#[derive(Clone, Debug, Default)]
-pub struct Held {
-    /// Under the tag.
-    pub index: Option<Published>,
-    /// Under `key-…`.
-    pub keyed: Option<Published>,
-    /// Under each architecture's tag.
-    pub parts: BTreeMap<Arch, Option<Published>>,
+impl Decision {
+    pub fn build(arches: &[Arch], reason: Reason) -> Decision {
+        Decision { action: Action::Build, arches: arches.to_vec(), reason }
+    }
+
+    pub fn nothing_to_build(action: Action, reason: Reason) -> Decision {
+        Decision { action, arches: Vec::new(), reason }
+    }
 }
 
-/// Whether images are built although they exist.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Force {
-    Yes,
-    No,
+/// What the registry holds of a job, as far as the decision needs it.
+#[derive(Clone, Debug, Default)]
+pub struct RegistryState {
+    /// Under the tag.
+    pub index: Option<Index>,
+    /// Under `key-…`.
+    pub keyed: Option<Index>,
+    /// Under each architecture's tag.
+    pub parts: BTreeMap<Arch, Option<Index>>,
+}
+
+impl RegistryState {
+    /// Whether no architecture has a tag of its own: reused images have none, and a lifecycle policy may take them all.
+    pub fn has_no_parts(&self) -> bool {
+        self.parts.values().all(Option::is_none)
+    }
 }
 
 /// Decides what is to be done for a job. `uncommitted` names an input that is not committed.
-pub fn decide(expected: &Expected, held: &Held, uncommitted: Option<&str>, force: Force) -> Decision {
-    let build = |arches: Vec<Arch>, reason| Decision { action: Action::Build, arches, reason };
-    if force == Force::Yes {
-        return build(expected.arches.clone(), Reason::Forced);
-    }
+///
+/// # Errors
+/// The job is to be rebuilt by force, under a tag that is published.
+pub fn decide(expected: &Expected, state: &RegistryState, uncommitted: Option<&str>) -> Result<Decision, Problem> {
     if let Some(path) = uncommitted {
-        return build(expected.arches.clone(), Reason::NotCommitted(path.to_owned()));
+        return Ok(Decision::build(&expected.arches, Reason::NotCommitted(path.to_owned())));
     }
-    let missing = missing(expected, held);
-    let none_is_there = held.parts.values().all(Option::is_none);
-    if let Some(index) = &held.index
-        && gate::is_right(expected, index)
-    {
-        // Reused images have no architectures' tags; a single one that is gone is to be noticed.
-        return match none_is_there || missing.is_empty() {
-            true => Decision { action: Action::Done, arches: Vec::new(), reason: Reason::Published },
-            false => build(missing.clone(), Reason::Missing(missing)),
-        };
+    let missing = missing(expected, state);
+    if let Some(index) = &state.index {
+        if expected.forced && !index.is_forced() {
+            return Err(published(expected));
+        }
+        if expected.problems_of_published(index).is_empty() {
+            // Reused images have no architectures' tags; a single one that is gone is to be noticed.
+            return Ok(match state.has_no_parts() || missing.is_empty() {
+                true => Decision::nothing_to_build(Action::Done, Reason::Published),
+                false => Decision::build(&missing, Reason::Missing(missing.clone())),
+            });
+        }
     }
     if missing.is_empty() {
-        return Decision { action: Action::Reuse, arches: Vec::new(), reason: Reason::Built };
+        return Ok(Decision::nothing_to_build(Action::Reuse, Reason::Built));
     }
-    if let Some(keyed) = &held.keyed
-        && none_is_there
-        && gate::check_index(expected, keyed, "").is_ok()
+    if expected.forced {
+        return Ok(Decision::build(&missing, Reason::Forced));
+    }
+    if let Some(keyed) = state.keyed.as_ref().filter(|_| state.has_no_parts())
+        && expected.problems_of_index(keyed).is_empty()
     {
-        let since = keyed.revision().unwrap_or("an unknown commit").to_owned();
-        return Decision { action: Action::Reuse, arches: Vec::new(), reason: Reason::Unchanged { since } };
+        let since = keyed.revision().map_or("an unknown commit".to_owned(), |rev| rev.commit.short().to_owned());
+        return Ok(Decision::nothing_to_build(Action::Reuse, Reason::Unchanged { since }));
     }
-    let reason = if missing == expected.arches { Reason::OtherInputs } else { Reason::Missing(missing.clone()) };
-    build(missing, reason)
+    let is_new = missing == expected.arches;
+    let reason = if is_new { Reason::OtherInputs } else { Reason::Missing(missing.clone()) };
+    Ok(Decision::build(&missing, reason))
+}
+
+fn published(expected: &Expected) -> Problem {
+    Problem::new(expected.reference().to_string(), "is published, so it cannot be rebuilt by force under this tag")
+        .rule("a published tag never changes, and a forced image has a tag of its own")
+        .help(format!("name another tag, for build and merge alike: --tag {}-2, or JOBS_TAG", expected.tag))
 }
 
 /// The architectures whose own tag is missing, or holds something else.
-fn missing(expected: &Expected, held: &Held) -> Vec<Arch> {
+fn missing(expected: &Expected, state: &RegistryState) -> Vec<Arch> {
     let is_there = |arch: &Arch| {
-        let part = held.parts.get(arch).and_then(Option::as_ref);
-        part.is_some_and(|part| gate::check_part(expected, *arch, part))
+        let part = state.parts.get(arch).and_then(Option::as_ref);
+        part.is_some_and(|part| expected.problems_of_part(*arch, part).is_empty())
     };
     expected.arches.iter().copied().filter(|arch| !is_there(arch)).collect()
 }

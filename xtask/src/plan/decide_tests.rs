@@ -1,49 +1,50 @@
 use super::*;
+use crate::model::commit::Revision;
+use crate::model::index::{FORCED, Manifest, REVISION};
 use crate::model::key;
 use crate::model::reference::Repository;
-use crate::publish::gate::{Content, Manifest, REVISION};
 
 const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
 const KEY: &str = "0123456789abcdef0123";
 
 fn expected() -> Expected {
     Expected {
+        job: "a".parse().unwrap(),
         repository: Repository::new(None, "jobs/a").unwrap(),
         tag: "abc".parse().unwrap(),
         arches: Arch::ALL.to_vec(),
-        revision: COMMIT.to_owned(),
+        revision: Revision::of_label(COMMIT),
         key: Some(KEY.parse().unwrap()),
         bases: BTreeMap::new(),
         attested: false,
+        forced: false,
     }
 }
 
-fn images(arches: &[Arch], key: &str, revision: &str) -> Published {
+fn images(arches: &[Arch], key: &str, revision: &str) -> Index {
     let manifest = |&arch: &Arch| {
         let platform = format!("linux/{arch}");
         let labels = [(key::LABEL, key), (REVISION, revision)];
         Manifest {
             digest: format!("sha256:{}", (if arch == Arch::Amd64 { "1" } else { "2" }).repeat(64)).parse().unwrap(),
-            size: 1,
-            platform: Some(platform.clone()),
-            content: Content::Image {
-                platform,
-                labels: labels.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect(),
-                triggers: false,
-            },
+            declared: Some(platform.clone()),
+            platform,
+            labels: labels.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect(),
+            on_build: Vec::new(),
         }
     };
     let digest = format!("sha256:{}", "f".repeat(64)).parse().unwrap();
-    Published { digest, manifests: arches.iter().map(manifest).collect(), annotations: BTreeMap::new() }
+    let images = arches.iter().map(manifest).collect();
+    Index { digest, images, attestations: Vec::new(), annotations: BTreeMap::new() }
 }
 
-fn parts(amd64: Option<&str>, arm64: Option<&str>) -> BTreeMap<Arch, Option<Published>> {
+fn parts(amd64: Option<&str>, arm64: Option<&str>) -> BTreeMap<Arch, Option<Index>> {
     let part = |arch, key: Option<&str>| (arch, key.map(|key| images(&[arch], key, COMMIT)));
     BTreeMap::from([part(Arch::Amd64, amd64), part(Arch::Arm64, arm64)])
 }
 
-fn decided(held: &Held) -> (Action, Vec<Arch>, String) {
-    let decision = decide(&expected(), held, None, Force::No);
+fn decided(state: &RegistryState) -> (Action, Vec<Arch>, String) {
+    let decision = decide(&expected(), state, None).unwrap();
     (decision.action, decision.arches, decision.reason.to_string())
 }
 
@@ -51,26 +52,36 @@ fn decided(held: &Held) -> (Action, Vec<Arch>, String) {
 fn a_published_tag_is_done() {
     let index = Some(images(&Arch::ALL, KEY, "old"));
     let done = (Action::Done, vec![], "published".to_owned());
-    assert_eq!(decided(&Held { index: index.clone(), ..Held::default() }), done);
-    assert_eq!(decided(&Held { index: index.clone(), parts: parts(Some(KEY), Some(KEY)), ..Held::default() }), done);
+    assert_eq!(decided(&RegistryState { index: index.clone(), ..RegistryState::default() }), done);
+    assert_eq!(
+        decided(&RegistryState {
+            index: index.clone(),
+            parts: parts(Some(KEY), Some(KEY)),
+            ..RegistryState::default()
+        }),
+        done
+    );
     // Of this commit, before a base moved.
-    assert_eq!(decided(&Held { index: Some(images(&Arch::ALL, "f", COMMIT)), ..Held::default() }), done);
+    assert_eq!(
+        decided(&RegistryState { index: Some(images(&Arch::ALL, "f", COMMIT)), ..RegistryState::default() }),
+        done
+    );
     // An architecture's tag was deleted.
     assert_eq!(
-        decided(&Held { index, parts: parts(Some(KEY), None), ..Held::default() }),
+        decided(&RegistryState { index, parts: parts(Some(KEY), None), ..RegistryState::default() }),
         (Action::Build, vec![Arch::Arm64], "arm64 missing".to_owned())
     );
 }
 
 #[test]
 fn images_of_the_same_key_are_used_again() {
-    let keyed = Some(images(&Arch::ALL, KEY, "3f2a9c1d"));
+    let keyed = Some(images(&Arch::ALL, KEY, &format!("3f2a9c1{}", "0".repeat(33))));
     assert_eq!(
-        decided(&Held { keyed: keyed.clone(), parts: parts(None, None), ..Held::default() }),
+        decided(&RegistryState { keyed: keyed.clone(), parts: parts(None, None), ..RegistryState::default() }),
         (Action::Reuse, vec![], "unchanged since 3f2a9c1".to_owned())
     );
     assert_eq!(
-        decided(&Held { keyed, parts: parts(Some(KEY), Some(KEY)), ..Held::default() }),
+        decided(&RegistryState { keyed, parts: parts(Some(KEY), Some(KEY)), ..RegistryState::default() }),
         (Action::Reuse, vec![], "every architecture is built".to_owned())
     );
 }
@@ -78,8 +89,8 @@ fn images_of_the_same_key_are_used_again() {
 #[test]
 fn an_incomplete_or_lying_key_tag_is_not_trusted() {
     for keyed in [images(&[Arch::Amd64], KEY, "x"), images(&Arch::ALL, "ffffffffffffffffffff", "x")] {
-        let held = Held { keyed: Some(keyed), parts: parts(None, None), ..Held::default() };
-        assert_eq!(decided(&held).0, Action::Build);
+        let state = RegistryState { keyed: Some(keyed), parts: parts(None, None), ..RegistryState::default() };
+        assert_eq!(decided(&state).0, Action::Build);
     }
 }
 
@@ -93,20 +104,59 @@ fn only_what_is_missing_is_built() {
         (parts(other, Some(KEY)), (build, vec![Arch::Amd64], "amd64 missing")),
         (parts(other, other), (build, both, "nothing with these inputs is built")),
     ] {
-        let (action, arches, reason) = decided(&Held { parts: found, ..Held::default() });
+        let (action, arches, reason) = decided(&RegistryState { parts: found, ..RegistryState::default() });
         assert_eq!((action, arches, reason.as_str()), result);
     }
 }
 
 #[test]
-fn what_is_not_committed_or_is_forced_is_built_whatever_there_is() {
-    let held = Held {
+fn what_is_not_committed_is_built_whatever_there_is() {
+    let state = RegistryState {
         index: Some(images(&Arch::ALL, KEY, COMMIT)),
         keyed: Some(images(&Arch::ALL, KEY, COMMIT)),
         parts: parts(Some(KEY), Some(KEY)),
     };
-    let dirty = decide(&expected(), &held, Some("jobs/a/x"), Force::No);
+    let dirty = decide(&expected(), &state, Some("jobs/a/x")).unwrap();
     assert_eq!((dirty.action, dirty.reason.to_string()), (Action::Build, "jobs/a/x is not committed".to_owned()));
-    let forced = decide(&expected(), &held, None, Force::Yes);
-    assert_eq!((forced.arches, forced.reason.to_string()), (Arch::ALL.to_vec(), "forced".to_owned()));
+}
+
+/// The same images as built by force.
+fn forced(mut index: Index) -> Index {
+    index.images.iter_mut().for_each(|image| drop(image.labels.insert(FORCED.to_owned(), "true".to_owned())));
+    index
+}
+
+#[test]
+fn force_builds_under_a_tag_of_its_own_until_the_forced_images_are_there() {
+    let expected = Expected { forced: true, ..expected() };
+    let decided = |state: &RegistryState| {
+        let decision = decide(&expected, state, None).unwrap();
+        (decision.action, decision.arches, decision.reason.to_string())
+    };
+    // Images that exist do not count, whether under the key or under this tag's architectures.
+    let keyed = Some(images(&Arch::ALL, KEY, COMMIT));
+    let build = |arches: &[Arch]| (Action::Build, arches.to_vec(), "forced".to_owned());
+    assert_eq!(decided(&RegistryState { keyed, parts: parts(None, None), ..Default::default() }), build(&Arch::ALL));
+    assert_eq!(decided(&RegistryState { parts: parts(Some(KEY), Some(KEY)), ..Default::default() }), build(&Arch::ALL));
+    // A run that is repeated goes on where it stopped.
+    let part = |arch| (arch, Some(forced(images(&[arch], KEY, COMMIT))));
+    let half = BTreeMap::from([part(Arch::Amd64), (Arch::Arm64, None)]);
+    assert_eq!(decided(&RegistryState { parts: half, ..Default::default() }), build(&[Arch::Arm64]));
+    let both = BTreeMap::from([part(Arch::Amd64), part(Arch::Arm64)]);
+    assert_eq!(decided(&RegistryState { parts: both, ..Default::default() }).0, Action::Reuse);
+    let index = Some(forced(images(&Arch::ALL, KEY, COMMIT)));
+    assert_eq!(decided(&RegistryState { index, parts: parts(None, None), ..Default::default() }).0, Action::Done);
+}
+
+#[test]
+fn a_published_tag_is_not_rebuilt_by_force() {
+    let expected = Expected { forced: true, ..expected() };
+    let index = Some(images(&Arch::ALL, KEY, COMMIT));
+    let problem = decide(&expected, &RegistryState { index, ..Default::default() }, None).unwrap_err();
+    assert_eq!(
+        problem.to_string(),
+        "jobs/a:abc: is published, so it cannot be rebuilt by force under this tag\n  \
+         rule: a published tag never changes, and a forced image has a tag of its own\n  \
+         help: name another tag, for build and merge alike: --tag abc-2, or JOBS_TAG"
+    );
 }

@@ -6,42 +6,37 @@ use anyhow::Context as _;
 use camino::{Utf8Path, Utf8PathBuf};
 use walkdir::{DirEntry, WalkDir};
 
-use crate::cli::Selection;
-use crate::model::job::{DOCKERFILE, JOBS_DIR, Job, JobName, JobSettings, SETTINGS_FILE};
+use crate::model::arch::Arch;
+use crate::model::job::{DOCKERFILE, JOBS_DIR, JobName, NAME_RULE, SETTINGS_FILE};
 use crate::model::problem::{Exit, Failure, Problem};
 use crate::run::context::Context;
-use crate::settings::config::{did_you_mean, job_settings};
+use crate::settings::config::Config;
+use crate::settings::job::{JobSettings, job_settings};
+
+/// A directory `jobs/<name>` that holds a `Dockerfile`.
+#[derive(Clone, Debug)]
+pub struct Job {
+    pub name: JobName,
+    /// Position among all jobs of the commit, sorted by name.
+    pub position: usize,
+    /// What it is built for: its own architectures, else the repository's. Sorted.
+    pub arches: Vec<Arch>,
+    pub settings: JobSettings,
+}
 
 /// All jobs of the repository, by name.
 ///
 /// # Errors
 /// Everything under `jobs/` that looks like a job and cannot be one, at once, with exit code 2.
-pub fn all(ctx: &Context) -> anyhow::Result<Vec<Job>> {
+pub fn all(ctx: &Context, config: &Config) -> anyhow::Result<Vec<Job>> {
     let dir = ctx.root.join(JOBS_DIR);
-    match dir.symlink_metadata() {
-        Ok(metadata) if metadata.is_dir() => {}
-        Ok(metadata) => {
-            let what = if metadata.is_symlink() { "a link, not a folder" } else { "not a folder" };
-            return Err(Problem::new(JOBS_DIR, what)
-                .rule("jobs are the folders under `jobs/`")
-                .help("make it a folder, with a folder in it for each job")
-                .usage());
-        }
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            return Err(Problem::new(JOBS_DIR, format!("there is no such folder in {}", ctx.root))
-                .rule("jobs are the folders under `jobs/`")
-                .help("make the first job: a folder `jobs/<name>` with a Dockerfile")
-                .usage());
-        }
-        Err(error) => return Err(error).with_context(|| format!("could not look at {dir}")),
-    }
+    check_folder(ctx, &dir)?;
     let mut jobs = Vec::new();
     let mut problems = Vec::new();
     for entry in WalkDir::new(&dir).min_depth(1).max_depth(1).sort_by_file_name() {
         match entry {
-            Ok(entry) => match candidate(ctx, &entry) {
-                Ok(Some(job)) => jobs.push(job),
-                Ok(None) => {}
+            Ok(entry) => match candidate(ctx, config, &entry) {
+                Ok(job) => jobs.extend(job),
                 Err(mut found) => problems.append(&mut found),
             },
             Err(error) => problems.push(Problem::new(JOBS_DIR, format!("could not be read: {error}"))),
@@ -49,49 +44,57 @@ pub fn all(ctx: &Context) -> anyhow::Result<Vec<Job>> {
     }
     Failure::unless_empty(Exit::Usage, problems)?;
     jobs.sort_by(|a, b| a.name.cmp(&b.name));
+    for (position, job) in jobs.iter_mut().enumerate() {
+        job.position = position;
+    }
     Ok(jobs)
 }
 
-/// The jobs of the commit, and those that a command is about.
-pub struct Selected {
-    pub all: Vec<Job>,
-    pub chosen: Vec<Job>,
+fn check_folder(ctx: &Context, dir: &Utf8Path) -> anyhow::Result<()> {
+    match dir.symlink_metadata() {
+        Ok(metadata) if metadata.is_dir() => Ok(()),
+        Ok(metadata) => {
+            let what = if metadata.is_symlink() { "a link, not a folder" } else { "not a folder" };
+            Err(Problem::new(JOBS_DIR, what)
+                .rule("jobs are the folders under `jobs/`")
+                .help("make it a folder, with a folder in it for each job")
+                .usage())
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            Err(Problem::new(JOBS_DIR, format!("there is no such folder in {}", ctx.root))
+                .rule("jobs are the folders under `jobs/`")
+                .help("make the first job: a folder `jobs/<name>` with a Dockerfile")
+                .usage())
+        }
+        Err(error) => Err(error).with_context(|| format!("could not look at {dir}")),
+    }
 }
 
 /// The jobs that were named, or all. An unknown name is an error: never nothing, and never everything.
 ///
 /// # Errors
 /// Names that are not those of jobs, with exit code 2.
-pub fn select(ctx: &Context, selection: &Selection) -> anyhow::Result<Selected> {
-    let jobs = all(ctx)?;
-    if selection.jobs.is_empty() {
-        return Ok(Selected { chosen: jobs.clone(), all: jobs });
+pub fn select(ctx: &Context, config: &Config, names: &[String]) -> anyhow::Result<Vec<Job>> {
+    let mut jobs = all(ctx, config)?;
+    if names.is_empty() {
+        return Ok(jobs);
     }
-    let mut problems = Vec::new();
-    let mut names = Vec::new();
-    for typed in &selection.jobs {
-        // Completion by the shell gives the folder.
-        let typed = typed.strip_prefix("jobs/").unwrap_or(typed).trim_end_matches('/');
-        match typed.parse::<JobName>() {
-            Ok(name) if jobs.iter().any(|job| job.name == name) => names.push(name),
-            _ => problems.push(unknown(typed, &jobs)),
-        }
-    }
-    Failure::unless_empty(Exit::Usage, problems)?;
-    let chosen = jobs.iter().filter(|job| names.contains(&job.name)).cloned().collect();
-    Ok(Selected { all: jobs, chosen })
-}
-
-fn unknown(typed: &str, jobs: &[Job]) -> Problem {
-    let problem = Problem::new(format!("job `{typed}`"), "there is no such job");
-    match did_you_mean(typed, jobs.iter().map(|job| job.name.as_str())) {
-        Some(near) => problem.help(format!("did you mean `{near}`?")),
-        None => problem.help("cargo xtask discover --format table lists the jobs"),
-    }
+    // Completion by the shell gives the folder.
+    let typed = names.iter().map(|name| name.strip_prefix("jobs/").unwrap_or(name).trim_end_matches('/'));
+    let (known, unknown): (Vec<&str>, Vec<&str>) =
+        typed.partition(|&typed| jobs.iter().any(|job| job.name.as_str() == typed));
+    let problem = |typed: &&str| {
+        Problem::new(format!("job `{typed}`"), "there is no such job")
+            .help("cargo xtask discover --format table lists the jobs")
+            .did_you_mean(typed, jobs.iter().map(|job| job.name.as_str()))
+    };
+    Failure::unless_empty(Exit::Usage, unknown.iter().map(problem).collect())?;
+    jobs.retain(|job| known.contains(&job.name.as_str()));
+    Ok(jobs)
 }
 
 /// A job, if the entry is one; `None` if it is not meant to be.
-fn candidate(ctx: &Context, entry: &DirEntry) -> Result<Option<Job>, Vec<Problem>> {
+fn candidate(ctx: &Context, config: &Config, entry: &DirEntry) -> Result<Option<Job>, Vec<Problem>> {
     let shown = format!("{JOBS_DIR}/{}", entry.file_name().to_string_lossy());
     if entry.file_name().as_encoded_bytes().starts_with(b".") {
         ctx.ui.detail("Skipped", format!("{shown}: hidden"));
@@ -117,17 +120,26 @@ fn candidate(ctx: &Context, entry: &DirEntry) -> Result<Option<Job>, Vec<Problem
         return no_dockerfile(ctx, shown, &files, has(SETTINGS_FILE).is_some());
     };
     let Some(dir) = Utf8Path::from_path(entry.path()) else {
-        let rule = crate::model::job::NAME_RULE;
-        return Err(vec![Problem::new(shown, "its name is not UTF-8").rule(rule).help("rename the folder")]);
+        return Err(vec![Problem::new(shown, "its name is not UTF-8").rule(NAME_RULE).help("rename the folder")]);
     };
     let name = dir.file_name().unwrap_or_default().parse::<JobName>();
     let checks = [name.clone().map(drop), check_dockerfile(ctx, &dir.join(DOCKERFILE), file_type)];
     let mut problems: Vec<Problem> = checks.into_iter().filter_map(Result::err).collect();
     let settings = settings(dir, &shown, has(SETTINGS_FILE).is_some()).map_err(|mut found| problems.append(&mut found));
     match (name, settings) {
-        (Ok(name), Ok(settings)) if problems.is_empty() => Ok(Some(Job { name, settings })),
+        (Ok(name), Ok(settings)) if problems.is_empty() => {
+            let arches = arches(&settings, config);
+            Ok(Some(Job { name, position: 0, arches, settings }))
+        }
         _ => Err(problems),
     }
+}
+
+fn arches(settings: &JobSettings, config: &Config) -> Vec<Arch> {
+    let mut arches = settings.arches.clone().unwrap_or_else(|| config.arches());
+    arches.sort_unstable();
+    arches.dedup();
+    arches
 }
 
 fn names_in(entry: &DirEntry) -> Result<Vec<(String, FileType)>, Problem> {

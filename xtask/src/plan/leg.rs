@@ -5,23 +5,36 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use super::slice::{Slice, SliceJob};
 use crate::model::arch::Arch;
-use crate::model::job::{Job, JobName};
+use crate::model::commit::Commit;
+use crate::model::job::JobName;
 use crate::model::problem::Problem;
-use crate::plan::slice::{Slice, SliceJob};
+
+/// What there is to build, and what to merge afterwards.
+#[derive(Clone, Debug, Default)]
+pub struct Work {
+    /// What is checked out; `None` where nothing was planned.
+    pub commit: Option<Commit>,
+    /// Whether images are built although others with their keys exist.
+    pub forced: bool,
+    pub build: Vec<LegJob>,
+    pub merge: Vec<LegJob>,
+}
 
 /// A job with the architectures to build, and what its legs are told of it.
 #[derive(Clone, Debug)]
-pub struct Order {
-    pub job: JobName,
+pub struct LegJob {
+    pub name: JobName,
     pub arches: Vec<Arch>,
     /// `None` where nothing was planned: every leg finds out by itself then, and the gate sees whether they agree.
     pub slice: Option<SliceJob>,
 }
 
-/// One entry of the build matrix: a runner, an architecture, and the jobs it builds.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// One entry of the build matrix: a runner, an architecture, and the jobs it builds, as the workflow reads it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Leg {
+    pub name: String,
     pub arch: Arch,
     /// The runner's label.
     pub runner: String,
@@ -30,90 +43,72 @@ pub struct Leg {
     pub plan: String,
 }
 
-/// A leg as it stands in the matrix: what the workflow reads.
-#[derive(Serialize)]
-struct Entry<'a> {
-    name: String,
-    arch: Arch,
-    runner: &'a str,
-    jobs: &'a [JobName],
-    plan: &'a str,
-}
-
-/// The architectures that a job is built for: its own, else the repository's.
-pub fn arches(job: &Job, runners: &BTreeMap<Arch, String>) -> Vec<Arch> {
-    let mut arches = job.settings.arches.clone().unwrap_or_else(|| runners.keys().copied().collect());
-    arches.sort_unstable();
-    arches.dedup();
-    arches
-}
-
-/// One leg for each job and architecture; several jobs in one leg where there would be more than `most`.
-///
-/// # Errors
-/// A job wants an architecture that no runner is configured for, or there are more architectures than legs.
-pub fn legs(commit: &str, orders: &[Order], runners: &BTreeMap<Arch, String>, most: usize) -> anyhow::Result<Vec<Leg>> {
-    let mut by_arch: BTreeMap<Arch, Vec<&Order>> = BTreeMap::new();
-    for order in orders {
-        for &arch in &order.arches {
-            by_arch.entry(arch).or_default().push(order);
+impl Work {
+    /// One leg for each job and architecture; several jobs in one leg where there would be more than `most`.
+    ///
+    /// # Errors
+    /// A job wants an architecture that no runner is configured for, or there are more architectures than legs.
+    pub fn legs(&self, runners: &BTreeMap<Arch, String>, most: usize) -> anyhow::Result<Vec<Leg>> {
+        let mut by_arch: BTreeMap<Arch, Vec<&LegJob>> = BTreeMap::new();
+        for job in &self.build {
+            for &arch in &job.arches {
+                by_arch.entry(arch).or_default().push(job);
+            }
         }
-    }
-    let total: usize = by_arch.values().map(Vec::len).sum();
-    let mut legs = Vec::new();
-    for (arch, orders) in by_arch {
-        let Some(runner) = runners.get(&arch) else {
-            return Err(Problem::new(format!("architecture `{arch}`"), "no runner is configured for it")
-                .help(format!("add `{arch} = \"<label>\"` to [workspace.metadata.jobs.runners] in Cargo.toml"))
+        let total: usize = by_arch.values().map(Vec::len).sum();
+        let mut legs = Vec::new();
+        for (arch, jobs) in by_arch {
+            let runner = runners.get(&arch).ok_or_else(|| no_runner(arch))?;
+            // Each architecture gets its share of the legs, rounded down so that the sum fits.
+            let share = if total <= most { jobs.len() } else { (most * jobs.len() / total).max(1) };
+            legs.extend(split_evenly(&jobs, share).map(|jobs| self.leg(arch, runner, jobs)));
+        }
+        if legs.len() > most {
+            return Err(Problem::new("max-legs", format!("{most} legs are fewer than there are architectures"))
+                .help("raise `max-legs` in Cargo.toml")
                 .usage());
-        };
-        // Each architecture gets its share of the legs, rounded down so that the sum fits.
-        let share = if total <= most { orders.len() } else { (most * orders.len() / total).max(1) };
-        for orders in split_evenly(&orders, share) {
-            let jobs = orders.iter().map(|order| order.job.clone()).collect();
-            legs.push(Leg { arch, runner: runner.clone(), jobs, plan: slice(commit, orders) });
         }
+        Ok(legs)
     }
-    if legs.len() > most {
-        return Err(Problem::new("max-legs", format!("{most} legs are fewer than there are architectures"))
-            .help("raise `max-legs` in Cargo.toml")
-            .usage());
+
+    fn leg(&self, arch: Arch, runner: &str, jobs: &[&LegJob]) -> Leg {
+        let names: Vec<JobName> = jobs.iter().map(|job| job.name.clone()).collect();
+        let name = format!("{} ({arch})", range(&names));
+        Leg { name, arch, runner: runner.to_owned(), jobs: names, plan: self.slice(jobs) }
     }
-    Ok(legs)
+
+    /// The matrix of `merge`: one leg for all jobs, as a merge takes a moment.
+    pub fn merge_matrix(&self) -> Value {
+        if self.merge.is_empty() {
+            return json!({ "include": [] });
+        }
+        let names: Vec<JobName> = self.merge.iter().map(|job| job.name.clone()).collect();
+        let plan = self.slice(&self.merge.iter().collect::<Vec<_>>());
+        json!({ "include": [{ "name": format!("merge {}", range(&names)), "jobs": names, "plan": plan }] })
+    }
+
+    /// The slice of some jobs, if all of them were planned.
+    fn slice(&self, jobs: &[&LegJob]) -> String {
+        let jobs: Option<Vec<SliceJob>> = jobs.iter().map(|job| job.slice.clone()).collect();
+        let slice = jobs.zip(self.commit.clone());
+        slice.map(|(jobs, commit)| Slice { commit, forced: self.forced, jobs }.to_string()).unwrap_or_default()
+    }
 }
 
-/// The slice of some jobs, if all of them were planned.
-fn slice(commit: &str, orders: &[&Order]) -> String {
-    let jobs: Option<Vec<SliceJob>> = orders.iter().map(|order| order.slice.clone()).collect();
-    jobs.map(|jobs| Slice { commit: commit.to_owned(), jobs }.to_string()).unwrap_or_default()
+/// The matrix, for `strategy: matrix:`.
+pub fn matrix(legs: &[Leg]) -> Value {
+    json!({ "include": legs })
+}
+
+fn no_runner(arch: Arch) -> anyhow::Error {
+    Problem::new(format!("architecture `{arch}`"), "no runner is configured for it")
+        .help(format!("add `{arch} = \"<label>\"` to [workspace.metadata.jobs.runners] in Cargo.toml"))
+        .usage()
 }
 
 /// Cuts a list into so many runs that differ by one in length at most, in order.
 fn split_evenly<T>(items: &[T], parts: usize) -> impl Iterator<Item = &[T]> {
     (0..parts).map(move |i| &items[items.len() * i / parts..items.len() * (i + 1) / parts])
-}
-
-/// The matrix, for `strategy: matrix:`.
-pub fn matrix(legs: &[Leg]) -> Value {
-    let entries: Vec<Entry<'_>> = legs
-        .iter()
-        .map(|leg| Entry { name: name(leg), arch: leg.arch, runner: &leg.runner, jobs: &leg.jobs, plan: &leg.plan })
-        .collect();
-    json!({ "include": entries })
-}
-
-/// The matrix of `merge`: one leg for all jobs, as a merge takes a moment.
-pub fn merge_matrix(commit: &str, orders: &[Order]) -> Value {
-    if orders.is_empty() {
-        return json!({ "include": [] });
-    }
-    let names: Vec<JobName> = orders.iter().map(|order| order.job.clone()).collect();
-    let plan = slice(commit, &orders.iter().collect::<Vec<_>>());
-    json!({ "include": [{ "name": format!("merge {}", range(&names)), "jobs": names, "plan": plan }] })
-}
-
-fn name(leg: &Leg) -> String {
-    format!("{} ({})", range(&leg.jobs), leg.arch)
 }
 
 fn range(names: &[JobName]) -> String {
@@ -127,18 +122,13 @@ fn range(names: &[JobName]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::job::JobSettings;
     use crate::model::key::Key;
 
     const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
 
-    fn orders(names: &[&str]) -> Vec<Order> {
-        let order = |name: &&str| Order { job: name.parse().unwrap(), arches: Arch::ALL.to_vec(), slice: None };
-        names.iter().map(order).collect()
-    }
-
-    fn legs(orders: &[Order], most: usize) -> anyhow::Result<Vec<Leg>> {
-        super::legs(COMMIT, orders, &runners(), most)
+    fn work(names: &[&str]) -> Work {
+        let job = |name: &&str| LegJob { name: name.parse().unwrap(), arches: Arch::ALL.to_vec(), slice: None };
+        Work { commit: COMMIT.parse().ok(), build: names.iter().map(job).collect(), ..Work::default() }
     }
 
     fn runners() -> BTreeMap<Arch, String> {
@@ -147,7 +137,7 @@ mod tests {
 
     #[test]
     fn every_job_has_a_leg_for_each_architecture() {
-        let legs = legs(&orders(&["a", "b"]), 256).unwrap();
+        let legs = work(&["a", "b"]).legs(&runners(), 256).unwrap();
         expect_test::expect![[r#"
             {
               "include": [
@@ -196,47 +186,45 @@ mod tests {
     fn many_jobs_share_legs_evenly() {
         let names: Vec<String> = (0..1000).map(|n| format!("j{n:04}")).collect();
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
-        let legs = legs(&orders(&names), 256).unwrap();
+        let legs = work(&names).legs(&runners(), 256).unwrap();
         assert_eq!(legs.len(), 256);
         assert!(legs.iter().all(|leg| (7..=8).contains(&leg.jobs.len())));
         assert_eq!(legs.iter().map(|leg| leg.jobs.len()).sum::<usize>(), 2000);
-        assert_eq!(name(&legs[0]), "j0000 to j0006 (amd64)");
+        assert_eq!(legs[0].name, "j0000 to j0006 (amd64)");
     }
 
     #[test]
     fn a_job_may_want_fewer_architectures_and_none_that_nobody_runs() {
-        let settings = JobSettings { arches: Some(vec![Arch::Arm64, Arch::Arm64]), ..JobSettings::default() };
-        let job = Job { name: "a".parse().unwrap(), settings };
-        assert_eq!(arches(&job, &runners()), [Arch::Arm64]);
-        let mut some = orders(&["a"]);
-        some[0].arches = vec![Arch::Arm64];
-        assert_eq!(legs(&some, 256).unwrap().len(), 1);
+        let mut some = work(&["a"]);
+        some.build[0].arches = vec![Arch::Arm64];
+        assert_eq!(some.legs(&runners(), 256).unwrap().len(), 1);
         let only_amd64 = BTreeMap::from([(Arch::Amd64, "x".to_owned())]);
         assert_eq!(
-            super::legs(COMMIT, &some, &only_amd64, 256).unwrap_err().to_string(),
+            some.legs(&only_amd64, 256).unwrap_err().to_string(),
             "architecture `arm64`: no runner is configured for it\n  \
              help: add `arm64 = \"<label>\"` to [workspace.metadata.jobs.runners] in Cargo.toml"
         );
-        assert!(legs(&orders(&["a"]), 1).is_err());
-        assert!(legs(&[], 256).unwrap().is_empty());
+        assert!(work(&["a"]).legs(&runners(), 1).is_err());
+        assert!(work(&[]).legs(&runners(), 256).unwrap().is_empty());
     }
 
     #[test]
     fn ten_thousand_jobs_fit_into_256_legs_and_one_megabyte() {
         let key: Key = "0123456789abcdef0123".parse().unwrap();
         let digest = |n: usize| format!("sha256:{n:064x}").parse().unwrap();
-        let orders: Vec<Order> = (0..10_000)
-            .map(|n| Order {
-                job: format!("team-{:02}.report-{n:05}", n % 50).parse().unwrap(),
+        let jobs: Vec<LegJob> = (0..10_000)
+            .map(|n| LegJob {
+                name: format!("team-{:02}.report-{n:05}", n % 50).parse().unwrap(),
                 arches: Arch::ALL.to_vec(),
-                slice: Some(SliceJob::new(n, &key, vec![digest(n % 7), digest(n % 3)], false)),
+                slice: Some(SliceJob::new(n, &key, vec![digest(n % 7), digest(n % 3)])),
             })
             .collect();
-        let legs = legs(&orders, 256).unwrap();
+        let work = Work { commit: COMMIT.parse().ok(), build: jobs.clone(), merge: jobs, ..Work::default() };
+        let legs = work.legs(&runners(), 256).unwrap();
         assert_eq!(legs.len(), 256);
         let matrix = matrix(&legs).to_string();
         assert!(matrix.len() < 1 << 20, "{}", matrix.len());
-        let merge = merge_matrix(COMMIT, &orders).to_string();
+        let merge = work.merge_matrix().to_string();
         assert!(merge.len() < 1 << 20, "{}", merge.len());
         // Architectures apart, every job once in each.
         for arch in Arch::ALL {

@@ -1,34 +1,30 @@
-//! A job's recipe: its Dockerfile, its bases by digest, its files, and the key that follows from them.
+//! A job's recipe: what it reads of the repository, its bases by digest, and the key that follows from them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
-use crate::dockerfile::instruction::Dockerfile;
-use crate::model::arch::Arch;
-use crate::model::job::{Job, SETTINGS_FILE};
-use crate::model::key::{Ingredients, Key};
+use super::bases::{self, PinnedBase};
+use super::jobs::Job;
+use super::slice::{Slice, SliceJob};
+use super::tree::{Files, Tree};
+use crate::dockerfile::{Dockerfile, Fault, Inputs};
+use crate::model::commit::Commit;
+use crate::model::index::Expected;
+use crate::model::key::Ingredients;
 use crate::model::problem::{Exit, Failure, Problem};
-use crate::model::reference::{Digest, Reference};
-use crate::plan::bases::{self, Digests, Use};
-use crate::plan::leg;
-use crate::plan::slice::{Slice, SliceJob};
-use crate::plan::tree::{Question, Tree};
-use crate::run::context::Context;
+use crate::model::reference::Digest;
 use crate::run::fleet;
-use crate::settings::config::{Config, did_you_mean};
+use crate::settings::Run;
+use crate::tools::builder;
 
 /// Everything that determines a job's image.
 pub struct Recipe {
     pub job: Job,
-    /// Position among all jobs of the commit, sorted by name.
-    pub position: usize,
-    pub arches: Vec<Arch>,
-    pub dockerfile: Dockerfile,
-    /// The digests of the images that it builds from on any architecture, by the names that the Dockerfile gives them.
-    pub bases: BTreeMap<String, Digest>,
-    /// Whether a base brings instructions of its own.
-    pub triggers: bool,
-    /// `None` where an input is not committed.
-    pub key: Option<Key>,
+    /// What its Dockerfile reads of the build context.
+    pub inputs: Inputs,
+    /// Sorted by name.
+    pub bases: Vec<PinnedBase>,
+    /// What its images have to be. There is no key where an input is not committed, or a base was not resolved.
+    pub expected: Expected,
     /// An input that is not committed.
     pub uncommitted: Option<String>,
     /// Why all of the context counts, if it does.
@@ -36,185 +32,207 @@ pub struct Recipe {
 }
 
 impl Recipe {
-    /// Which files its Dockerfile reads; what a base's own instructions may read is not asked.
-    pub fn question(&self) -> Question<'_> {
-        Question { job: &self.job, dockerfile: &self.dockerfile, arches: &self.arches, triggers: None }
+    /// The digests of the bases that are resolved, by the names that the Dockerfile gives them.
+    pub fn digests(&self) -> BTreeMap<String, Digest> {
+        self.bases.iter().filter_map(|base| Some((base.written.clone(), base.digest.clone()?))).collect()
     }
 
     /// What the recipe's leg is told; `None` without a key.
     pub fn slice_job(&self) -> Option<SliceJob> {
-        let bases = self.bases.values().cloned().collect();
-        Some(SliceJob::new(self.position, self.key.as_ref()?, bases, self.triggers))
+        let digests = self.digests().into_values().collect();
+        Some(SliceJob::new(self.job.position, self.expected.key.as_ref()?, digests))
     }
 }
 
-/// The Dockerfiles of several jobs, read and checked.
-pub struct Sources {
-    jobs: Vec<Source>,
+/// What a plan is made from.
+#[derive(Clone, Debug)]
+pub enum Basis {
+    /// What the registry holds; with `force`, images are built although others with their keys exist.
+    Registry { force: bool },
+    /// What another runner has planned.
+    Slice(Slice),
+    /// The files that changed since the merge base with a revision, told by git alone.
+    Since(String),
 }
 
-/// A job with its position, its Dockerfile, and the images that this builds from.
-type Source = (usize, Job, Dockerfile, Vec<Use>);
+impl Basis {
+    /// Whether images are built although others with their keys exist.
+    pub fn is_forced(&self) -> bool {
+        matches!(self, Basis::Registry { force: true } | Basis::Slice(Slice { forced: true, .. }))
+    }
+}
 
-impl Sources {
-    /// Reads the jobs' Dockerfiles. `all` are the jobs of the commit, for their positions.
-    ///
-    /// # Errors
-    /// Every Dockerfile that cannot be read or whose bases cannot be known, with exit code 2.
-    pub fn read(
-        ctx: &Context,
-        config: &Config,
-        mirrors: &BTreeMap<String, String>,
-        all: &[Job],
-        jobs: &[Job],
-    ) -> anyhow::Result<Sources> {
-        let read = fleet::all(ctx, cores(), jobs, |job| {
-            let arches = leg::arches(job, &config.runners);
-            let read = bases::read(ctx, job).map_err(|problem| vec![problem]);
-            Ok(read.and_then(|dockerfile| {
-                check_stage(job, &dockerfile)?;
-                let uses = uses(job, &dockerfile, &arches, mirrors)?;
-                Ok((all.partition_point(|other| other.name < job.name), job.clone(), dockerfile, uses))
-            }))
-        })?;
-        let (mut sources, mut problems) = (Vec::new(), Vec::new());
-        for result in read {
-            match result {
-                Ok(source) => sources.push(source),
-                Err(mut found) => problems.append(&mut found),
-            }
+/// The recipes of some jobs, and the files that they are made of.
+pub struct Recipes {
+    pub tree: Tree,
+    pub all: Vec<Recipe>,
+}
+
+/// Works the recipes out; those of a slice for the jobs that it is about.
+///
+/// # Errors
+/// Every Dockerfile that cannot be read, every source that is not there, a slice of something else (2); a base that
+/// cannot be resolved, a git that cannot answer (4).
+pub fn recipes(run: &Run, jobs: Vec<Job>, basis: &Basis) -> anyhow::Result<Recipes> {
+    builder::buildx_version(&run.ctx)?;
+    // git looks through the tree while Dockerfiles are read and bases are looked up.
+    let (tree, read) = std::thread::scope(|scope| {
+        let tree = scope.spawn(|| Tree::read(&run.ctx));
+        let read = with_bases(run, jobs, basis);
+        (tree.join().unwrap_or_else(|_| Err(anyhow::anyhow!("reading the tree of the commit was aborted"))), read)
+    });
+    let (tree, mut all) = (tree?, read?);
+    let finished = fleet::all(&run.ctx, cores(), &all, |recipe| Ok(tree.files(&run.ctx, &recipe.job, &recipe.inputs)))?;
+    let mut missing = Vec::new();
+    for (recipe, mut files) in all.iter_mut().zip(finished) {
+        missing.append(&mut files.missing);
+        finish(recipe, files);
+    }
+    Failure::unless_empty(Exit::Usage, missing)?;
+    if let Basis::Slice(slice) = basis {
+        check_keys(slice, &all)?;
+    }
+    Ok(Recipes { tree, all })
+}
+
+/// Reads the Dockerfiles, and finds the digests of their bases where the plan is made from.
+fn with_bases(run: &Run, jobs: Vec<Job>, basis: &Basis) -> anyhow::Result<Vec<Recipe>> {
+    match basis {
+        Basis::Registry { .. } => {
+            let mut recipes = read_all(run, jobs, basis)?;
+            bases::resolve(run, &mut recipes)?;
+            Ok(recipes)
         }
-        Failure::unless_empty(Exit::Usage, problems)?;
-        Ok(Sources { jobs: sources })
-    }
-
-    /// Looks up the digests of all bases.
-    ///
-    /// # Errors
-    /// With exit code 4, every base that cannot be resolved.
-    pub fn resolve(&self, ctx: &Context) -> anyhow::Result<Digests> {
-        bases::resolve(ctx, &bases::union(self.jobs.iter().map(|(.., uses)| uses)))
-    }
-
-    /// The digests that a slice names, in the order of the bases' names.
-    ///
-    /// # Errors
-    /// The slice is not of this commit.
-    pub fn of_slice(&self, slice: &Slice) -> anyhow::Result<Digests> {
-        let mut digests = Digests::default();
-        for (position, job, _, uses) in &self.jobs {
-            let by_name: BTreeMap<&str, &Reference> = uses.iter().map(|u| (u.written.as_str(), &u.pulled)).collect();
-            let told = slice.jobs.iter().find(|told| told.position == *position);
-            let told = told.filter(|told| told.bases.len() == by_name.len()).ok_or_else(|| foreign(job))?;
-            for (pulled, digest) in by_name.values().zip(&told.bases) {
-                digests.add(pulled, digest.clone(), told.triggers);
-            }
+        Basis::Slice(slice) => {
+            check_commit(slice, &run.target.published_revision()?.commit)?;
+            let mut recipes = read_all(run, of_slice(slice, jobs)?, basis)?;
+            recipes.iter_mut().try_for_each(|recipe| take_bases(slice, recipe))?;
+            Ok(recipes)
         }
-        Ok(digests)
-    }
-
-    /// Works the keys out.
-    ///
-    /// # Errors
-    /// Every source of a `COPY` that is not there, with exit code 2.
-    pub fn recipes(
-        self,
-        ctx: &Context,
-        config: &Config,
-        tree: &Tree,
-        digests: &Digests,
-    ) -> anyhow::Result<Vec<Recipe>> {
-        let worked_out = fleet::all(ctx, cores(), &self.jobs, |source| Ok(recipe(ctx, config, tree, source, digests)))?;
-        let (recipes, missing): (Vec<_>, Vec<_>) = worked_out.into_iter().unzip();
-        Failure::unless_empty(Exit::Usage, missing.into_iter().flatten().collect())?;
-        Ok(recipes)
+        // What changed is told without the bases, so none need be reached.
+        Basis::Since(_) => read_all(run, jobs, basis),
     }
 }
 
-/// Works a job's key out; the second part are the sources that are not there.
-fn recipe(ctx: &Context, config: &Config, tree: &Tree, source: &Source, digests: &Digests) -> (Recipe, Vec<Problem>) {
-    let (position, job, dockerfile, uses) = source;
-    let arches = leg::arches(job, &config.runners);
-    let triggering = uses.iter().find(|used| digests.triggers(&used.pulled));
-    let triggers = triggering.map(|used| used.written.as_str());
-    let files = tree.files(ctx, &Question { job, dockerfile, arches: &arches, triggers });
-    let digest = |used: &Use| Some((used.written.clone(), digests.get(&used.pulled)?.clone()));
-    let bases: BTreeMap<String, Digest> = uses.iter().filter_map(digest).collect();
-    let ingredients = Ingredients {
-        stage: job.settings.target.as_deref(),
-        args: &job.settings.args,
-        bases: &bases,
-        files: files.named,
-        context: files.context,
-    };
-    let recipe = Recipe {
-        key: files.uncommitted.is_none().then(|| ingredients.key()),
-        job: job.clone(),
-        position: *position,
-        dockerfile: dockerfile.clone(),
-        arches,
-        bases,
-        triggers: triggers.is_some(),
-        uncommitted: files.uncommitted,
-        whole: files.whole,
-    };
-    (recipe, files.missing)
+fn read_all(run: &Run, jobs: Vec<Job>, basis: &Basis) -> anyhow::Result<Vec<Recipe>> {
+    let read = fleet::all(&run.ctx, cores(), &jobs, |job| Ok(read(run, job, basis)))?;
+    let (mut recipes, mut problems) = (Vec::new(), Vec::new());
+    for result in read {
+        match result {
+            Ok(recipe) => recipes.push(recipe),
+            Err(mut found) => problems.append(&mut found),
+        }
+    }
+    Failure::unless_empty(Exit::Usage, problems)?;
+    Ok(recipes)
 }
 
-/// How many threads read and hash side by side.
-fn cores() -> usize {
-    std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
+/// Reads a job's Dockerfile into a recipe that has neither digests nor a key yet.
+fn read(run: &Run, job: &Job, basis: &Basis) -> Result<Recipe, Vec<Problem>> {
+    let (path, args) = (job.name.dockerfile(), &job.settings.args);
+    let mut expected = expected(run, job).map_err(|problem| vec![problem])?;
+    expected.forced = basis.is_forced();
+    let text = std::fs::read_to_string(run.ctx.root.join(&path))
+        .map_err(|error| vec![Problem::new(path.as_str(), format!("could not be read: {error}"))])?;
+    let dockerfile = Dockerfile::parse(&text).map_err(|fault| vec![fault.at(path.as_str())])?;
+    check_stage(job, &dockerfile)?;
+    let foreign = dockerfile.foreign_platforms(args, &job.arches, job.settings.target.as_deref());
+    if !foreign.is_empty() {
+        return Err(foreign.iter().map(|fault: &Fault| fault.at(path.as_str())).collect());
+    }
+    let bases = bases::of_job(run, job, &dockerfile)?;
+    let inputs = dockerfile.inputs(args, &job.arches);
+    Ok(Recipe { job: job.clone(), inputs, bases, expected, uncommitted: None, whole: None })
+}
+
+/// What a job's images have to be in this run, as far as that is known without its files.
+///
+/// # Errors
+/// The name of the repository is too long.
+pub fn expected(run: &Run, job: &Job) -> Result<Expected, Problem> {
+    let target = &run.target;
+    Ok(Expected {
+        job: job.name.clone(),
+        repository: target.repository(&job.name)?,
+        tag: target.tag.value.clone(),
+        arches: job.arches.clone(),
+        revision: target.revision.clone(),
+        key: None,
+        bases: BTreeMap::new(),
+        attested: target.attested,
+        forced: false,
+    })
 }
 
 /// The stage that `job.json` names has to be there.
 fn check_stage(job: &Job, dockerfile: &Dockerfile) -> Result<(), Vec<Problem>> {
     let Some(wanted) = &job.settings.target else { return Ok(()) };
-    let names: Vec<&str> = dockerfile.stages.iter().filter_map(|stage| stage.name.as_deref()).collect();
+    let names = dockerfile.stage_names();
     if names.contains(&wanted.to_lowercase().as_str()) {
         return Ok(());
     }
-    let at = format!("{}/{SETTINGS_FILE}: target: `{wanted}`", job.dir());
-    let problem = Problem::new(at, format!("{} has no such stage", job.dockerfile()));
-    Err(vec![match did_you_mean(wanted, names.iter().copied()) {
-        Some(near) => problem.help(format!("did you mean `{near}`?")),
-        None => problem.help("name a stage there: FROM … AS <name>"),
-    }])
+    let at = format!("{}: target: `{wanted}`", job.name.settings_file());
+    let problem = Problem::new(at, format!("{} has no such stage", job.name.dockerfile()))
+        .help("name a stage there: FROM … AS <name>")
+        .did_you_mean(wanted, names);
+    Err(vec![problem])
 }
 
-/// The images that a job builds from, over all of its architectures.
-fn uses(
-    job: &Job,
-    dockerfile: &Dockerfile,
-    arches: &[Arch],
-    mirrors: &BTreeMap<String, String>,
-) -> Result<Vec<Use>, Vec<Problem>> {
-    let mut seen = BTreeSet::new();
-    let mut all = Vec::new();
-    for &arch in arches {
-        let found = bases::used(job, dockerfile, mirrors, (arch, arch))?;
-        all.extend(found.into_iter().filter(|used| seen.insert(used.written.clone())));
-    }
-    Ok(all)
+/// Sets what follows from the job's files. Without its own Dockerfile and all of its bases there is no key.
+fn finish(recipe: &mut Recipe, files: Files) {
+    let bases = recipe.digests();
+    let ingredients = Ingredients {
+        stage: recipe.job.settings.target.as_deref(),
+        args: &recipe.job.settings.args,
+        bases: &bases,
+        files: files.named,
+        context: files.context,
+    };
+    let is_known = files.uncommitted.is_none() && bases.len() == recipe.bases.len();
+    recipe.expected.key = is_known.then(|| ingredients.key());
+    recipe.expected.bases = bases;
+    recipe.uncommitted = files.uncommitted;
+    recipe.whole = files.whole;
 }
 
-/// Checks that the keys worked out here are those that the slice was made for.
-///
-/// # Errors
-/// The slice is of another commit, or of other files.
-pub fn check_slice(slice: &Slice, commit: &str, recipes: &[Recipe]) -> anyhow::Result<()> {
-    if slice.commit != commit {
-        let what = format!("is a slice of the plan for {}, and {commit} is checked out", slice.commit);
-        return Err(Problem::new("--plan", what).rule("a leg builds the commit that was planned").usage());
+/// The jobs that the slice is about.
+fn of_slice(slice: &Slice, mut jobs: Vec<Job>) -> anyhow::Result<Vec<Job>> {
+    jobs.retain(|job| slice.job(job.position).is_some());
+    if jobs.is_empty() && !slice.jobs.is_empty() {
+        return Err(Problem::new("--plan", "is a slice for none of these jobs")
+            .rule("a leg builds the commit that was planned")
+            .usage());
     }
+    Ok(jobs)
+}
+
+/// Takes over the digests that a slice names, in the order of the bases' names.
+fn take_bases(slice: &Slice, recipe: &mut Recipe) -> anyhow::Result<()> {
+    let planned = slice.job(recipe.job.position).filter(|planned| planned.bases.len() == recipe.bases.len());
+    let planned = planned.ok_or_else(|| foreign(&recipe.job))?;
+    for (base, digest) in recipe.bases.iter_mut().zip(&planned.bases) {
+        base.digest = Some(digest.clone());
+    }
+    Ok(())
+}
+
+fn check_commit(slice: &Slice, commit: &Commit) -> anyhow::Result<()> {
+    if slice.commit == *commit {
+        return Ok(());
+    }
+    let what = format!("is a slice of the plan for {}, and {commit} is checked out", slice.commit);
+    Err(Problem::new("--plan", what).rule("a leg builds the commit that was planned").usage())
+}
+
+/// The keys that were worked out here have to be those that the slice was made for.
+fn check_keys(slice: &Slice, recipes: &[Recipe]) -> anyhow::Result<()> {
     for recipe in recipes {
-        let told = slice.jobs.iter().find(|told| told.position == recipe.position);
-        let is_same = told.zip(recipe.key.as_ref()).is_some_and(|(told, key)| told.is_of(key));
         if let Some(path) = &recipe.uncommitted {
-            return Err(
-                Problem::new("--plan", format!("{path} is not committed, so this is not what was planned")).usage()
-            );
+            let what = format!("{path} is not committed, so this is not what was planned");
+            return Err(Problem::new("--plan", what).usage());
         }
-        if !is_same {
+        let planned = slice.job(recipe.job.position).zip(recipe.expected.key.as_ref());
+        if !planned.is_some_and(|(planned, key)| planned.is_of(key)) {
             return Err(foreign(&recipe.job));
         }
     }
@@ -226,4 +244,9 @@ fn foreign(job: &Job) -> anyhow::Error {
         .rule("a leg builds the commit that was planned, with the bases that were planned")
         .help("run `cargo xtask discover --changed --format matrix` again, on this commit")
         .usage()
+}
+
+/// How many threads read and hash side by side.
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
 }

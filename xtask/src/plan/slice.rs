@@ -1,13 +1,14 @@
 //! A leg's slice of the plan: one compact string by which every runner builds the same thing.
 //!
-//! `1;<commit>;<digest>,…;<job>:<check>:<base>.<base>,…` where a digest is 64 hex digits, a job its position among the
-//! commit's jobs, sorted by name, a check the first digits of its key, and a base the position of its digest in the
-//! slice; a job's bases stand in the order of their names, with a `+` if one of them has `ONBUILD` instructions. The runner works the key out by itself from its checkout
-//! and these digests; the check tells whether it found the same.
+//! `<version>;<commit>;<digest>,…;<job>:<check>:<base>.<base>,…` where the version is `1`, or `1f` if images are built by
+//! force, a digest is 64 hex digits, a job its position among the commit's jobs, sorted by name, a check the first digits
+//! of its key, and a base the position of its digest in the slice; a job's bases stand in the order of their names. The
+//! runner works the key out by itself from its checkout and these digests; the check tells whether it found the same.
 
 use std::fmt;
 use std::str::FromStr;
 
+use crate::model::commit::Commit;
 use crate::model::key::Key;
 use crate::model::problem::Problem;
 use crate::model::reference::Digest;
@@ -18,8 +19,18 @@ const CHECK_DIGITS: usize = 8;
 /// What a runner is told.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Slice {
-    pub commit: String,
+    pub commit: Commit,
+    /// Whether images are built although others with their keys exist.
+    pub forced: bool,
+    /// Sorted by position.
     pub jobs: Vec<SliceJob>,
+}
+
+impl Slice {
+    /// What is said of the job at a position.
+    pub fn job(&self, position: usize) -> Option<&SliceJob> {
+        self.jobs.get(self.jobs.binary_search_by_key(&position, |job| job.position).ok()?)
+    }
 }
 
 /// One job of a slice.
@@ -30,13 +41,11 @@ pub struct SliceJob {
     check: String,
     /// In the order of the bases' names.
     pub bases: Vec<Digest>,
-    /// Whether a base brings instructions of its own (`ONBUILD`), so that all of the context counts.
-    pub triggers: bool,
 }
 
 impl SliceJob {
-    pub fn new(position: usize, key: &Key, bases: Vec<Digest>, triggers: bool) -> SliceJob {
-        SliceJob { position, check: key.as_str()[..CHECK_DIGITS].to_owned(), bases, triggers }
+    pub fn new(position: usize, key: &Key, bases: Vec<Digest>) -> SliceJob {
+        SliceJob { position, check: key.as_str()[..CHECK_DIGITS].to_owned(), bases }
     }
 
     /// Whether a key that was worked out here is the one that was meant.
@@ -51,13 +60,13 @@ impl fmt::Display for Slice {
         digests.sort();
         digests.dedup();
         let shown: Vec<&str> = digests.iter().map(|digest| digest.hex()).collect();
-        write!(f, "1;{};{};", self.commit, shown.join(","))?;
+        let version = if self.forced { "1f" } else { "1" };
+        write!(f, "{version};{};{};", self.commit, shown.join(","))?;
         for (i, job) in self.jobs.iter().enumerate() {
             let comma = if i > 0 { "," } else { "" };
             let bases: Vec<String> =
                 job.bases.iter().filter_map(|base| Some(digests.binary_search(&base).ok()?.to_string())).collect();
-            let mark = if job.triggers { "+" } else { "" };
-            write!(f, "{comma}{}:{}:{}{mark}", job.position, job.check, bases.join("."))?;
+            write!(f, "{comma}{}:{}:{}", job.position, job.check, bases.join("."))?;
         }
         Ok(())
     }
@@ -72,7 +81,7 @@ impl FromStr for Slice {
                 .rule("the text that `cargo xtask discover --changed --format matrix` gives as `plan`")
         };
         let mut parts = text.trim().split(';');
-        let (Some("1"), Some(commit), Some(digests), Some(jobs), None) =
+        let (Some(version @ ("1" | "1f")), Some(commit), Some(digests), Some(jobs), None) =
             (parts.next(), parts.next(), parts.next(), parts.next(), parts.next())
         else {
             return Err(problem());
@@ -80,21 +89,20 @@ impl FromStr for Slice {
         let items = |list: &'_ str, separator: char| -> Vec<String> {
             list.split(separator).filter(|item| !item.is_empty()).map(str::to_owned).collect()
         };
+        let commit = commit.parse().map_err(|_| problem())?;
         let digests: Result<Vec<Digest>, Problem> =
             items(digests, ',').iter().map(|hex| format!("sha256:{hex}").parse()).collect();
         let digests = digests.map_err(|_| problem())?;
         let job = |item: &String| -> Option<SliceJob> {
             let mut fields = item.split(':');
             let (position, check) = (fields.next()?.parse().ok()?, fields.next()?.to_owned());
-            let bases = fields.next()?;
-            let (bases, triggers) = bases.strip_suffix('+').map_or((bases, false), |bases| (bases, true));
-            let bases = items(bases, '.');
+            let bases = items(fields.next()?, '.');
             let bases = bases.iter().map(|index| digests.get(index.parse::<usize>().ok()?).cloned());
             (check.len() == CHECK_DIGITS).then_some(())?;
-            Some(SliceJob { position, check, bases: bases.collect::<Option<Vec<Digest>>>()?, triggers })
+            Some(SliceJob { position, check, bases: bases.collect::<Option<Vec<Digest>>>()? })
         };
         let jobs: Option<Vec<SliceJob>> = items(jobs, ',').iter().map(job).collect();
-        Ok(Slice { commit: commit.to_owned(), jobs: jobs.ok_or_else(problem)? })
+        Ok(Slice { commit, forced: version == "1f", jobs: jobs.ok_or_else(problem)? })
     }
 }
 
@@ -110,16 +118,16 @@ mod tests {
     fn a_slice_round_trips() {
         let key: Key = "0123456789abcdef0123".parse().unwrap();
         let jobs = vec![
-            SliceJob::new(0, &key, vec![digest('b'), digest('a')], true),
-            SliceJob::new(7, &key, Vec::new(), false),
-            SliceJob::new(9999, &key, vec![digest('b')], false),
+            SliceJob::new(0, &key, vec![digest('b'), digest('a')]),
+            SliceJob::new(7, &key, Vec::new()),
+            SliceJob::new(9999, &key, vec![digest('b')]),
         ];
-        let slice = Slice { commit: "c".repeat(40), jobs };
+        let slice = Slice { commit: "c".repeat(40).parse().unwrap(), forced: false, jobs };
         let text = slice.to_string();
         assert_eq!(
             text,
             format!(
-                "1;{};{},{};0:01234567:1.0+,7:01234567:,9999:01234567:1",
+                "1;{};{},{};0:01234567:1.0,7:01234567:,9999:01234567:1",
                 "c".repeat(40),
                 "a".repeat(64),
                 "b".repeat(64)
@@ -128,7 +136,7 @@ mod tests {
         assert_eq!(text.parse::<Slice>().unwrap(), slice);
         assert!(slice.jobs[0].is_of(&key));
         assert!(!slice.jobs[0].is_of(&"1123456789abcdef0123".parse().unwrap()));
-        let empty = Slice { commit: "c".repeat(40), jobs: Vec::new() };
+        let empty = Slice { commit: "c".repeat(40).parse().unwrap(), forced: true, jobs: Vec::new() };
         assert_eq!(empty.to_string().parse::<Slice>().unwrap(), empty);
     }
 

@@ -1,14 +1,12 @@
-//! The repository's files as git knows them, and which of them can reach a job's image.
+//! The commit's files, and which of them reach a job's image.
 
-use std::collections::BTreeSet;
 use std::sync::OnceLock;
 
-use crate::dockerfile::ignore::Ignore;
-use crate::dockerfile::inputs::{self, Entry, Inputs, Missing, Selected, Source};
-use crate::dockerfile::instruction::Dockerfile;
-use crate::model::arch::Arch;
-use crate::model::job::{Job, SETTINGS_FILE};
-use crate::model::key::FilesHash;
+use super::jobs::Job;
+use super::recipe::Recipe;
+use crate::dockerfile::{Ignore, Inputs, Missing, Selection, allow_list};
+use crate::model::commit::Commit;
+use crate::model::key::{TreeEntry, hash_of_files};
 use crate::model::problem::Problem;
 use crate::run::context::Context;
 use crate::tools::git;
@@ -16,24 +14,24 @@ use crate::tools::git;
 /// git's mode of a symbolic link.
 const LINK: u32 = 0o120_000;
 
-/// The files of the build context.
+/// The files of the commit, and what of the working tree differs from them.
 pub struct Tree {
     /// Sorted by path.
-    entries: Vec<Entry>,
+    entries: Vec<TreeEntry>,
     /// What differs from the commit, or is in no commit: sorted by path, folders without their final slash.
-    uncommitted: Vec<Entry>,
-    commit: Option<String>,
+    uncommitted: Vec<TreeEntry>,
+    commit: Option<Commit>,
     ignore: Ignore,
     /// The hash of all of the context, which many jobs may need.
-    whole: OnceLock<FilesHash>,
+    whole: OnceLock<[u8; 32]>,
 }
 
-/// The files that can reach one job's image.
+/// What a job's key is made of, as far as files go.
 pub struct Files {
-    /// Of the files that the job names.
-    pub named: FilesHash,
-    /// Of all of the context, where all of it counts.
-    pub context: Option<FilesHash>,
+    /// The hash of the files that the job names.
+    pub named: [u8; 32],
+    /// The hash of all of the context, where all of it counts.
+    pub context: Option<[u8; 32]>,
     /// Why all of the context counts, if it does.
     pub whole: Option<String>,
     /// A file that counts and is not committed.
@@ -42,173 +40,178 @@ pub struct Files {
     pub missing: Vec<Problem>,
 }
 
-/// A job whose files are asked for.
-pub struct Question<'a> {
-    pub job: &'a Job,
-    pub dockerfile: &'a Dockerfile,
-    pub arches: &'a [Arch],
-    /// A base image that brings instructions of its own, which may copy anything.
-    pub triggers: Option<&'a str>,
-}
-
 impl Tree {
-    /// The tree as it is checked out.
+    /// The tree of the commit that is checked out.
+    ///
+    /// # Errors
+    /// git cannot answer.
     pub fn read(ctx: &Context) -> anyhow::Result<Tree> {
         let commit = git::head(ctx)?;
-        let uncommitted = match &commit {
-            Some(_) => git::uncommitted(ctx)?.into_iter().map(path_entry).collect(),
-            None => Vec::new(),
+        let (entries, uncommitted) = match &commit {
+            Some(commit) => (git::tree(ctx, commit, None)?, git::uncommitted(ctx)?),
+            None => (Vec::new(), Vec::new()),
         };
-        Ok(Tree {
-            entries: git::entries(ctx)?,
-            uncommitted,
-            commit,
-            ignore: ignore(ctx, ".dockerignore").unwrap_or_default(),
-            whole: OnceLock::new(),
-        })
+        let ignore = ignore_file(ctx, ".dockerignore").unwrap_or_default();
+        let uncommitted = uncommitted.into_iter().map(path_entry).collect();
+        Ok(Tree { entries, uncommitted, commit, ignore, whole: OnceLock::new() })
+    }
+
+    /// The paths that differ from the commit, or are in no commit.
+    pub fn uncommitted(&self) -> impl Iterator<Item = Vec<u8>> {
+        self.uncommitted.iter().map(|entry| entry.path.clone())
     }
 
     /// The files that can reach a job's image.
-    pub fn files(&self, ctx: &Context, question: &Question<'_>) -> Files {
-        let inputs = reach(question);
-        let own = ignore(ctx, &format!("{}.dockerignore", question.job.dockerfile()));
-        // BuildKit prefers the file that is named after the Dockerfile.
+    pub fn files(&self, ctx: &Context, job: &Job, inputs: &Inputs) -> Files {
+        let own = own_ignore_file(ctx, job);
         let ignore = own.as_ref().unwrap_or(&self.ignore);
-        let selected = self.selected(&inputs, question, ignore);
+        let selected = self.select(job, inputs, ignore);
         let whole = selected.whole.as_ref().map(|(line, because)| match line {
-            Some(line) => format!("{because} ({}:{line})", question.job.dockerfile()),
+            Some(line) => format!("{because} ({}:{line})", job.name.dockerfile()),
             None => because.clone(),
         });
-        let named = self.named(question.job);
+        let named = self.named(job);
         let context = whole.is_some().then(|| match own {
-            Some(_) => self.context(&selected.entries, ignore),
-            None => *self.whole.get_or_init(|| self.context(&selected.entries, ignore)),
+            Some(_) => self.hash_of_context(&selected.files, ignore),
+            None => *self.whole.get_or_init(|| self.hash_of_context(&selected.files, ignore)),
         });
-        let chosen = if whole.is_some() { Vec::new() } else { selected.entries };
-        let inputs = effective(inputs, whole.as_deref());
-        let (uncommitted, missing) = self.not_as_committed(ctx, &inputs, question, ignore, &selected.missing);
-        Files { named: FilesHash::of(merged(named, chosen).into_iter(), None), context, whole, uncommitted, missing }
+        let uncommitted = self.first_uncommitted(ctx, job, inputs, ignore, &selected);
+        let missing = self.missing(ctx, job, &selected);
+        let chosen = if whole.is_some() { Vec::new() } else { selected.files };
+        Files { named: hash_of_files(merged(named, chosen).into_iter(), None), context, whole, uncommitted, missing }
+    }
+
+    /// The ignore file by which BuildKit sees the very files that were hashed for the key; `None` where there is no key,
+    /// or where all of the context counts and nothing is filtered.
+    pub fn allow_list(&self, ctx: &Context, recipe: &Recipe) -> Option<String> {
+        if recipe.expected.key.is_none() || recipe.whole.is_some() {
+            return None;
+        }
+        let own = own_ignore_file(ctx, &recipe.job);
+        let selected = self.select(&recipe.job, &recipe.inputs, own.as_ref().unwrap_or(&self.ignore));
+        let files = merged(self.named(&recipe.job), selected.files);
+        Some(allow_list(files.iter().map(|entry| entry.path.as_slice())))
     }
 
     /// Those of the paths that count for the job, sorted.
-    pub fn counting(&self, ctx: &Context, question: &Question<'_>, paths: &[Vec<u8>]) -> Vec<String> {
-        let paths: Vec<Entry> = paths.iter().cloned().map(path_entry).collect();
-        let own = ignore(ctx, &format!("{}.dockerignore", question.job.dockerfile()));
+    pub fn counting(&self, ctx: &Context, recipe: &Recipe, paths: &[Vec<u8>]) -> Vec<String> {
+        let paths: Vec<TreeEntry> = paths.iter().cloned().map(path_entry).collect();
+        let own = own_ignore_file(ctx, &recipe.job);
         let ignore = own.as_ref().unwrap_or(&self.ignore);
-        let inputs = reach(question);
-        let whole = self.selected(&inputs, question, ignore).whole.map(|(_, because)| because);
-        let selected = inputs::select(&effective(inputs, whole.as_deref()), &paths, ignore);
-        let named = named_paths(question.job).into_iter().flat_map(|path| below(&paths, &path));
-        let all = merged(named.collect(), selected.entries);
+        let inputs = effective(&recipe.inputs, recipe.whole.as_deref());
+        let named = named_paths(&recipe.job).into_iter().flat_map(|path| below(&paths, &path));
+        let all = merged(named.collect(), inputs.select(&paths, ignore).files);
         all.into_iter().map(|entry| shown(&entry.path)).collect()
     }
+}
 
-    fn selected(&self, inputs: &Inputs, question: &Question<'_>, ignore: &Ignore) -> Selected<'_> {
-        let dockerfile = question.job.dockerfile();
+impl Tree {
+    /// The files that the Dockerfile reads; all of them where it is a link, as nothing tells then what it is read from.
+    fn select<'a>(&'a self, job: &Job, inputs: &Inputs, ignore: &Ignore) -> Selection<'a> {
+        let dockerfile = job.name.dockerfile();
         let is_link = below(&self.entries, dockerfile.as_str()).iter().any(|entry| entry.mode == LINK);
+        let because = || format!("{dockerfile} is a symbolic link");
         match is_link {
-            true => {
-                let because = format!("{dockerfile} is a symbolic link");
-                inputs::select(&Inputs::Whole { line: None, because }, &self.entries, ignore)
-            }
-            false => inputs::select(inputs, &self.entries, ignore),
+            true => Inputs::Whole { line: None, because: because() }.select(&self.entries, ignore),
+            false => inputs.select(&self.entries, ignore),
         }
     }
 
     /// The files that count by their names, whatever the Dockerfile copies.
-    fn named(&self, job: &Job) -> Vec<&Entry> {
+    fn named(&self, job: &Job) -> Vec<&TreeEntry> {
         named_paths(job).iter().flat_map(|path| below(&self.entries, path)).collect()
     }
 
     /// All of the context. Unless it is ignored, git's own folder is part of it, and another in every commit.
-    fn context(&self, entries: &[&Entry], ignore: &Ignore) -> FilesHash {
-        let history = self.commit.as_deref().filter(|_| !ignore.ignored(b".git/HEAD"));
-        FilesHash::of(entries.iter().copied(), history)
+    fn hash_of_context(&self, entries: &[&TreeEntry], ignore: &Ignore) -> [u8; 32] {
+        let history = self.commit.as_ref().filter(|_| !ignore.ignored(b".git/HEAD"));
+        hash_of_files(entries.iter().copied(), history)
     }
 
-    fn not_as_committed(
+    /// The first thing that counts and is not committed; the job's own Dockerfile before all.
+    fn first_uncommitted(
         &self,
         ctx: &Context,
+        job: &Job,
         inputs: &Inputs,
-        question: &Question<'_>,
         ignore: &Ignore,
-        missing: &[Missing],
-    ) -> (Option<String>, Vec<Problem>) {
-        let job = question.job;
-        let mut uncommitted = inputs::select(inputs, &self.uncommitted, ignore).entries;
-        uncommitted.extend(named_paths(job).iter().flat_map(|path| below(&self.uncommitted, path)));
-        let mut first = uncommitted.first().map(|entry| shown(&entry.path));
-        if let Inputs::Paths(sources) = inputs {
-            first = first.or_else(|| sources.iter().find_map(|source| self.inside_uncommitted(source)));
+        selected: &Selection<'_>,
+    ) -> Option<String> {
+        let dockerfile = job.name.dockerfile();
+        if below(&self.entries, dockerfile.as_str()).is_empty() {
+            return Some(dockerfile.into_string());
         }
-        let mut problems = Vec::new();
-        for missing in missing.iter().filter(|missing| !missing.is_pattern) {
-            match check_missing(ctx, job, missing) {
-                Ok(path) => drop(first.get_or_insert(path)),
-                Err(problem) => problems.push(problem),
-            }
-        }
-        (first, problems)
+        let because = selected.whole.as_ref().map(|(_, because)| because.as_str());
+        let inputs = effective(inputs, because);
+        let named = named_paths(job);
+        let differing = inputs.select(&self.uncommitted, ignore).files.into_iter();
+        let differing = differing.chain(named.iter().flat_map(|path| below(&self.uncommitted, path)));
+        let mut paths = named.iter().map(String::as_str).chain(inputs.paths());
+        let first = differing.map(|entry| shown(&entry.path)).next();
+        first.or_else(|| paths.find_map(|path| self.inside_uncommitted(path))).or_else(|| {
+            let on_disk = |missing: &&Missing| !missing.is_pattern && is_on_disk(ctx, missing);
+            selected
+                .missing
+                .iter()
+                .find(on_disk)
+                .map(|missing| missing.source.trim_start_matches(['.', '/']).to_owned())
+        })
     }
 
     /// git tells of a folder that is in no commit by its name alone: what is below it is not committed either.
-    fn inside_uncommitted(&self, source: &Source) -> Option<String> {
-        let inside = |entry: &&Entry| {
-            source.path.as_bytes().strip_prefix(entry.path.as_slice()).is_some_and(|rest| rest.starts_with(b"/"))
+    fn inside_uncommitted(&self, path: &str) -> Option<String> {
+        let inside = |entry: &&TreeEntry| {
+            path.as_bytes().strip_prefix(entry.path.as_slice()).is_some_and(|rest| rest.starts_with(b"/"))
         };
         self.uncommitted.iter().find(inside).map(|entry| shown(&entry.path))
     }
+
+    /// Sources that are neither in the commit nor on the disk.
+    fn missing(&self, ctx: &Context, job: &Job, selected: &Selection<'_>) -> Vec<Problem> {
+        let missing = selected.missing.iter().filter(|missing| !missing.is_pattern && !is_on_disk(ctx, missing));
+        missing.map(|missing| no_such_source(ctx, job, missing)).collect()
+    }
 }
 
-/// A source that git does not know is an error where it is not on the disk either.
-fn check_missing(ctx: &Context, job: &Job, missing: &Missing) -> Result<String, Problem> {
-    let at = format!("{}:{}", job.dockerfile(), missing.line);
-    let path = missing.source.trim_start_matches(['.', '/']);
+fn is_on_disk(ctx: &Context, missing: &Missing) -> bool {
+    !missing.is_ignored && ctx.root.join(missing.source.trim_start_matches('/')).symlink_metadata().is_ok()
+}
+
+fn no_such_source(ctx: &Context, job: &Job, missing: &Missing) -> Problem {
+    let at = format!("{}:{}", job.name.dockerfile(), missing.line);
     if missing.is_ignored {
         let what = format!("`{}` is kept out of the build context by .dockerignore", missing.source);
-        return Err(Problem::new(at, what).help("copy something else, or except it there with `!`"));
+        return Problem::new(at, what).help("copy something else, or except it there with `!`");
     }
-    if ctx.root.join(missing.source.trim_start_matches('/')).symlink_metadata().is_ok() {
-        return Ok(path.to_owned());
-    }
-    let in_job = job.dir().join(path);
+    let in_job = job.name.dir().join(missing.source.trim_start_matches(['.', '/']));
     let help = match ctx.root.join(&in_job).exists() {
         true => format!("did you mean `{in_job}`?"),
         false => "add the file, or mend the path".to_owned(),
     };
-    Err(Problem::new(at, format!("there is no `{}` to copy", missing.source))
+    Problem::new(at, format!("there is no `{}` to copy", missing.source))
         .rule("paths start at the repository's root, which is the build context")
-        .help(help))
-}
-
-/// What the Dockerfile reads of the context, on any architecture.
-fn reach(question: &Question<'_>) -> Inputs {
-    if let Some(base) = question.triggers {
-        return Inputs::Whole { line: None, because: format!("the base {base} has ONBUILD instructions") };
-    }
-    let of_arch = |&arch: &Arch| inputs::inputs(question.dockerfile, &question.job.settings.args, arch, arch);
-    question.arches.iter().map(of_arch).reduce(Inputs::and).unwrap_or(Inputs::Paths(BTreeSet::new()))
+        .help(help)
 }
 
 /// What counts once the links among the files are known too.
-fn effective(inputs: Inputs, whole: Option<&str>) -> Inputs {
+fn effective(inputs: &Inputs, whole: Option<&str>) -> Inputs {
     match whole {
         Some(because) => Inputs::Whole { line: None, because: because.to_owned() },
-        None => inputs,
+        None => inputs.clone(),
     }
 }
 
 fn named_paths(job: &Job) -> Vec<String> {
-    let dockerfile = job.dockerfile().into_string();
+    let dockerfile = job.name.dockerfile().into_string();
     let mut paths = vec![format!("{dockerfile}.dockerignore"), ".dockerignore".to_owned()];
-    paths.push(job.dir().join(SETTINGS_FILE).into_string());
+    paths.push(job.name.settings_file().into_string());
     paths.push(dockerfile);
     paths.extend(job.settings.inputs.iter().map(|path| path.trim_matches('/').trim_start_matches("./").to_owned()));
     paths
 }
 
 /// The entry of this path, and those below it. (Sorted by bytes, they need not stand side by side: `a-b` is before `a/b`.)
-fn below<'a>(entries: &'a [Entry], path: &str) -> Vec<&'a Entry> {
+fn below<'a>(entries: &'a [TreeEntry], path: &str) -> Vec<&'a TreeEntry> {
     if path.is_empty() || path == "." {
         return entries.iter().collect();
     }
@@ -220,7 +223,7 @@ fn below<'a>(entries: &'a [Entry], path: &str) -> Vec<&'a Entry> {
 }
 
 /// Both, sorted by path, each once.
-fn merged<'a>(some: Vec<&'a Entry>, others: Vec<&'a Entry>) -> Vec<&'a Entry> {
+fn merged<'a>(some: Vec<&'a TreeEntry>, others: Vec<&'a TreeEntry>) -> Vec<&'a TreeEntry> {
     let mut all = others;
     all.extend(some);
     all.sort_by(|a, b| a.path.cmp(&b.path));
@@ -228,14 +231,19 @@ fn merged<'a>(some: Vec<&'a Entry>, others: Vec<&'a Entry>) -> Vec<&'a Entry> {
     all
 }
 
-fn path_entry(path: Vec<u8>) -> Entry {
-    Entry { path, mode: 0, blob: String::new() }
+fn path_entry(path: Vec<u8>) -> TreeEntry {
+    TreeEntry { path, mode: 0, blob: String::new() }
 }
 
 fn shown(path: &[u8]) -> String {
     String::from_utf8_lossy(path).into_owned()
 }
 
-fn ignore(ctx: &Context, path: &str) -> Option<Ignore> {
+/// BuildKit prefers the ignore file that is named after the Dockerfile.
+fn own_ignore_file(ctx: &Context, job: &Job) -> Option<Ignore> {
+    ignore_file(ctx, &format!("{}.dockerignore", job.name.dockerfile()))
+}
+
+fn ignore_file(ctx: &Context, path: &str) -> Option<Ignore> {
     std::fs::read_to_string(ctx.root.join(path)).ok().map(|text| Ignore::parse(&text))
 }

@@ -1,6 +1,12 @@
+use std::collections::BTreeMap;
+
 use super::*;
+use crate::model::index::{Manifest, REVISION};
+use crate::model::key;
+use crate::model::reference::Repository;
 
 const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
+const KEY: &str = "0123456789abcdef0123";
 
 fn digest(of: char) -> Digest {
     format!("sha256:{}", of.to_string().repeat(64)).parse().unwrap()
@@ -8,125 +14,86 @@ fn digest(of: char) -> Digest {
 
 fn expected() -> Expected {
     Expected {
+        job: "a".parse().unwrap(),
         repository: Repository::new(Some("reg.example".parse().unwrap()), "jobs/a").unwrap(),
         tag: "abc".parse().unwrap(),
         arches: Arch::ALL.to_vec(),
-        revision: COMMIT.to_owned(),
-        key: None,
+        revision: Revision::of_label(COMMIT),
+        key: Some(KEY.parse().unwrap()),
         bases: BTreeMap::new(),
         attested: false,
+        forced: false,
     }
 }
 
 fn image(of: char, platform: &str) -> Manifest {
-    let labels = BTreeMap::from([(REVISION.to_owned(), COMMIT.to_owned())]);
+    let labels = [(REVISION, COMMIT), (key::LABEL, KEY)];
     Manifest {
         digest: digest(of),
-        size: 1,
-        platform: Some(platform.to_owned()),
-        content: Content::Image { platform: platform.to_owned(), labels, triggers: false },
+        declared: Some(platform.to_owned()),
+        platform: platform.to_owned(),
+        labels: labels.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
+        on_build: Vec::new(),
     }
 }
 
-fn attestation(of: char, subject: char) -> Manifest {
-    Manifest {
-        digest: digest(of),
-        size: 1,
-        platform: Some("unknown/unknown".to_owned()),
-        content: Content::AttestationOf(Some(digest(subject))),
-    }
+fn index(images: Vec<Manifest>) -> Index {
+    Index { digest: digest('f'), images, attestations: Vec::new(), annotations: BTreeMap::new() }
 }
 
-fn index(manifests: Vec<Manifest>) -> Published {
-    Published { digest: digest('f'), manifests, annotations: BTreeMap::new() }
-}
-
-fn parts(amd64: Option<Manifest>, arm64: Option<Manifest>) -> BTreeMap<Arch, Option<Published>> {
-    let one = |manifest: Option<Manifest>| {
-        manifest.map(|manifest| Published { digest: manifest.digest.clone(), ..index(vec![manifest]) })
+fn parts(amd64: Option<char>, arm64: Option<char>) -> BTreeMap<Arch, Option<Index>> {
+    let part = |arch: Arch, of: Option<char>| {
+        let index = of.map(|of| Index { digest: digest(of), ..index(vec![image(of, arch.platform())]) });
+        (arch, index)
     };
-    BTreeMap::from([(Arch::Amd64, one(amd64)), (Arch::Arm64, one(arm64))])
+    BTreeMap::from([part(Arch::Amd64, amd64), part(Arch::Arm64, arm64)])
 }
 
-/// The complaints about an index, without rule and help.
-fn complaints(manifests: Vec<Manifest>) -> Vec<String> {
-    let problems = check_index(&expected(), &index(manifests), "a").err().unwrap_or_default();
-    problems.into_iter().map(|problem| problem.what.replace(&"0".repeat(64), "0…")).collect()
+fn whole() -> Index {
+    index(vec![image('1', "linux/amd64"), image('2', "linux/arm64")])
+}
+
+fn state(index: Option<Index>, parts: BTreeMap<Arch, Option<Index>>) -> RegistryState {
+    RegistryState { index, parts, keyed: None }
 }
 
 #[test]
 fn a_complete_set_passes_in_the_order_of_the_architectures() {
-    let parts = parts(Some(image('1', "linux/amd64")), Some(image('2', "linux/arm64")));
-    assert_eq!(check_parts(&expected(), &parts, "a").unwrap(), [digest('1'), digest('2')]);
-    let whole = vec![image('1', "linux/amd64"), attestation('3', '1'), image('2', "linux/arm64")];
-    assert_eq!(complaints(whole.clone()), Vec::<String>::new());
-    check_agreement(&expected(), &index(whole.clone()), &parts, "a").unwrap();
-    let expired = self::parts(None, None);
-    check_agreement(&expected(), &index(whole), &expired, "a").unwrap();
+    let passed = pass(&expected(), &state(None, parts(Some('1'), Some('2')))).unwrap();
+    let images = BTreeSet::from([digest('1'), digest('2')]);
+    assert_eq!(passed, Passed::Create { digests: vec![digest('1'), digest('2')], images });
 }
 
 #[test]
-fn a_variant_that_says_nothing_new_is_the_same_platform() {
-    let v8 = Manifest { platform: Some("linux/arm64/v8".to_owned()), ..image('2', "linux/arm64") };
-    assert_eq!(complaints(vec![image('1', "linux/amd64"), v8]), Vec::<String>::new());
+fn what_is_published_and_right_stays() {
+    for parts in [parts(None, None), parts(Some('1'), Some('2'))] {
+        assert_eq!(pass(&expected(), &state(Some(whole()), parts)), Ok(Passed::Unchanged(whole())));
+    }
 }
 
 #[test]
-fn an_incomplete_or_doubled_set_is_refused() {
-    assert_eq!(complaints(vec![image('1', "linux/amd64")]), ["arm64 is missing"]);
-    assert_eq!(
-        complaints(vec![image('1', "linux/amd64"), image('2', "linux/arm64"), image('3', "linux/arm64")]),
-        ["linux/arm64 is there 2 times"]
-    );
-    let foreign = complaints(vec![image('1', "linux/amd64"), image('2', "linux/arm64"), image('3', "linux/s390x")]);
-    assert_eq!(foreign, [format!("holds an image of linux/s390x ({})", digest('3'))]);
-    let problems = check_parts(&expected(), &parts(Some(image('1', "linux/amd64")), None), "a").unwrap_err();
+fn a_half_set_is_refused_with_the_command_that_mends_it() {
+    let problems = pass(&expected(), &state(None, parts(Some('1'), None))).unwrap_err();
     assert_eq!(
         problems[0].to_string(),
         "reg.example/jobs/a:abc-arm64: arm64 is missing\n  \
          rule: a tag is published when every architecture is there\n  help: cargo xtask build --arch arm64 a"
     );
+    // The images of an earlier run are no stand-in for the half that is missing.
+    let keyed = RegistryState { keyed: Some(whole()), ..state(None, parts(Some('1'), None)) };
+    assert!(pass(&expected(), &keyed).is_err());
 }
 
 #[test]
-fn what_the_index_says_has_to_be_what_the_image_is() {
-    let lying = Manifest { platform: Some("linux/arm64".to_owned()), ..image('2', "linux/amd64") };
-    let problems = check_parts(&expected(), &parts(Some(image('1', "linux/amd64")), Some(lying)), "a").unwrap_err();
-    let what: Vec<&str> = problems.iter().map(|problem| problem.what.as_str()).collect();
-    assert_eq!(what[0], format!("holds an image of linux/amd64 ({})", digest('2')));
-    assert_eq!(what[1], format!("{} is listed as linux/arm64, but is an image of linux/amd64", digest('2')));
-    let silent = Manifest { platform: None, ..image('2', "linux/arm64") };
-    assert_eq!(
-        complaints(vec![image('1', "linux/amd64"), silent]),
-        [format!("{} is listed without a platform", digest('2'))]
-    );
-}
-
-#[test]
-fn another_revision_or_none_is_refused() {
-    let with = |labels: BTreeMap<String, String>| Manifest {
-        content: Content::Image { platform: "linux/arm64".to_owned(), labels, triggers: false },
-        ..image('2', "linux/arm64")
-    };
-    let stale = with(BTreeMap::from([(REVISION.to_owned(), "old".to_owned())]));
-    assert_eq!(complaints(vec![image('1', "linux/amd64"), stale]), [format!("was built from old, not from {COMMIT}")]);
-    assert_eq!(
-        complaints(vec![image('1', "linux/amd64"), with(BTreeMap::new())]),
-        ["carries no revision label, so nobody knows what it was built from"]
-    );
-}
-
-#[test]
-fn an_attestation_of_something_else_is_refused() {
-    let manifests = vec![image('1', "linux/amd64"), image('2', "linux/arm64"), attestation('4', '9')];
-    assert_eq!(complaints(manifests), [format!("{} attests to an image that is not in the index", digest('4'))]);
+fn without_parts_the_images_of_the_key_are_used_if_they_are_right() {
+    let keyed = |index| RegistryState { keyed: Some(index), ..state(None, parts(None, None)) };
+    assert_eq!(pass(&expected(), &keyed(whole())), Ok(Passed::Reuse(whole())));
+    assert!(pass(&expected(), &keyed(index(vec![image('1', "linux/amd64")]))).is_err());
 }
 
 #[test]
 fn a_tag_with_other_content_is_refused_with_both_digests() {
-    let whole = index(vec![image('1', "linux/amd64"), image('2', "linux/arm64")]);
-    let other = parts(Some(image('1', "linux/amd64")), Some(image('3', "linux/arm64")));
-    let problems = check_agreement(&expected(), &whole, &other, "a").unwrap_err();
+    let problems = pass(&expected(), &state(Some(whole()), parts(Some('1'), Some('3')))).unwrap_err();
     assert_eq!(
         problems[0].what,
         format!(
@@ -136,69 +103,25 @@ fn a_tag_with_other_content_is_refused_with_both_digests() {
             digest('3')
         )
     );
-    let half = parts(Some(image('1', "linux/amd64")), None);
-    let problems = check_agreement(&expected(), &whole, &half, "a").unwrap_err();
+    let problems = pass(&expected(), &state(Some(whole()), parts(Some('1'), None))).unwrap_err();
     assert_eq!(problems[0].what, "arm64 is missing, while another architecture's tag is there");
 }
 
 #[test]
-fn the_revision_of_an_index_is_the_one_that_all_images_carry() {
-    let mut whole = index(vec![image('1', "linux/amd64"), image('2', "linux/arm64")]);
-    assert_eq!(whole.revision(), Some(COMMIT));
-    whole.manifests.push(Manifest {
-        content: Content::Image { platform: "linux/x".to_owned(), labels: BTreeMap::new(), triggers: false },
-        ..image('3', "linux/x")
-    });
-    assert_eq!(whole.revision(), None);
-    assert_eq!(index(Vec::new()).revision(), None);
+fn the_tag_of_a_dirty_tree_may_be_made_anew() {
+    let dirty = Expected { revision: Revision::of_label(&format!("{COMMIT}-dirty")), ..expected() };
+    let other = index(vec![image('8', "linux/amd64"), image('9', "linux/arm64")]);
+    let passed = pass(&dirty, &state(Some(other), parts(Some('1'), Some('2')))).unwrap();
+    assert!(matches!(passed, Passed::Create { .. }));
 }
 
 #[test]
-fn with_a_key_it_is_the_key_that_counts() {
-    let key = "0123456789abcdef0123";
-    let bases = |of: char| BTreeMap::from([("busybox:1.37".to_owned(), digest(of))]);
-    let expected = Expected { key: Some(key.parse().unwrap()), bases: bases('1'), ..expected() };
-    let with = |of: char, arch: &str, labels: &[(&str, String)]| Manifest {
-        content: Content::Image {
-            platform: format!("linux/{arch}"),
-            labels: labels.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect(),
-            triggers: false,
-        },
-        ..image(of, &format!("linux/{arch}"))
-    };
-    let right = with('1', "amd64", &[(key::LABEL, key.to_owned())]);
-    let what = |arm64: Manifest| {
-        let problems = check_index(&expected, &index(vec![right.clone(), arm64]), "a").err().unwrap_or_default();
-        problems.into_iter().map(|problem| problem.what).collect::<Vec<_>>()
-    };
-    assert_eq!(what(with('2', "arm64", &[(key::LABEL, key.to_owned())])), Vec::<String>::new());
-    assert_eq!(
-        what(with('2', "arm64", &[(REVISION, COMMIT.to_owned())])),
-        ["carries no key, so nobody knows what it was built from"]
-    );
-    let other = (key::LABEL, "f".repeat(20));
-    assert_eq!(
-        what(with('2', "arm64", std::slice::from_ref(&other))),
-        [format!("was built from other inputs: its key is {}, not {key}", "f".repeat(20))]
-    );
-    let moved = (key::BASES_LABEL, key::bases_label(&bases('2')));
-    assert_eq!(
-        what(with('2', "arm64", &[other, moved])),
-        [format!("was built from another base: busybox:1.37 was {}, and is {} for this run", digest('2'), digest('1'))]
-    );
-    // What this commit published before a base moved stays right.
-    let old = |of: char, arch: &str| with(of, arch, &[(REVISION, COMMIT.to_owned()), (key::LABEL, "f".repeat(20))]);
-    let published = index(vec![old('1', "amd64"), old('2', "arm64")]);
-    assert!(is_right(&expected, &published) && check_index(&expected, &published, "a").is_err());
-}
-
-#[test]
-fn a_target_that_wants_attestations_refuses_images_without() {
-    let expected = Expected { attested: true, ..expected() };
-    let manifests = vec![image('1', "linux/amd64"), image('2', "linux/arm64"), attestation('3', '1')];
-    let problems = check_index(&expected, &index(manifests.clone()), "a").unwrap_err();
-    let what: Vec<String> = problems.into_iter().map(|problem| problem.what).collect();
-    assert_eq!(what, [format!("the image of linux/arm64 ({}) carries no attestation", digest('2'))]);
-    let whole = [manifests, vec![attestation('4', '2')]].concat();
-    check_index(&expected, &index(whole), "a").unwrap();
+fn what_is_read_back_has_to_be_what_was_made() {
+    let wanted = BTreeSet::from([digest('1'), digest('2')]);
+    assert_eq!(check_read_back(&expected(), Some(whole()), &wanted), Ok(whole()));
+    let what =
+        |index, wanted: &BTreeSet<Digest>| check_read_back(&expected(), index, wanted).unwrap_err()[0].what.clone();
+    assert_eq!(what(None, &wanted), "was made, and is not there: the registry lost it, or somebody deleted it");
+    let other = BTreeSet::from([digest('1'), digest('3')]);
+    assert_eq!(what(Some(whole()), &other), "was made, and now holds other images: somebody else writes the same tag");
 }

@@ -1,89 +1,73 @@
 //! What is to be built: every job and architecture of a run, with every detail settled before the first build starts.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
-use camino::Utf8PathBuf;
+use anyhow::Context as _;
+use camino::Utf8Path;
 
-use crate::cli::{BuildOptions, Provenance};
+use crate::dockerfile::BaseRole;
 use crate::model::arch::Arch;
-use crate::model::job::{Job, JobName};
+use crate::model::image::{Image, Output, Provenance};
+use crate::model::index::{FORCED, REVISION};
+use crate::model::job::DOCKERFILE;
 use crate::model::key;
 use crate::model::problem::{Exit, Failure, Problem};
-use crate::plan::bases::{self, Digests, Use};
+use crate::plan::jobs::Job;
 use crate::plan::recipe::Recipe;
-use crate::plan::survey::{Planned, Survey};
-use crate::publish::gate::REVISION;
+use crate::plan::{Plan, Planned};
 use crate::run::context::Context;
+use crate::settings::Run;
 use crate::settings::config::Cache;
-use crate::settings::target::Target;
 use crate::tools::builder::{self, Bootstrap, Builder};
-use crate::tools::buildx::{Build, Output};
 use crate::tools::git;
 
-/// One image to build: a job for an architecture.
-#[derive(Clone, Debug)]
-pub struct Image {
-    pub job: JobName,
-    pub build: Build,
-    /// After how many minutes the build is ended.
-    pub timeout_minutes: Option<u32>,
-    /// The reason of the plan.
-    pub why: String,
-}
-
-impl Image {
-    pub fn arch(&self) -> Arch {
-        self.build.arch
-    }
-
-    pub fn shown(&self) -> String {
-        format!("{} ({})", self.job, self.build.arch)
-    }
-
-    /// The log of the build.
-    pub fn log(&self, ctx: &Context) -> Utf8PathBuf {
-        ctx.own_path("logs").join(format!("{}-{}.log", self.job, self.build.arch))
-    }
-}
-
-/// Everything that a build of several jobs is told.
-pub struct Order<'a> {
-    pub survey: &'a Survey,
-    pub arches: &'a [Arch],
-    pub output: Output,
-    pub options: &'a BuildOptions,
+/// How images are built.
+#[derive(Clone, Debug, Default)]
+pub struct BuildOptions {
+    /// Build for an architecture that the builder can only emulate.
+    pub emulate: bool,
+    /// How many builds run side by side.
+    pub parallel: Option<usize>,
+    pub no_cache: bool,
+    /// Start no further build after one has failed.
+    pub fail_fast: bool,
+    pub provenance: Option<Provenance>,
+    /// The buildx builder, instead of the current one.
+    pub builder: Option<String>,
 }
 
 /// Settles every detail of the images to build.
 ///
 /// # Errors
 /// What the environment, the checkout or the builder makes impossible.
-pub fn plan(ctx: &Context, target: &Target, order: &Order<'_>) -> anyhow::Result<Vec<Image>> {
-    let wanted = wanted(ctx, order);
-    check_secrets(ctx, wanted.iter().map(|(planned, _)| &planned.recipe.job))?;
-    check_checkout(ctx, target, order.output)?;
+pub fn settle(
+    run: &Run,
+    plan: &Plan,
+    arches: &[Arch],
+    output: Output,
+    options: &BuildOptions,
+) -> anyhow::Result<Vec<Image>> {
+    let wanted = wanted(&run.ctx, plan, arches);
+    check_secrets(&run.ctx, wanted.iter().map(|(planned, _)| &planned.recipe.job))?;
+    check_checkout(run, output)?;
     if wanted.is_empty() {
         return Ok(Vec::new());
     }
-    let builder = builder::probe(ctx, order.options.builder.as_deref(), Bootstrap::Yes)?;
-    let arches: BTreeSet<Arch> = wanted.iter().map(|(_, arch)| *arch).collect();
-    builder::check_arches(&builder, &arches.into_iter().collect::<Vec<_>>(), order.options.emulate)?;
-    let uses = uses(&wanted, target, &builder)?;
-    let digests = complete(ctx, order.survey, &uses)?;
-    let details = Details::gather(ctx, target, order, &builder)?;
-    let images = wanted.into_iter().zip(&uses);
-    images
-        .map(|((planned, arch), uses)| details.image(target, order, planned, arch, bases::pin(uses, &digests)))
-        .collect()
+    let builder = builder::probe(&run.ctx, options.builder.as_deref(), Bootstrap::Yes)?;
+    let to_build: BTreeSet<Arch> = wanted.iter().map(|(_, arch)| *arch).collect();
+    builder::check_arches(&builder, &to_build.into_iter().collect::<Vec<_>>(), options.emulate)?;
+    let common = Common::gather(run, plan, arches, output, options, &builder)?;
+    wanted.into_iter().map(|(planned, arch)| common.image(planned, arch)).collect()
 }
 
 /// Every job with every architecture that was asked for and that the plan would build.
-fn wanted<'a>(ctx: &Context, order: &Order<'a>) -> Vec<(&'a Planned, Arch)> {
+fn wanted<'a>(ctx: &Context, plan: &'a Plan, arches: &[Arch]) -> Vec<(&'a Planned, Arch)> {
     let mut wanted = Vec::new();
-    for planned in &order.survey.jobs {
+    for planned in &plan.jobs {
         let name = &planned.recipe.job.name;
-        for &arch in order.arches {
-            if !planned.recipe.arches.contains(&arch) {
+        for &arch in arches {
+            if !planned.recipe.job.arches.contains(&arch) {
                 ctx.ui.status("Skipped", format!("{name} ({arch}): not an architecture of this job"));
             } else if !planned.decision.arches.contains(&arch) {
                 ctx.ui.status("Unchanged", format!("{name} ({arch}): {}", planned.decision.reason));
@@ -95,37 +79,13 @@ fn wanted<'a>(ctx: &Context, order: &Order<'a>) -> Vec<(&'a Planned, Arch)> {
     wanted
 }
 
-/// The images that each build pulls: an emulated one may run its tools on another architecture.
-fn uses(wanted: &[(&Planned, Arch)], target: &Target, builder: &Builder) -> anyhow::Result<Vec<Vec<Use>>> {
-    let (mut uses, mut problems) = (Vec::new(), Vec::new());
-    for (planned, arch) in wanted {
-        let Recipe { job, dockerfile, .. } = &planned.recipe;
-        match bases::used(job, dockerfile, &target.mirrors, (*arch, builder.build_arch(*arch))) {
-            Ok(found) => uses.push(found),
-            Err(mut found) => problems.append(&mut found),
-        }
-    }
-    Failure::unless_empty(Exit::Usage, problems)?;
-    Ok(uses)
-}
-
-/// The digests of the survey, and of the images that only an emulated build pulls.
-fn complete(ctx: &Context, survey: &Survey, uses: &[Vec<Use>]) -> anyhow::Result<Digests> {
-    let mut digests = survey.digests.clone();
-    let mut more = bases::union(uses.iter());
-    more.retain(|used| digests.get(&used.pulled).is_none());
-    if !more.is_empty() {
-        digests.extend(bases::resolve(ctx, &more)?);
-    }
-    Ok(digests)
-}
-
 fn check_secrets<'a>(ctx: &Context, jobs: impl Iterator<Item = &'a Job>) -> anyhow::Result<()> {
     let mut problems = Vec::new();
     for job in jobs {
-        for (id, variable) in secrets(job).filter(|(_, variable)| ctx.env.get(variable).is_none()) {
+        for (id, variable) in secrets(job).into_iter().filter(|(_, variable)| ctx.env.get(variable).is_none()) {
+            let at = format!("{}: secrets: `{id}`", job.name.settings_file());
             problems.push(
-                Problem::new(format!("{}/job.json: secrets: `{id}`", job.dir()), format!("{variable} is not set"))
+                Problem::new(at, format!("{variable} is not set"))
                     .rule("a secret is read from the environment variable of its name in upper case")
                     .help(format!("set {variable}, or remove the secret")),
             );
@@ -135,19 +95,19 @@ fn check_secrets<'a>(ctx: &Context, jobs: impl Iterator<Item = &'a Job>) -> anyh
 }
 
 /// The ids of the secrets that a job's build may mount, and the variables that hold them.
-fn secrets(job: &Job) -> impl Iterator<Item = (String, String)> {
-    job.settings.secrets.iter().map(|id| (id.clone(), id.to_uppercase().replace('-', "_")))
+fn secrets(job: &Job) -> BTreeMap<String, String> {
+    job.settings.secrets.iter().map(|id| (id.clone(), id.to_uppercase().replace('-', "_"))).collect()
 }
 
 /// What is pushed says which commit it was built from, so that commit has to be the one that is checked out.
-fn check_checkout(ctx: &Context, target: &Target, output: Output) -> anyhow::Result<()> {
+fn check_checkout(run: &Run, output: Output) -> anyhow::Result<()> {
     if output == Output::Load {
         return Ok(());
     }
-    let revision = target.published_revision()?;
-    match git::head(ctx)? {
-        Some(head) if head != revision.commit => {
-            Err(Problem::new("GITHUB_SHA", format!("is {}, but {head} is checked out", revision.commit))
+    let commit = &run.target.published_revision()?.commit;
+    match git::head(&run.ctx)? {
+        Some(head) if head != *commit => {
+            Err(Problem::new("GITHUB_SHA", format!("is {commit}, but {head} is checked out"))
                 .rule("an image's revision is the commit that it was built from")
                 .help("check out the commit, or unset GITHUB_SHA")
                 .usage())
@@ -157,110 +117,160 @@ fn check_checkout(ctx: &Context, target: &Target, output: Output) -> anyhow::Res
 }
 
 /// What all images of a run have in common.
-struct Details {
+struct Common<'a> {
+    run: &'a Run,
+    plan: &'a Plan,
+    output: Output,
+    options: &'a BuildOptions,
     labels: BTreeMap<String, String>,
+    /// The commit's time, which every layer gets; a job may say another.
     epoch: Option<String>,
     provenance: Option<Provenance>,
     /// Whether the builder can keep layers elsewhere than in itself.
     exports_cache: bool,
     several_arches: bool,
-    logs: Utf8PathBuf,
 }
 
-impl Details {
-    fn gather(ctx: &Context, target: &Target, order: &Order<'_>, builder: &Builder) -> anyhow::Result<Details> {
-        let wanted = order.options.provenance.unwrap_or(target.provenance);
-        let can = builder.attestations && order.output == Output::Push;
-        if target.attested && !builder.attestations && order.output == Output::Push {
-            return Err(Problem::new("attestations", "wanted by the target, and the engine's image store holds none")
-                .rule("what a target wants of its images is not left out")
-                .help("turn on the containerd image store of the engine, or use another driver")
-                .missing());
+impl<'a> Common<'a> {
+    fn gather(
+        run: &'a Run,
+        plan: &'a Plan,
+        arches: &[Arch],
+        output: Output,
+        options: &'a BuildOptions,
+        builder: &Builder,
+    ) -> anyhow::Result<Common<'a>> {
+        let target = &run.target;
+        let wanted = options.provenance.unwrap_or(target.provenance);
+        if output == Output::Push && !builder.attestations {
+            check_attestations(run, wanted)?;
         }
-        if !builder.attestations && order.output == Output::Push && wanted != Provenance::Off {
-            ctx.ui.warning(
-                "no provenance: the engine's image store holds none (turn on the containerd image store, or use another driver)",
-            );
-        }
-        let epoch = match &target.revision {
-            Some(revision) => git::commit_time(ctx, &revision.commit).ok(),
-            None => None,
-        };
-        Ok(Details {
-            labels: labels(ctx, target)?,
+        let epoch =
+            target.revision.as_ref().map(|revision| git::commit_time(&run.ctx, &revision.commit)).transpose()?;
+        Ok(Common {
+            run,
+            plan,
+            output,
+            options,
+            labels: labels(run)?,
             epoch,
-            provenance: can.then_some(wanted),
-            exports_cache: builder.attestations,
-            several_arches: order.arches.len() > 1,
-            logs: ctx.shown(&ctx.own_path("logs")),
+            provenance: (builder.attestations && output == Output::Push).then_some(wanted),
+            exports_cache: builder.attestations && output == Output::Push,
+            several_arches: arches.len() > 1,
         })
     }
 
-    fn image(
-        &self,
-        target: &Target,
-        order: &Order<'_>,
-        planned: &Planned,
-        arch: Arch,
-        pinned: bases::Pinned,
-    ) -> anyhow::Result<Image> {
-        let job = &planned.recipe.job;
-        let tag = &target.tag.value;
-        let repository = match order.output {
-            Output::Push => target.repository(job.name.as_str()),
-            Output::Load => target.local_repository(job.name.as_str()),
+    fn image(&self, planned: &Planned, arch: Arch) -> anyhow::Result<Image> {
+        let Common { run, output, options, .. } = *self;
+        let recipe = &planned.recipe;
+        let (job, tag) = (&recipe.job, &run.target.tag.value);
+        let repository = match output {
+            Output::Push => run.target.repository(&job.name),
+            Output::Load => run.target.local_repository(&job.name),
         };
         let repository = repository.map_err(Problem::usage)?;
-        let reference = match order.output {
+        let reference = match output {
             // The local engine's image is what a person runs next: one architecture needs no suffix.
             Output::Load if !self.several_arches => repository.with_tag(tag),
             _ => repository.with_tag(&tag.for_arch(arch)),
         };
-        let mut args = job.settings.args.clone();
-        args.extend(self.epoch.iter().map(|epoch| ("SOURCE_DATE_EPOCH".to_owned(), epoch.clone())));
-        args.extend(pinned.frontend.map(|frontend| ("BUILDKIT_SYNTAX".to_owned(), frontend)));
-        let labels = of_job(&self.labels, &planned.recipe);
-        let build = Build {
-            arch,
-            reference,
-            dockerfile: job.dockerfile().into_string(),
-            stage: job.settings.target.clone(),
-            args,
-            labels,
-            contexts: pinned.contexts,
-            secrets: secrets(job).collect(),
-            output: order.output,
-            provenance: self.provenance,
-            sbom: target.sbom && order.output == Output::Push,
-            cache: cache(target, job, arch).filter(|_| self.exports_cache && order.output == Output::Push),
-            builder: order.options.builder.clone(),
-            no_cache: order.options.no_cache,
-            metadata_file: self.logs.join(format!("{}-{arch}.json", job.name)).into_string(),
-        };
+        let metadata_file = run.ctx.own_path("logs").join(format!("{}-{arch}.json", job.name));
         Ok(Image {
             job: job.name.clone(),
-            build,
-            timeout_minutes: job.settings.timeout_minutes,
+            arch,
+            reference,
+            dockerfile: self.dockerfile(recipe)?,
+            stage: job.settings.target.clone(),
+            args: self.args(recipe),
+            labels: of_job(&self.labels, recipe),
+            contexts: contexts(recipe),
+            secrets: secrets(job),
+            output,
+            provenance: self.provenance,
+            sbom: run.target.sbom && output == Output::Push,
+            cache: cache(run, job, arch).filter(|_| self.exports_cache),
+            builder: options.builder.clone(),
+            no_cache: options.no_cache,
+            metadata_file: run.ctx.shown(&metadata_file).into_string(),
+            timeout: job.settings.timeout_minutes.map(|minutes| Duration::from_secs(60 * u64::from(minutes))),
             why: planned.decision.reason.to_string(),
         })
     }
+
+    /// The file that BuildKit is given. An image with a key is built from the files that were hashed and from no others:
+    /// BuildKit takes the list of them from beside the Dockerfile, so it is given a copy of that.
+    fn dockerfile(&self, recipe: &Recipe) -> anyhow::Result<String> {
+        let (ctx, name) = (&self.run.ctx, &recipe.job.name);
+        let Some(list) = self.plan.tree.allow_list(ctx, recipe) else { return Ok(name.dockerfile().into_string()) };
+        let dir = ctx.own_path("build").join(name.as_str());
+        let copy = dir.join(DOCKERFILE);
+        let text = std::fs::read(ctx.root.join(name.dockerfile()));
+        let text = text.with_context(|| format!("could not read {}", name.dockerfile()))?;
+        std::fs::create_dir_all(&dir)
+            .and_then(|()| replace(&dir.join(format!("{DOCKERFILE}.dockerignore")), list.as_bytes()))
+            .and_then(|()| replace(&copy, &text))
+            .with_context(|| format!("could not write {copy}"))?;
+        Ok(ctx.shown(&copy).into_string())
+    }
+
+    /// The build arguments: the job's own, and what is the same for all images unless the job says otherwise.
+    fn args(&self, recipe: &Recipe) -> BTreeMap<String, String> {
+        let mut args = recipe.job.settings.args.clone();
+        if let Some(epoch) = &self.epoch {
+            args.entry("SOURCE_DATE_EPOCH".to_owned()).or_insert_with(|| epoch.clone());
+        }
+        let frontend = recipe.bases.iter().find(|base| base.role == BaseRole::Frontend);
+        if let Some(frontend) = frontend.and_then(|frontend| frontend.image()) {
+            args.insert("BUILDKIT_SYNTAX".to_owned(), frontend.to_string());
+        }
+        args
+    }
+}
+
+/// Puts a whole file in the place of another, as a second run may be reading it.
+fn replace(path: &Utf8Path, content: &[u8]) -> std::io::Result<()> {
+    let new = path.with_extension(format!("{}.new", std::process::id()));
+    std::fs::write(&new, content)?;
+    std::fs::rename(&new, path)
+}
+
+/// For `--build-context`: name in the Dockerfile -> image by digest, so that a build pulls what was resolved.
+fn contexts(recipe: &Recipe) -> BTreeMap<String, String> {
+    let images = recipe.bases.iter().filter(|base| base.role == BaseRole::Image);
+    images.filter_map(|base| Some((base.written.clone(), format!("docker-image://{}", base.image()?)))).collect()
+}
+
+/// What a target wants of its images is not left out because the builder holds no attestations.
+fn check_attestations(run: &Run, wanted: Provenance) -> anyhow::Result<()> {
+    if run.target.attested {
+        return Err(Problem::new("attestations", "wanted by the target, and the engine's image store holds none")
+            .rule("what a target wants of its images is not left out")
+            .help("turn on the containerd image store of the engine, or use another driver")
+            .missing());
+    }
+    if wanted != Provenance::Off {
+        run.ctx.ui.warning(
+            "no provenance: the engine's image store holds none (turn on the containerd image store, or use another driver)",
+        );
+    }
+    Ok(())
 }
 
 /// Where a build's layers are taken from and kept. What fails there never fails a build (`ignore-error`).
-fn cache(target: &Target, job: &Job, arch: Arch) -> Option<(String, String)> {
+fn cache(run: &Run, job: &Job, arch: Arch) -> Option<[String; 2]> {
     let name = &job.name;
-    match target.cache {
+    match run.target.cache {
         Cache::None => None,
         Cache::Gha => {
             let scope = format!("type=gha,scope={name}-{arch}");
-            Some((scope.clone(), format!("{scope},mode=max,ignore-error=true")))
+            Some([scope.clone(), format!("{scope},mode=max,ignore-error=true")])
         }
         Cache::Registry => {
-            let repository = target.repository(name.as_str()).ok()?;
+            let repository = run.target.repository(name).ok()?;
             let store = format!("type=registry,ref={repository}:cache-{arch}");
             // ECR takes the cache as an OCI image manifest only.
             let to = format!("{store},mode=max,image-manifest=true,oci-mediatypes=true,ignore-error=true");
-            Some((store, to))
+            Some([store, to])
         }
     }
 }
@@ -269,22 +279,26 @@ fn cache(target: &Target, job: &Job, arch: Arch) -> Option<(String, String)> {
 pub fn of_job(labels: &BTreeMap<String, String>, recipe: &Recipe) -> BTreeMap<String, String> {
     let mut labels = labels.clone();
     labels.insert("org.opencontainers.image.title".to_owned(), recipe.job.name.to_string());
-    if let Some(key) = &recipe.key {
+    if let Some(key) = &recipe.expected.key {
         labels.insert(key::LABEL.to_owned(), key.to_string());
     }
     if !recipe.bases.is_empty() {
-        labels.insert(key::BASES_LABEL.to_owned(), key::bases_label(&recipe.bases));
+        labels.insert(key::BASES_LABEL.to_owned(), key::bases_label(&recipe.expected.bases));
+    }
+    if recipe.expected.forced {
+        labels.insert(FORCED.to_owned(), "true".to_owned());
     }
     labels
 }
 
 /// What every image carries as labels, and every index as annotations, except for the job's own name.
-pub fn labels(ctx: &Context, target: &Target) -> anyhow::Result<BTreeMap<String, String>> {
-    let mut labels = BTreeMap::from([("org.opencontainers.image.version".to_owned(), target.tag.value.to_string())]);
-    if let Some(revision) = &target.revision {
-        labels.insert(REVISION.to_owned(), revision.label());
+pub fn labels(run: &Run) -> anyhow::Result<BTreeMap<String, String>> {
+    let version = run.target.tag.value.to_string();
+    let mut labels = BTreeMap::from([("org.opencontainers.image.version".to_owned(), version)]);
+    if let Some(revision) = &run.target.revision {
+        labels.insert(REVISION.to_owned(), revision.to_string());
     }
-    if let Some(source) = source(ctx)? {
+    if let Some(source) = source(&run.ctx)? {
         labels.insert("org.opencontainers.image.source".to_owned(), source);
     }
     Ok(labels)

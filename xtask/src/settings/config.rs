@@ -1,19 +1,18 @@
 //! `[workspace.metadata.jobs]` and `jobs/<name>/job.json`, read into types, with every mistake named.
 
 use std::collections::BTreeMap;
-use std::fmt;
 
 use serde::Deserialize;
-use serde::de::{DeserializeOwned, Deserializer, MapAccess, Visitor};
 use serde_json::Value;
 
-use crate::cli::Provenance;
 use crate::model::arch::Arch;
-use crate::model::job::JobSettings;
+use crate::model::image::Provenance;
 use crate::model::problem::{Exit, Failure, Problem};
 use crate::model::reference::{Registry, Repository, Tag};
 use crate::run::context::Context;
 use crate::tools::registry;
+
+use super::read::from_table;
 
 /// What every matrix of GitHub Actions may hold at most.
 const MOST_LEGS: usize = 256;
@@ -240,43 +239,6 @@ pub fn check_mirror(registry: &str, prefix: &str) -> Result<(), Problem> {
         .map_err(|problem| Problem { at, what: format!("{}: {}", problem.at, problem.what), ..problem })
 }
 
-/// Reads `job.json`.
-///
-/// # Errors
-/// The one mistake that ends the reading, with line and column; or all those in values.
-pub fn job_settings(path: &str, text: &str) -> Result<JobSettings, Vec<Problem>> {
-    let settings: JobSettings = from_json(path, text).map_err(|problem| vec![problem])?;
-    let mut problems = Vec::new();
-    if settings.arches.as_ref().is_some_and(Vec::is_empty) {
-        problems.push(
-            Problem::new(format!("{path}: arches"), "no architecture").help("name at least one, or remove the key"),
-        );
-    }
-    for input in &settings.inputs {
-        if input.is_empty() || input.starts_with('/') || input.split('/').any(|part| part == "..") {
-            problems.push(
-                Problem::new(format!("{path}: inputs: `{input}`"), "leaves the repository")
-                    .rule("a path from the repository's root, without `..`"),
-            );
-        }
-    }
-    for (name, value) in &settings.args {
-        if looks_like_secret(name, value) {
-            problems.push(Problem { at: format!("{path}: args: `{name}`"), ..secret_in_file(name) });
-        }
-    }
-    if settings.timeout_minutes == Some(0) {
-        problems.push(Problem::new(format!("{path}: timeout-minutes"), "0 minutes").rule("at least 1"));
-    }
-    if problems.is_empty() { Ok(settings) } else { Err(problems) }
-}
-
-fn secret_in_file(key: &str) -> Problem {
-    Problem::new(key, "looks like a secret")
-        .rule("build arguments and configuration can be read by anyone who has the image or the repository")
-        .help("name it under `secrets` in job.json, and mount it: RUN --mount=type=secret,id=…")
-}
-
 /// Whether a name or a value is that of a credential. The values are the prefixes that their issuers document.
 pub fn looks_like_secret(name: &str, value: &str) -> bool {
     const NAMES: [&str; 9] =
@@ -285,103 +247,6 @@ pub fn looks_like_secret(name: &str, value: &str) -> bool {
     let name = name.to_uppercase().replace('-', "_");
     NAMES.iter().any(|part| name.contains(part))
         || VALUES.iter().any(|start| value.starts_with(start) && value.len() > start.len() + 8)
-}
-
-fn from_table<T: DeserializeOwned>(at: &str, table: Value) -> Result<T, Vec<Problem>> {
-    let Value::Object(entries) = &table else {
-        return Err(vec![Problem::new(at, "not a table").help("write its keys below it, one to a line: key = value")]);
-    };
-    // Key by key, so that every mistake is told, and which key it is about.
-    let mistake = |(key, value): (&String, &Value)| {
-        let entry = Value::Object(serde_json::Map::from_iter([(key.clone(), value.clone())]));
-        let error = serde_json::from_value::<T>(entry).err()?;
-        let about = if is_unknown_key(&error.to_string()) { at.to_owned() } else { format!("{at} {key}") };
-        Some(explained(about, &error))
-    };
-    let problems: Vec<Problem> = entries.iter().filter_map(mistake).collect();
-    if !problems.is_empty() {
-        return Err(problems);
-    }
-    serde_json::from_value(table).map_err(|error| vec![explained(at.to_owned(), &error)])
-}
-
-fn is_unknown_key(message: &str) -> bool {
-    message.starts_with("unknown field")
-}
-
-fn from_json<T: DeserializeOwned>(path: &str, text: &str) -> Result<T, Problem> {
-    if text.starts_with('\u{feff}') {
-        return Err(
-            Problem::new(format!("{path}:1:1"), "starts with a byte-order mark").help("save it as UTF-8 without one")
-        );
-    }
-    if text.trim().is_empty() {
-        return Err(Problem::new(path, "empty").help("write `{}`, or remove the file"));
-    }
-    if text.trim_start().starts_with('[') {
-        return Err(Problem::new(format!("{path}:1:1"), "a list").rule("an object: { … }"));
-    }
-    serde_json::from_str(text).map_err(|error| explained(format!("{path}:{}:{}", error.line(), error.column()), &error))
-}
-
-/// serde's message as a complaint of ours: an unknown key comes with the nearest known one.
-/// Its wording (``unknown field `x`, expected one of `a`, `b` ``) is fixed by `serde::de::Error::unknown_field`.
-fn explained(at: String, error: &serde_json::Error) -> Problem {
-    let text = error.to_string();
-    let message = text.split(" at line ").next().unwrap_or(&text);
-    let names: Vec<&str> = message.split('`').skip(1).step_by(2).collect();
-    match names.split_first() {
-        Some((unknown, known)) if is_unknown_key(message) => {
-            let problem = Problem::new(at, format!("unknown key `{unknown}`"));
-            match did_you_mean(unknown, known.iter().copied()) {
-                Some(known) => problem.help(format!("did you mean `{known}`?")),
-                None => problem.rule(format!("one of `{}`", known.join("`, `"))),
-            }
-        }
-        // A value's own complaint brings its rule and its remedy along.
-        _ => {
-            let (message, help) = message.split_once("\n  help: ").map_or((message, None), |(m, help)| (m, Some(help)));
-            let (message, rule) = message.split_once("\n  rule: ").map_or((message, None), |(m, rule)| (m, Some(rule)));
-            let what = message.replace("duplicate field", "duplicate key");
-            let what = ["usize", "u32"]
-                .into_iter()
-                .fold(what, |what, number| what.replace(&format!("expected {number}"), "expected a whole number"));
-            let (rule, help) = (rule.map(str::to_owned), help.map(str::to_owned));
-            Problem { rule, help, ..Problem::new(at, what) }
-        }
-    }
-}
-
-/// The known word that is nearest to what was typed, if any is near.
-pub fn did_you_mean<'a>(typed: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    known
-        .map(|word| (strsim::jaro_winkler(typed, word), word))
-        .filter(|(nearness, _)| *nearness > 0.8)
-        .max_by(|a, b| a.0.total_cmp(&b.0))
-        .map(|(_, word)| word)
-}
-
-/// A map of which no key may stand twice; serde's own would take the last.
-pub fn unique_keys<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<String, String>, D::Error> {
-    struct Unique;
-    impl<'de> Visitor<'de> for Unique {
-        type Value = BTreeMap<String, String>;
-
-        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            f.write_str("a map of strings")
-        }
-
-        fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Self::Value, A::Error> {
-            let mut map = BTreeMap::new();
-            while let Some((key, value)) = entries.next_entry::<String, String>()? {
-                if map.insert(key.clone(), value).is_some() {
-                    return Err(serde::de::Error::custom(format_args!("duplicate key `{key}`")));
-                }
-            }
-            Ok(map)
-        }
-    }
-    deserializer.deserialize_map(Unique)
 }
 
 #[cfg(test)]

@@ -3,17 +3,29 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use crate::cli::{Destination, Provenance};
+use crate::model::commit::{Commit, Revision};
+use crate::model::image::Provenance;
+use crate::model::job::JobName;
 use crate::model::problem::{Exit, Failure, Problem};
 use crate::model::reference::{Registry, Repository, Tag};
 use crate::run::context::Context;
-use crate::settings::config::{Cache, Config, TargetSettings, check_mirror, did_you_mean};
-use crate::tools::cosign::{self, Signer};
+use crate::settings::config::{Cache, Config, TargetSettings, check_mirror};
 use crate::tools::git;
+
+/// What flags and their environment variables say about where images go.
+#[derive(Clone, Debug, Default)]
+pub struct Given {
+    pub registry: Option<String>,
+    pub prefix: Option<String>,
+    pub tag: Option<String>,
+    pub target: Option<String>,
+    /// `registry=prefix` each.
+    pub mirrors: Vec<String>,
+}
 
 /// Where a value came from.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Source {
+pub enum Origin {
     Flag(&'static str),
     Variable(&'static str),
     /// A target of `Cargo.toml`, by name.
@@ -23,15 +35,15 @@ pub enum Source {
     Default,
 }
 
-impl fmt::Display for Source {
+impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Source::Flag(name) => write!(f, "--{name}"),
-            Source::Variable(name) => f.write_str(name),
-            Source::Target(name) => write!(f, "target `{name}` in Cargo.toml"),
-            Source::Manifest => f.write_str("Cargo.toml"),
-            Source::Git => f.write_str("git"),
-            Source::Default => f.write_str("default"),
+            Origin::Flag(name) => write!(f, "--{name}"),
+            Origin::Variable(name) => f.write_str(name),
+            Origin::Target(name) => write!(f, "target `{name}` in Cargo.toml"),
+            Origin::Manifest => f.write_str("Cargo.toml"),
+            Origin::Git => f.write_str("git"),
+            Origin::Default => f.write_str("default"),
         }
     }
 }
@@ -40,28 +52,12 @@ impl fmt::Display for Source {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sourced<T> {
     pub value: T,
-    pub source: Source,
+    pub origin: Origin,
 }
 
 impl<T> Sourced<T> {
-    fn new(value: T, source: Source) -> Sourced<T> {
-        Sourced { value, source }
-    }
-}
-
-/// The commit that is built, and whether the working tree differs from it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Revision {
-    /// 40 hex digits.
-    pub commit: String,
-    pub dirty: bool,
-    source: Source,
-}
-
-impl Revision {
-    /// The value of the revision label.
-    pub fn label(&self) -> String {
-        if self.dirty { format!("{}-dirty", self.commit) } else { self.commit.clone() }
+    pub fn new(value: T, origin: Origin) -> Sourced<T> {
+        Sourced { value, origin }
     }
 }
 
@@ -91,7 +87,7 @@ impl Target {
     ///
     /// # Errors
     /// All values that are not valid, with exit code 2.
-    pub fn resolve(ctx: &Context, config: &Config, given: &Destination) -> anyhow::Result<Target> {
+    pub fn resolve(ctx: &Context, config: &Config, given: &Given) -> anyhow::Result<Target> {
         let git_ref = match ctx.env.get("GITHUB_REF") {
             Some(name) => Some(name.to_owned()),
             None => git::branch(ctx)?,
@@ -105,11 +101,7 @@ impl Target {
     ///
     /// # Errors
     /// All mirrors that are not valid, with exit code 2.
-    pub fn mirrors_only(
-        ctx: &Context,
-        config: &Config,
-        given: &Destination,
-    ) -> anyhow::Result<BTreeMap<String, String>> {
+    pub fn mirrors_only(ctx: &Context, config: &Config, given: &Given) -> anyhow::Result<BTreeMap<String, String>> {
         let layers = Layers { ctx, config, given, target: None };
         layers.mirrors().map_err(|problems| Failure::of(Exit::Usage, problems))
     }
@@ -118,18 +110,18 @@ impl Target {
     ///
     /// # Errors
     /// The whole name is too long.
-    pub fn repository(&self, job: &str) -> Result<Repository, Problem> {
+    pub fn repository(&self, job: &JobName) -> Result<Repository, Problem> {
         let registry = self.registry.as_ref().map(|registry| registry.value.clone());
         Repository::new(registry, &format!("{}/{job}", self.prefix.value))
     }
 
     /// The tag that an earlier commit's images have.
-    pub fn tag_of_commit(&self, commit: &str) -> Option<Tag> {
-        tag_text(None, commit, self.sha_length, false).parse().ok()
+    pub fn tag_of_commit(&self, commit: &Commit) -> Option<Tag> {
+        commit.digits(self.sha_length).parse().ok()
     }
 
     /// The name of a job's image in the local engine, whatever the registry is.
-    pub fn local_repository(&self, job: &str) -> Result<Repository, Problem> {
+    pub fn local_repository(&self, job: &JobName) -> Result<Repository, Problem> {
         Repository::new(None, &format!("{}/{job}", self.prefix.value))
     }
 
@@ -153,18 +145,6 @@ impl Target {
     /// The same for a rehearsal: neither a role nor tags that move.
     pub fn rehearsed(self) -> Target {
         Target { role: None, moving_tags: Vec::new(), cache: Cache::None, sign: false, ..self }
-    }
-
-    /// Who signs, where signatures are wanted.
-    ///
-    /// # Errors
-    /// There is nobody, or cosign is missing: with exit code 4, before anything is published.
-    pub fn signer(&self, ctx: &Context) -> anyhow::Result<Option<Signer>> {
-        if !self.sign {
-            return Ok(None);
-        }
-        cosign::check(ctx)?;
-        Signer::find(ctx).map(Some)
     }
 
     /// The registry, for everything that publishes.
@@ -199,18 +179,14 @@ impl Target {
 fn matching<'a>(
     ctx: &Context,
     config: &'a Config,
-    given: &Destination,
+    given: &Given,
     git_ref: Option<&str>,
 ) -> anyhow::Result<Option<(Sourced<String>, &'a TargetSettings)>> {
     if let Some(name) = &given.target {
         let Some(target) = config.targets.get(name) else {
-            let known = config.targets.keys().map(String::as_str);
             let problem =
                 Problem::new(format!("target `{name}`"), "not in [workspace.metadata.jobs.targets] of Cargo.toml");
-            return Err(match did_you_mean(name, known) {
-                Some(near) => problem.help(format!("did you mean `{near}`?")).usage(),
-                None => problem.usage(),
-            });
+            return Err(problem.did_you_mean(name, config.targets.keys().map(String::as_str)).usage());
         };
         let source = flag_or_variable(ctx, "target", "JOBS_TARGET", name);
         return Ok(Some((Sourced::new(name.clone(), source), target)));
@@ -221,7 +197,7 @@ fn matching<'a>(
     let found: Vec<_> = config.targets.iter().filter(|(_, target)| target.refs.iter().any(matches)).collect();
     match found[..] {
         [] => Ok(None),
-        [(name, target)] => Ok(Some((Sourced::new(name.clone(), Source::Git), target))),
+        [(name, target)] => Ok(Some((Sourced::new(name.clone(), Origin::Git), target))),
         _ => {
             let names: Vec<&str> = found.iter().map(|(name, _)| name.as_str()).collect();
             Err(Problem::new(format!("git ref `{git_ref}`"), format!("matches the targets `{}`", names.join("`, `")))
@@ -232,39 +208,42 @@ fn matching<'a>(
     }
 }
 
-/// The commit: what GitHub says that it is, else what git says.
-fn revision(ctx: &Context) -> anyhow::Result<Option<Revision>> {
+/// The commit: what GitHub says that it is, else what git says. Whether the files here are those of the commit is git's
+/// to say in both cases.
+fn revision(ctx: &Context) -> anyhow::Result<Option<Sourced<Revision>>> {
     let head = git::head(ctx)?;
-    let commit = match ctx.env.get("GITHUB_SHA") {
-        Some(sha) if sha.len() == 40 && sha.bytes().all(|b| b.is_ascii_digit() || matches!(b, b'a'..=b'f')) => {
-            Some((sha.to_owned(), Source::Variable("GITHUB_SHA")))
-        }
-        Some(sha) => {
-            return Err(Problem::new("GITHUB_SHA", format!("`{sha}` is not a commit"))
-                .rule("40 lower-case hex digits")
-                .usage());
-        }
-        None => head.as_ref().map(|head| (head.clone(), Source::Git)),
+    let Some(sha) = ctx.env.get("GITHUB_SHA") else {
+        let Some(commit) = head else { return Ok(None) };
+        return Ok(Some(Sourced::new(Revision { commit, dirty: git::is_dirty(ctx)? }, Origin::Git)));
     };
-    let Some((commit, source)) = commit else { return Ok(None) };
-    let dirty = head.is_some() && git::is_dirty(ctx)?;
-    Ok(Some(Revision { commit, dirty, source }))
+    let Ok(commit) = sha.parse::<Commit>() else {
+        return Err(Problem::new("GITHUB_SHA", format!("`{sha}` is not a commit"))
+            .rule("40 lower-case hex digits")
+            .usage());
+    };
+    if head.is_none() {
+        return Err(Problem::new("GITHUB_SHA", format!("is {commit}, and there is no git repository in {}", ctx.root))
+            .rule("git says whether the files here are those of the commit")
+            .help("check the repository out with actions/checkout, or unset GITHUB_SHA")
+            .missing());
+    }
+    Ok(Some(Sourced::new(Revision { commit, dirty: git::is_dirty(ctx)? }, Origin::Variable("GITHUB_SHA"))))
 }
 
-fn flag_or_variable(ctx: &Context, flag: &'static str, variable: &'static str, value: &str) -> Source {
-    if ctx.env.get(variable) == Some(value) { Source::Variable(variable) } else { Source::Flag(flag) }
+fn flag_or_variable(ctx: &Context, flag: &'static str, variable: &'static str, value: &str) -> Origin {
+    if ctx.env.get(variable) == Some(value) { Origin::Variable(variable) } else { Origin::Flag(flag) }
 }
 
 /// The places that a value can come from, in the order in which they are asked.
 struct Layers<'a> {
     ctx: &'a Context,
     config: &'a Config,
-    given: &'a Destination,
+    given: &'a Given,
     target: Option<(Sourced<String>, &'a TargetSettings)>,
 }
 
 impl Layers<'_> {
-    fn resolve(&self, git_ref: Option<&str>, revision: Option<Revision>) -> anyhow::Result<Target> {
+    fn resolve(&self, git_ref: Option<&str>, revision: Option<Sourced<Revision>>) -> anyhow::Result<Target> {
         let mut problems = Vec::new();
         let region = self.region();
         let registry = self.registry().map_err(|problem| problems.push(problem)).unwrap_or_default();
@@ -277,9 +256,9 @@ impl Layers<'_> {
                     format!("registry `{}`", registry.value),
                     format!("is in {of_host}, not in {}", region.value),
                 )
-                .rule(format!("the region of the registry and the one of {} are the same", region.source))
-                .help(match region.source {
-                    Source::Target(_) => format!("write region = \"{of_host}\" there, or leave it out"),
+                .rule(format!("the region of the registry and the one of {} are the same", region.origin))
+                .help(match region.origin {
+                    Origin::Target(_) => format!("write region = \"{of_host}\" there, or leave it out"),
                     _ => format!("set AWS_REGION={of_host}, or push to the registry in {}", region.value),
                 }),
             );
@@ -317,14 +296,14 @@ impl Layers<'_> {
             sbom: settings.is_some_and(|target| target.sbom),
             sign: settings.is_some_and(|target| target.sign),
             cache: settings.map(|target| target.cache).unwrap_or_default(),
-            revision,
+            revision: revision.map(|revision| revision.value),
             sha_length: self.config.sha_length,
         })
     }
 
     fn of_target(&self, value: impl Fn(&TargetSettings) -> Option<&String>) -> Option<Sourced<String>> {
         let (name, target) = self.target.as_ref()?;
-        Some(Sourced::new(value(target)?.clone(), Source::Target(name.value.clone())))
+        Some(Sourced::new(value(target)?.clone(), Origin::Target(name.value.clone())))
     }
 
     fn registry(&self) -> Result<Option<Sourced<Registry>>, Problem> {
@@ -333,24 +312,24 @@ impl Layers<'_> {
             return Ok(Some(Sourced::new(host.parse()?, source)));
         }
         let Some(host) = self.of_target(|target| target.registry.as_ref()) else { return Ok(None) };
-        Ok(Some(Sourced::new(host.value.parse()?, host.source)))
+        Ok(Some(Sourced::new(host.value.parse()?, host.origin)))
     }
 
     fn prefix(&self) -> Sourced<String> {
         if let Some(prefix) = &self.given.prefix {
             return Sourced::new(prefix.clone(), flag_or_variable(self.ctx, "prefix", "JOBS_PREFIX", prefix));
         }
-        let source = if self.config.prefix == "jobs" { Source::Default } else { Source::Manifest };
+        let source = if self.config.prefix == "jobs" { Origin::Default } else { Origin::Manifest };
         self.of_target(|target| target.prefix.as_ref())
             .unwrap_or_else(|| Sourced::new(self.config.prefix.clone(), source))
     }
 
     fn region(&self) -> Option<Sourced<String>> {
-        let variable = |name| Some(Sourced::new(self.ctx.env.get(name)?.to_owned(), Source::Variable(name)));
+        let variable = |name| Some(Sourced::new(self.ctx.env.get(name)?.to_owned(), Origin::Variable(name)));
         variable("AWS_REGION").or_else(|| self.of_target(|target| target.region.as_ref())).or_else(|| {
             let registry = self.registry().ok()??;
             let (_, region) = registry.value.ecr()?;
-            Some(Sourced::new(region.to_owned(), registry.source))
+            Some(Sourced::new(region.to_owned(), registry.origin))
         })
     }
 
@@ -370,7 +349,7 @@ impl Layers<'_> {
         if problems.is_empty() { Ok(mirrors) } else { Err(problems) }
     }
 
-    fn tag(&self, git_ref: Option<&str>, revision: Option<&Revision>) -> Result<Sourced<Tag>, Problem> {
+    fn tag(&self, git_ref: Option<&str>, revision: Option<&Sourced<Revision>>) -> Result<Sourced<Tag>, Problem> {
         if let Some(tag) = &self.given.tag {
             return Ok(Sourced::new(Tag::for_images(tag)?, flag_or_variable(self.ctx, "tag", "JOBS_TAG", tag)));
         }
@@ -378,18 +357,18 @@ impl Layers<'_> {
             return Err(Problem::new("tag", "there is no commit to name images by").help("commit first, or give --tag"));
         };
         let source = if self.ctx.env.get("GITHUB_REF").is_some() {
-            Source::Variable("GITHUB_REF")
+            Origin::Variable("GITHUB_REF")
         } else {
-            revision.source.clone()
+            revision.origin.clone()
         };
-        let text = tag_text(git_ref, &revision.commit, self.config.sha_length, revision.dirty);
+        let text = tag_text(git_ref, &revision.value, self.config.sha_length);
         Ok(Sourced::new(Tag::for_images(&text)?, source))
     }
 }
 
 /// The git tag's name; else the commit's first digits, after the number of a pull request; and whether it is dirty.
-fn tag_text(git_ref: Option<&str>, commit: &str, sha_length: usize, dirty: bool) -> String {
-    let sha = commit.get(..sha_length).unwrap_or(commit);
+fn tag_text(git_ref: Option<&str>, revision: &Revision, sha_length: usize) -> String {
+    let sha = revision.commit.digits(sha_length);
     let git_ref = git_ref.unwrap_or_default();
     let pull_request = git_ref.strip_prefix("refs/pull/").and_then(|rest| rest.split('/').next());
     let text = match (git_ref.strip_prefix("refs/tags/"), pull_request) {
@@ -397,22 +376,21 @@ fn tag_text(git_ref: Option<&str>, commit: &str, sha_length: usize, dirty: bool)
         (None, Some(number)) => format!("pr-{number}-{sha}"),
         (None, None) => sha.to_owned(),
     };
-    if dirty { format!("{text}-dirty") } else { text }
+    if revision.dirty { format!("{text}-dirty") } else { text }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
-
     #[test]
     fn the_tag_follows_the_ref() {
-        let text = |git_ref, dirty| tag_text(git_ref, COMMIT, 7, dirty);
+        let revision = |dirty| Revision { commit: "0123456789abcdef0123456789abcdef01234567".parse().unwrap(), dirty };
+        let text = |git_ref, dirty| tag_text(git_ref, &revision(dirty), 7);
         assert_eq!(text(Some("refs/heads/main"), false), "0123456");
         assert_eq!(text(None, true), "0123456-dirty");
         assert_eq!(text(Some("refs/tags/v1.2.3"), false), "v1.2.3");
         assert_eq!(text(Some("refs/pull/12/merge"), false), "pr-12-0123456");
-        assert_eq!(tag_text(None, COMMIT, 12, false), "0123456789ab");
+        assert_eq!(tag_text(None, &revision(false), 12), "0123456789ab");
     }
 }

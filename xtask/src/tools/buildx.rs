@@ -4,75 +4,43 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use camino::Utf8PathBuf;
-use serde::Deserialize;
+use serde_json::Value;
 use xshell::{Cmd, Shell, cmd};
 
 use super::process::{self, Given, Outcome};
 use super::registry;
-use crate::cli::Provenance;
-use crate::model::arch::{Arch, Platform};
+use crate::model::arch::Arch;
+use crate::model::image::{Image, Output, Provenance};
+use crate::model::index::{Attestation, Index, Manifest};
 use crate::model::problem::Problem;
 use crate::model::reference::{Digest, Reference};
-use crate::publish::gate::{Content, Manifest, Published};
 use crate::run::context::Context;
 use crate::run::fleet;
 
-/// One `docker buildx build`, with everything that decides its result.
-#[derive(Clone, Debug)]
-pub struct Build {
-    pub arch: Arch,
-    pub reference: Reference,
-    pub dockerfile: String,
-    pub stage: Option<String>,
-    pub args: BTreeMap<String, String>,
-    pub labels: BTreeMap<String, String>,
-    /// Name in the Dockerfile -> `docker-image://…@sha256:…`.
-    pub contexts: BTreeMap<String, String>,
-    /// `id` and environment variable of what the build may mount.
-    pub secrets: Vec<(String, String)>,
-    pub output: Output,
-    pub provenance: Option<Provenance>,
-    pub sbom: bool,
-    /// Where layers are taken from and kept: `--cache-from` and `--cache-to`.
-    pub cache: Option<(String, String)>,
-    pub builder: Option<String>,
-    pub no_cache: bool,
-    /// Where buildx writes the digest of what it made.
-    pub metadata_file: String,
-}
-
-/// Where the image goes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Output {
-    Push,
-    Load,
-}
-
 /// The command of a build: what `--dry-run` prints and what runs.
-pub fn build<'a>(sh: &'a Shell, build: &Build) -> Cmd<'a> {
-    let platform = Platform::from(build.arch).to_string();
-    let (reference, dockerfile) = (build.reference.to_string(), &build.dockerfile);
-    let metadata_file = &build.metadata_file;
+pub fn build<'a>(sh: &'a Shell, image: &Image) -> Cmd<'a> {
+    let Image { dockerfile, metadata_file, .. } = image;
+    let (platform, reference) = (image.arch.platform(), image.reference.to_string());
     let pairs = |flag: &str, map: &BTreeMap<String, String>| -> Vec<String> {
         map.iter().flat_map(|(key, value)| [flag.to_owned(), format!("{key}={value}")]).collect()
     };
-    let contexts = pairs("--build-context", &build.contexts);
-    let args = pairs("--build-arg", &build.args);
-    let labels = pairs("--label", &build.labels);
-    let secrets = build.secrets.iter().flat_map(|(id, var)| ["--secret".to_owned(), format!("id={id},env={var}")]);
-    let stage = build.stage.iter().flat_map(|stage| ["--target", stage]);
-    let builder = build.builder.iter().flat_map(|builder| ["--builder", builder]);
-    let sbom = build.sbom.then_some("--sbom=true");
-    let cache = build.cache.iter().flat_map(|(from, to)| ["--cache-from", from, "--cache-to", to]);
-    let no_cache = build.no_cache.then_some("--no-cache");
-    let provenance = match build.provenance {
+    let contexts = pairs("--build-context", &image.contexts);
+    let args = pairs("--build-arg", &image.args);
+    let labels = pairs("--label", &image.labels);
+    let secrets = image.secrets.iter().flat_map(|(id, var)| ["--secret".to_owned(), format!("id={id},env={var}")]);
+    let stage = image.stage.iter().flat_map(|stage| ["--target", stage]);
+    let builder = image.builder.iter().flat_map(|builder| ["--builder", builder]);
+    let sbom = image.sbom.then_some("--sbom=true");
+    let cache = image.cache.iter().flat_map(|[from, to]| ["--cache-from", from, "--cache-to", to]);
+    let no_cache = image.no_cache.then_some("--no-cache");
+    let provenance = match image.provenance {
         Some(Provenance::Min) => "--provenance=mode=min",
         Some(Provenance::Max) => "--provenance=mode=max",
         Some(Provenance::Off) | None => "--provenance=false",
     };
     // With Docker's media types, `imagetools create` drops the index's annotations without a word.
     // What is pushed need not fill the engine's own image store too.
-    let output: &[&str] = match build.output {
+    let output: &[&str] = match image.output {
         Output::Push => &["--output", "type=image,oci-mediatypes=true,store=false", "--push"],
         Output::Load => &["--load"],
     };
@@ -86,7 +54,7 @@ pub fn build<'a>(sh: &'a Shell, build: &Build) -> Cmd<'a> {
 /// Builds and pushes a base image of several architectures from a folder; it runs nothing, so nothing is emulated.
 pub fn build_base(ctx: &Context, context: &Utf8PathBuf, reference: &Reference, arches: &[Arch]) -> anyhow::Result<()> {
     let sh = ctx.shell()?;
-    let platforms: Vec<String> = arches.iter().map(|&arch| Platform::from(arch).to_string()).collect();
+    let platforms: Vec<&str> = arches.iter().map(|&arch| arch.platform()).collect();
     let (platforms, reference) = (platforms.join(","), reference.to_string());
     let output = "type=image,oci-mediatypes=true,store=false";
     let cmd = cmd!(
@@ -98,9 +66,9 @@ pub fn build_base(ctx: &Context, context: &Utf8PathBuf, reference: &Reference, a
 }
 
 /// The digest that buildx noted of what it pushed.
-pub fn digest(ctx: &Context, build: &Build) -> Option<Digest> {
-    let text = std::fs::read_to_string(ctx.root.join(&build.metadata_file)).ok()?;
-    let metadata: serde_json::Value = serde_json::from_str(&text).ok()?;
+pub fn digest(ctx: &Context, image: &Image) -> Option<Digest> {
+    let text = std::fs::read_to_string(ctx.root.join(&image.metadata_file)).ok()?;
+    let metadata: Value = serde_json::from_str(&text).ok()?;
     metadata.get("containerimage.digest")?.as_str()?.parse().ok()
 }
 
@@ -183,7 +151,7 @@ pub fn exists(ctx: &Context, reference: &Reference) -> anyhow::Result<bool> {
 ///
 /// # Errors
 /// The registry cannot be reached or refuses: that is not the same as absent.
-pub fn inspect(ctx: &Context, reference: &Reference) -> anyhow::Result<Option<Published>> {
+pub fn inspect(ctx: &Context, reference: &Reference) -> anyhow::Result<Option<Index>> {
     if registry::holds(reference) == Some(false) {
         return Ok(None);
     }
@@ -227,123 +195,69 @@ fn unreachable_or(at: &str, outcome: &Outcome) -> anyhow::Error {
 
 /// The bytes that a node pulls for one image: its layers and its configuration.
 pub fn pull_size(ctx: &Context, manifest: &Reference) -> anyhow::Result<u64> {
-    #[derive(Deserialize)]
-    struct Sized {
-        size: u64,
-    }
-    #[derive(Deserialize)]
-    struct Raw {
-        config: Sized,
-        layers: Vec<Sized>,
-    }
     let sh = ctx.shell()?;
     let shown = manifest.to_string();
-    let raw: Raw =
+    let raw: Value =
         serde_json::from_str(&process::read(ctx, cmd!(sh, "docker buildx imagetools inspect --raw {shown}"))?)?;
-    Ok(raw.config.size + raw.layers.iter().map(|layer| layer.size).sum::<u64>())
-}
-
-#[derive(Deserialize)]
-struct InspectedJson {
-    manifest: ManifestJson,
-    #[serde(default)]
-    image: serde_json::Value,
-}
-
-#[derive(Deserialize)]
-struct ManifestJson {
-    digest: String,
-    #[serde(default)]
-    size: u64,
-    manifests: Option<Vec<EntryJson>>,
-    #[serde(default)]
-    annotations: BTreeMap<String, String>,
-}
-
-#[derive(Deserialize)]
-struct EntryJson {
-    digest: String,
-    #[serde(default)]
-    size: u64,
-    platform: Option<PlatformJson>,
-    #[serde(default)]
-    annotations: BTreeMap<String, String>,
-}
-
-#[derive(Deserialize)]
-struct PlatformJson {
-    architecture: String,
-    os: String,
-    #[serde(default)]
-    variant: String,
-}
-
-impl PlatformJson {
-    fn shown(&self) -> String {
-        let variant = if self.variant.is_empty() { String::new() } else { format!("/{}", self.variant) };
-        format!("{}/{}{variant}", self.os, self.architecture)
-    }
-}
-
-#[derive(Deserialize)]
-struct ImageJson {
-    #[serde(default)]
-    architecture: String,
-    #[serde(default)]
-    os: String,
-    #[serde(default)]
-    config: ImageConfigJson,
-}
-
-#[derive(Deserialize, Default)]
-struct ImageConfigJson {
-    #[serde(rename = "Labels", default)]
-    labels: Option<BTreeMap<String, String>>,
-    #[serde(rename = "OnBuild", default)]
-    on_build: Option<Vec<String>>,
+    let layers = raw["layers"].as_array().into_iter().flatten();
+    Ok(layers.chain([&raw["config"]]).filter_map(|blob| blob["size"].as_u64()).sum())
 }
 
 /// Reads what `imagetools inspect --format '{{json .}}'` prints: `.image` is one image's configuration,
 /// or, if there are several, a map of them by platform.
-fn parse_inspected(json: &str) -> anyhow::Result<Published> {
-    let inspected: InspectedJson = serde_json::from_str(json)?;
-    let single = inspected.image.get("architecture").is_some();
-    let config_of = |platform: Option<&str>| -> Content {
-        let value = if single { Some(&inspected.image) } else { platform.and_then(|p| inspected.image.get(p)) };
-        let image = value.and_then(|value| serde_json::from_value::<ImageJson>(value.clone()).ok());
-        match image {
-            Some(image) => Content::Image {
-                platform: format!("{}/{}", image.os, image.architecture),
-                labels: image.config.labels.unwrap_or_default(),
-                triggers: image.config.on_build.is_some_and(|instructions| !instructions.is_empty()),
-            },
-            None => {
-                Content::Image { platform: "an unknown platform".to_owned(), labels: BTreeMap::new(), triggers: false }
-            }
-        }
+fn parse_inspected(json: &str) -> anyhow::Result<Index> {
+    let inspected: Value = serde_json::from_str(json)?;
+    let (index, configs) = (&inspected["manifest"], &inspected["image"]);
+    let single = configs.get("architecture").is_some();
+    let digest: Digest = text(&index["digest"]).parse()?;
+    let annotations = map(&index["annotations"]);
+    let mut found = Index { digest: digest.clone(), images: Vec::new(), attestations: Vec::new(), annotations };
+    let Some(entries) = index["manifests"].as_array() else {
+        let image = manifest(digest, None, configs);
+        found.images.push(Manifest { declared: Some(image.platform.clone()), ..image });
+        return Ok(found);
     };
-    let digest: Digest = inspected.manifest.digest.parse()?;
-    let Some(entries) = inspected.manifest.manifests else {
-        let content = config_of(None);
-        let platform = match &content {
-            Content::Image { platform, .. } => Some(platform.clone()),
-            Content::AttestationOf(_) => None,
-        };
-        let manifest = Manifest { digest: digest.clone(), size: inspected.manifest.size, platform, content };
-        return Ok(Published { digest, manifests: vec![manifest], annotations: BTreeMap::new() });
-    };
-    let mut manifests = Vec::new();
     for entry in entries {
-        let platform = entry.platform.as_ref().map(PlatformJson::shown);
-        let content = match entry.annotations.get("vnd.docker.reference.type") {
-            Some(_) => Content::AttestationOf(
-                entry.annotations.get("vnd.docker.reference.digest").and_then(|digest| digest.parse().ok()),
-            ),
-            None => config_of(platform.as_deref()),
-        };
-        manifests.push(Manifest { digest: entry.digest.parse()?, size: entry.size, platform, content });
+        let digest = text(&entry["digest"]).parse()?;
+        let about = map(&entry["annotations"]);
+        if about.contains_key("vnd.docker.reference.type") {
+            let subject = about.get("vnd.docker.reference.digest").and_then(|digest| digest.parse().ok());
+            found.attestations.push(Attestation { digest, subject });
+            continue;
+        }
+        let declared = entry.get("platform").map(platform);
+        let config = if single { configs } else { &configs[declared.as_deref().unwrap_or_default()] };
+        found.images.push(manifest(digest, declared, config));
     }
-    Ok(Published { digest, manifests, annotations: inspected.manifest.annotations })
+    Ok(found)
+}
+
+fn manifest(digest: Digest, declared: Option<String>, config: &Value) -> Manifest {
+    let is_known = config.get("architecture").is_some();
+    let own = format!("{}/{}", text(&config["os"]), text(&config["architecture"]));
+    let on_build = config["config"]["OnBuild"].as_array().into_iter().flatten();
+    Manifest {
+        digest,
+        declared,
+        platform: if is_known { own } else { "an unknown platform".to_owned() },
+        labels: map(&config["config"]["Labels"]),
+        on_build: on_build.map(|instruction| text(instruction).to_owned()).collect(),
+    }
+}
+
+/// `linux/arm64`, with the variant if there is one.
+fn platform(platform: &Value) -> String {
+    let parts = ["os", "architecture", "variant"].map(|key| text(&platform[key]));
+    parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("/")
+}
+
+fn text(value: &Value) -> &str {
+    value.as_str().unwrap_or_default()
+}
+
+fn map(value: &Value) -> BTreeMap<String, String> {
+    let entries = value.as_object().into_iter().flatten();
+    entries.map(|(name, value)| (name.clone(), text(value).to_owned())).collect()
 }
 
 #[cfg(test)]
@@ -362,15 +276,18 @@ mod tests {
         );
         let published = parse_inspected(&json).unwrap();
         assert_eq!(published.annotations["k"], "v");
-        assert_eq!(published.manifests[0].platform.as_deref(), Some("linux/arm64/v8"));
+        let labels = BTreeMap::from([("a".to_owned(), "b".to_owned())]);
         assert_eq!(
-            published.manifests[0].content,
-            Content::Image {
+            published.images,
+            [Manifest {
+                digest: image.parse().unwrap(),
+                declared: Some("linux/arm64/v8".to_owned()),
                 platform: "linux/arm64".to_owned(),
-                labels: BTreeMap::from([("a".to_owned(), "b".to_owned())]),
-                triggers: false,
-            }
+                labels,
+                on_build: Vec::new(),
+            }]
         );
-        assert_eq!(published.manifests[1].content, Content::AttestationOf(image.parse().ok()));
+        let attestation = Attestation { digest: proof.parse().unwrap(), subject: image.parse().ok() };
+        assert_eq!(published.attestations, [attestation]);
     }
 }

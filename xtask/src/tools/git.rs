@@ -1,26 +1,51 @@
-//! git: which commit this is, whether the tree is clean, and what came before what.
+//! git: which commit this is, what its tree holds, what differs from it, and what came before what.
+//!
+//! A git that cannot answer is an error, and never "no files" or "nothing changed". Whatever comes from outside stands
+//! behind `--end-of-options` or `--`, so that it cannot be taken for an option.
 
 use anyhow::Context as _;
-use xshell::cmd;
+use xshell::{Cmd, cmd};
 
-use super::process::{self, End, Given};
-use crate::dockerfile::inputs::Entry;
+use super::process::{self, End, Given, Outcome};
+use crate::model::commit::Commit;
+use crate::model::key::TreeEntry;
 use crate::model::problem::Problem;
 use crate::run::context::Context;
 
-/// The commit that is checked out, in 40 hex digits; `None` where there is none: no repository, or no commit yet.
-pub fn head(ctx: &Context) -> anyhow::Result<Option<String>> {
+/// Settings under which git compares what is really there: a repository's own could hide a changed executable bit, or
+/// leave the comparison to a program that watches the files.
+const EXACT: [&str; 4] = ["-c", "core.fileMode=true", "-c", "core.fsmonitor=false"];
+
+/// The commit that is checked out; `None` where there is no repository, or no commit yet.
+///
+/// # Errors
+/// git cannot answer, as in a checkout that belongs to another user.
+pub fn head(ctx: &Context) -> anyhow::Result<Option<Commit>> {
     let sh = ctx.shell()?;
     let commit = "HEAD^{commit}";
-    let outcome = process::run(ctx, cmd!(sh, "git rev-parse --verify --quiet {commit}"), &Given::default())?;
-    Ok(outcome.success().then(|| outcome.stdout.trim().to_owned()))
+    optional(ctx, cmd!(sh, "git rev-parse --verify --quiet --end-of-options {commit}"))?
+        .map(|commit| commit.parse().map_err(Problem::usage))
+        .transpose()
 }
 
 /// The full name of the branch that is checked out, such as `refs/heads/main`; `None` where HEAD is detached.
 pub fn branch(ctx: &Context) -> anyhow::Result<Option<String>> {
     let sh = ctx.shell()?;
-    let outcome = process::run(ctx, cmd!(sh, "git symbolic-ref --quiet HEAD"), &Given::default())?;
-    Ok(outcome.success().then(|| outcome.stdout.trim().to_owned()))
+    optional(ctx, cmd!(sh, "git symbolic-ref --quiet HEAD --"))
+}
+
+/// The root of the repository that holds the working directory; `None` where there is no repository.
+pub fn top_level(ctx: &Context) -> anyhow::Result<Option<String>> {
+    let sh = ctx.shell()?;
+    // It repeats the `--` on a second line.
+    let printed = optional(ctx, cmd!(sh, "git rev-parse --show-toplevel --"))?;
+    Ok(printed.and_then(|printed| printed.lines().next().map(str::to_owned)))
+}
+
+/// Where the repository was cloned from, if anywhere.
+pub fn origin(ctx: &Context) -> anyhow::Result<Option<String>> {
+    let sh = ctx.shell()?;
+    optional(ctx, cmd!(sh, "git config --get --end-of-options remote.origin.url"))
 }
 
 /// Whether the working tree differs from the commit, in tracked files or by files that git does not ignore.
@@ -28,32 +53,89 @@ pub fn branch(ctx: &Context) -> anyhow::Result<Option<String>> {
 pub fn is_dirty(ctx: &Context) -> anyhow::Result<bool> {
     let sh = ctx.shell()?;
     let target = ctx.target_dir.strip_prefix(&ctx.root).ok().map(|dir| format!(":(exclude){dir}"));
-    let changes = process::read(ctx, cmd!(sh, "git status --porcelain --untracked-files=normal -- . {target...}"))?;
+    let status = ["status", "--porcelain", "--untracked-files=normal", "--ignore-submodules=none"];
+    let changes = answer(ctx, cmd!(sh, "git {EXACT...} {status...} -- . {target...}"))?;
     Ok(!changes.is_empty())
 }
 
 /// A commit's time in seconds since 1970, for `SOURCE_DATE_EPOCH`.
-pub fn commit_time(ctx: &Context, commit: &str) -> anyhow::Result<String> {
-    let sh = ctx.shell()?;
-    process::read(ctx, cmd!(sh, "git show --no-patch --format=%ct {commit}"))
+pub fn commit_time(ctx: &Context, commit: &Commit) -> anyhow::Result<String> {
+    let (sh, commit) = (ctx.shell()?, commit.as_str());
+    let time = answer(ctx, cmd!(sh, "git show --no-patch --format=%ct --end-of-options {commit}"))?;
+    Ok(String::from_utf8_lossy(&time).trim().to_owned())
 }
 
-/// Where the repository was cloned from, if anywhere.
-pub fn origin(ctx: &Context) -> anyhow::Result<Option<String>> {
+/// The files of a commit below the working directory, or below one of its folders, sorted by path.
+pub fn tree(ctx: &Context, commit: &Commit, folder: Option<&str>) -> anyhow::Result<Vec<TreeEntry>> {
+    let (sh, commit) = (ctx.shell()?, commit.as_str());
+    let listed = answer(ctx, cmd!(sh, "git ls-tree -r -z --end-of-options {commit} {folder...}"))?;
+    let mut entries = Vec::new();
+    for line in listed.split(|&byte| byte == 0).filter(|line| !line.is_empty()) {
+        entries.push(entry(line).with_context(|| format!("git ls-tree: {}", String::from_utf8_lossy(line)))?);
+    }
+    entries.sort_by(|a, b| a.path.cmp(&b.path));
+    Ok(entries)
+}
+
+/// `<mode> <type> <object>` TAB `<path>`.
+fn entry(line: &[u8]) -> Option<TreeEntry> {
+    let tab = line.iter().position(|&byte| byte == b'\t')?;
+    let mut words = std::str::from_utf8(&line[..tab]).ok()?.split(' ');
+    let mode = u32::from_str_radix(words.next()?, 8).ok()?;
+    Some(TreeEntry { path: line[tab + 1..].to_vec(), mode, blob: words.nth(1)?.to_owned() })
+}
+
+/// The paths at which the working tree differs from the commit, and those that are in no commit, also where git ignores
+/// them: BuildKit knows nothing of `.gitignore`. A folder of which nothing is committed stands for all that is in it.
+/// Files that git was told not to look at (`--assume-unchanged`, `--skip-worktree`) count as different.
+pub fn uncommitted(ctx: &Context) -> anyhow::Result<Vec<Vec<u8>>> {
     let sh = ctx.shell()?;
-    let outcome = process::run(ctx, cmd!(sh, "git config --get remote.origin.url"), &Given::default())?;
-    Ok(outcome.success().then(|| outcome.stdout.trim().to_owned()).filter(|url| !url.is_empty()))
+    let diff = ["diff", "--name-only", "--no-renames", "--no-ext-diff", "--ignore-submodules=none", "--relative", "-z"];
+    let changed = answer(ctx, cmd!(sh, "git {EXACT...} {diff...} --end-of-options HEAD --"))?;
+    let others = answer(ctx, cmd!(sh, "git {EXACT...} ls-files --others --directory -z --"))?;
+    let tagged = answer(ctx, cmd!(sh, "git {EXACT...} ls-files -v -z --"))?;
+    let hidden = |line: &&[u8]| line.first().is_some_and(|tag| tag.is_ascii_lowercase() || *tag == b'S');
+    let hidden = tagged.split(|&byte| byte == 0).filter(hidden).map(|line| line.get(2..).unwrap_or_default().to_vec());
+    let mut paths = [paths_of(&changed), paths_of(&others), hidden.collect()].concat();
+    paths.sort();
+    paths.dedup();
+    Ok(paths)
+}
+
+/// The paths of tracked files that differ between a commit and the working tree; `None` if git does not know the commit.
+pub fn changed_since(ctx: &Context, commit: &Commit) -> anyhow::Result<Option<Vec<Vec<u8>>>> {
+    let (sh, commit) = (ctx.shell()?, commit.as_str());
+    let object = format!("{commit}^{{commit}}");
+    if optional(ctx, cmd!(sh, "git rev-parse --verify --quiet --end-of-options {object}"))?.is_none() {
+        return Ok(None);
+    }
+    let diff = ["diff", "--name-only", "--no-renames", "--no-ext-diff", "--relative", "-z"];
+    Ok(Some(paths_of(&answer(ctx, cmd!(sh, "git {EXACT...} {diff...} --end-of-options {commit} --"))?)))
+}
+
+fn paths_of(list: &[u8]) -> Vec<Vec<u8>> {
+    let paths = list.split(|&byte| byte == 0).filter(|path| !path.is_empty());
+    let mut paths: Vec<Vec<u8>> = paths.map(|path| path.strip_suffix(b"/").unwrap_or(path).to_vec()).collect();
+    paths.sort();
+    paths
+}
+
+/// A file as it was in a commit; `None` if it was not there.
+pub fn file_at(ctx: &Context, commit: &Commit, path: &str) -> anyhow::Result<Option<String>> {
+    let Some(entry) = tree(ctx, commit, Some(path))?.pop() else { return Ok(None) };
+    let (sh, blob) = (ctx.shell()?, entry.blob);
+    let text = answer(ctx, cmd!(sh, "git show --end-of-options {blob}"))?;
+    Ok(Some(String::from_utf8_lossy(&text).into_owned()))
 }
 
 /// Whether one commit is the other or comes before it.
 ///
 /// # Errors
 /// git does not know one of them, as in a shallow clone.
-pub fn is_ancestor(ctx: &Context, ancestor: &str, commit: &str) -> anyhow::Result<bool> {
-    let sh = ctx.shell()?;
-    let cmd = cmd!(sh, "git merge-base --is-ancestor {ancestor} {commit}");
-    let outcome = process::run(ctx, cmd, &Given::default())?;
-    match outcome.end {
+pub fn is_ancestor(ctx: &Context, ancestor: &Commit, commit: &Commit) -> anyhow::Result<bool> {
+    let (sh, older, newer) = (ctx.shell()?, ancestor.as_str(), commit.as_str());
+    let cmd = cmd!(sh, "git merge-base --is-ancestor --end-of-options {older} {newer}");
+    match process::run(ctx, cmd, &Given::default())?.end {
         End::Success => Ok(true),
         End::Failure(status) if status.code() == Some(1) => Ok(false),
         _ => Err(Problem::new(
@@ -65,77 +147,20 @@ pub fn is_ancestor(ctx: &Context, ancestor: &str, commit: &str) -> anyhow::Resul
     }
 }
 
-/// The files of the index, sorted by path; none where there is no repository.
-///
-/// # Errors
-/// git lists something that cannot be read.
-pub fn entries(ctx: &Context) -> anyhow::Result<Vec<Entry>> {
-    let sh = ctx.shell()?;
-    let outcome = process::run_bytes(ctx, cmd!(sh, "git ls-files --stage -z"))?;
-    let Some(listed) = outcome else { return Ok(Vec::new()) };
-    let mut entries = Vec::new();
-    for line in listed.split(|&byte| byte == 0).filter(|line| !line.is_empty()) {
-        entries.push(entry(line).with_context(|| format!("git ls-files: {}", String::from_utf8_lossy(line)))?);
-    }
-    // While a merge is under way, a path stands there once for each side.
-    entries.sort_by(|a, b| a.path.cmp(&b.path));
-    Ok(entries)
-}
-
-/// The paths of a commit's files below a folder.
-pub fn paths_at(ctx: &Context, commit: &str, folder: &str) -> anyhow::Result<Vec<Vec<u8>>> {
-    let sh = ctx.shell()?;
-    let listed = process::run_bytes(ctx, cmd!(sh, "git ls-tree -r --name-only -z {commit} -- {folder}"))?;
-    Ok(paths_of(&listed.unwrap_or_default()))
-}
-
-/// The paths that differ from the commit, and those that are in no commit, also where git ignores them:
-/// BuildKit knows nothing of `.gitignore`. A folder of which nothing is committed stands for all that is in it.
-pub fn uncommitted(ctx: &Context) -> anyhow::Result<Vec<Vec<u8>>> {
-    let sh = ctx.shell()?;
-    let changed = process::run_bytes(ctx, cmd!(sh, "git diff --name-only --no-renames --relative -z HEAD --"))?;
-    let others = process::run_bytes(ctx, cmd!(sh, "git ls-files --others --directory -z --"))?;
-    let mut paths: Vec<Vec<u8>> = [changed, others].into_iter().flatten().flat_map(|list| paths_of(&list)).collect();
-    paths.sort();
-    paths.dedup();
-    Ok(paths)
-}
-
-/// The paths of tracked files that differ between a commit and the working tree; `None` if git does not know the commit.
-pub fn changed_since(ctx: &Context, commit: &str) -> anyhow::Result<Option<Vec<Vec<u8>>>> {
-    let sh = ctx.shell()?;
-    let list = process::run_bytes(ctx, cmd!(sh, "git diff --name-only --no-renames --relative -z {commit} --"))?;
-    Ok(list.map(|list| paths_of(&list)))
-}
-
-fn paths_of(list: &[u8]) -> Vec<Vec<u8>> {
-    let paths = list.split(|&byte| byte == 0).filter(|path| !path.is_empty());
-    let mut paths: Vec<Vec<u8>> = paths.map(|path| path.strip_suffix(b"/").unwrap_or(path).to_vec()).collect();
-    paths.sort();
-    paths
-}
-
-/// A file as it was in a commit; `None` if it was not there.
-pub fn file_at(ctx: &Context, commit: &str, path: &str) -> anyhow::Result<Option<String>> {
-    let sh = ctx.shell()?;
-    let object = format!("{commit}:./{path}");
-    let outcome = process::run(ctx, cmd!(sh, "git show {object}"), &Given::default())?;
-    Ok(outcome.success().then_some(outcome.stdout))
-}
-
 /// This commit's ancestors, the nearest first, along the branch that they were merged into.
-pub fn ancestors(ctx: &Context, most: usize) -> anyhow::Result<Vec<String>> {
+pub fn ancestors(ctx: &Context, most: usize) -> anyhow::Result<Vec<Commit>> {
     let sh = ctx.shell()?;
     let count = format!("--max-count={}", most + 1);
-    let outcome = process::run(ctx, cmd!(sh, "git rev-list --first-parent {count} HEAD"), &Given::default())?;
-    Ok(outcome.stdout.lines().skip(1).map(str::to_owned).collect())
+    let listed = answer(ctx, cmd!(sh, "git rev-list --first-parent {count} --end-of-options HEAD --"))?;
+    let listed = String::from_utf8_lossy(&listed);
+    listed.lines().skip(1).map(|line| line.parse().map_err(Problem::usage)).collect()
 }
 
 /// The commit from which this one and a revision went apart.
 ///
 /// # Errors
 /// git does not know the revision, or no common ancestor: a shallow clone does not hold it.
-pub fn merge_base(ctx: &Context, revision: &str) -> anyhow::Result<String> {
+pub fn merge_base(ctx: &Context, revision: &str) -> anyhow::Result<Commit> {
     let sh = ctx.shell()?;
     let unknown = |what: &str| {
         Problem::new(format!("--since {revision}"), what)
@@ -143,30 +168,32 @@ pub fn merge_base(ctx: &Context, revision: &str) -> anyhow::Result<String> {
             .usage()
     };
     let commit = format!("{revision}^{{commit}}");
-    let known =
-        process::run(ctx, cmd!(sh, "git rev-parse --verify --quiet --end-of-options {commit}"), &Given::default())?;
-    if !known.success() {
-        return Err(unknown("git does not know this revision here"));
-    }
-    let known = known.stdout.trim().to_owned();
-    let base = process::run(ctx, cmd!(sh, "git merge-base {known} HEAD"), &Given::default())?;
-    if !base.success() {
-        return Err(unknown("has no common ancestor with HEAD here"));
-    }
-    Ok(base.stdout.trim().to_owned())
+    let known = optional(ctx, cmd!(sh, "git rev-parse --verify --quiet --end-of-options {commit}"))?;
+    let known = known.ok_or_else(|| unknown("git does not know this revision here"))?;
+    let base = optional(ctx, cmd!(sh, "git merge-base --end-of-options {known} HEAD"))?;
+    let base = base.ok_or_else(|| unknown("has no common ancestor with HEAD here"))?;
+    base.parse().map_err(Problem::usage)
 }
 
-/// `<mode> <blob> <stage>` TAB `<path>`.
-fn entry(line: &[u8]) -> Option<Entry> {
-    let tab = line.iter().position(|&byte| byte == b'\t')?;
-    let mut words = std::str::from_utf8(&line[..tab]).ok()?.split(' ');
-    let mode = u32::from_str_radix(words.next()?, 8).ok()?;
-    Some(Entry { path: line[tab + 1..].to_vec(), mode, blob: words.next()?.to_owned() })
+/// What git prints, where it may also say by exit code 1 that there is nothing, or that there is no repository.
+fn optional(ctx: &Context, cmd: Cmd<'_>) -> anyhow::Result<Option<String>> {
+    let outcome = process::run(ctx, cmd.env("LC_ALL", "C"), &Given::default())?;
+    match outcome.end {
+        End::Success => Ok(Some(outcome.stdout.trim().to_owned()).filter(|text| !text.is_empty())),
+        End::Failure(status) if status.code() == Some(1) => Ok(None),
+        _ if outcome.stderr.contains("not a git repository") => Ok(None),
+        _ => Err(refused(&outcome)),
+    }
 }
 
-/// The root of the repository that holds the working directory.
-pub fn top_level(ctx: &Context) -> anyhow::Result<Option<String>> {
-    let sh = ctx.shell()?;
-    let outcome = process::run(ctx, cmd!(sh, "git rev-parse --show-toplevel"), &Given::default())?;
-    Ok(outcome.success().then(|| outcome.stdout.trim().to_owned()))
+/// What git prints, byte for byte: paths need not be UTF-8.
+fn answer(ctx: &Context, cmd: Cmd<'_>) -> anyhow::Result<Vec<u8>> {
+    process::run_bytes(ctx, cmd.env("LC_ALL", "C"))?.ok_or_else(|| anyhow::anyhow!("git failed"))
+}
+
+fn refused(outcome: &Outcome) -> anyhow::Error {
+    Problem::new("git", outcome.complaint())
+        .rule("git says which files a commit holds, and without it nobody knows what an image is built from")
+        .help("follow what git says above, and run this again")
+        .missing()
 }

@@ -52,7 +52,7 @@ fn a_dry_run_prints_the_commands_and_builds_nothing() {
     };
     let dry = tree.run_with(&["build", "--arch", "amd64", "--dry-run"], &env).ended(0);
     expect![[r#"
-        docker buildx build --platform linux/amd64 -t <registry>/jobs/a:<sha>-amd64 -f jobs/a/Dockerfile --target first --build-arg 'GREETING=hello world' --build-arg SOURCE_DATE_EPOCH=<time> --build-context busybox:1.37=docker-image://<mirror>/library/busybox@sha256:… --label org.opencontainers.image.revision=<commit> --label org.opencontainers.image.source=https://example.com/acme/jobs --label org.opencontainers.image.title=a --label org.opencontainers.image.version=<sha> --label vnd.jobs.bases=busybox:1.37@sha256:… --label vnd.jobs.key=<key> --provenance=mode=min --output type=image,oci-mediatypes=true,store=false --push --metadata-file target/xtask/logs/a-amd64.json --progress plain .
+        docker buildx build --platform linux/amd64 -t <registry>/jobs/a:<sha>-amd64 -f target/xtask/build/a/Dockerfile --target first --build-arg 'GREETING=hello world' --build-arg SOURCE_DATE_EPOCH=<time> --build-context busybox:1.37=docker-image://<mirror>/library/busybox@sha256:… --label org.opencontainers.image.revision=<commit> --label org.opencontainers.image.source=https://example.com/acme/jobs --label org.opencontainers.image.title=a --label org.opencontainers.image.version=<sha> --label vnd.jobs.bases=busybox:1.37@sha256:… --label vnd.jobs.key=<key> --provenance=mode=min --output type=image,oci-mediatypes=true,store=false --push --metadata-file target/xtask/logs/a-amd64.json --progress plain .
     "#]]
     .assert_eq(&plain(&dry.stdout));
     assert_eq!(registry.digest("jobs/a", &format!("{}-amd64", tree.tag())), None);

@@ -1,0 +1,236 @@
+//! What a registry holds under one reference, and what has to be there: the comparison on which plan and gate rest.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::arch::Arch;
+use super::commit::Revision;
+use super::job::JobName;
+use super::key::{self, Key};
+use super::problem::Problem;
+use super::reference::{Digest, Reference, Repository, Tag};
+
+/// The label (and annotation) with the commit that an image was built from.
+/// Its meaning is that of the [OCI annotations](https://github.com/opencontainers/image-spec/blob/v1.1.0/annotations.md).
+pub const REVISION: &str = "org.opencontainers.image.revision";
+/// The label of an image that was rebuilt although one with its key existed.
+pub const FORCED: &str = "vnd.jobs.forced";
+
+/// What one reference points to: an index, or a bare manifest, which counts as an index of itself alone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Index {
+    pub digest: Digest,
+    pub images: Vec<Manifest>,
+    pub attestations: Vec<Attestation>,
+    pub annotations: BTreeMap<String, String>,
+}
+
+/// An image of one platform.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Manifest {
+    pub digest: Digest,
+    /// The platform that the index lists it under, such as `linux/arm64/v8`; `None` if it names none.
+    pub declared: Option<String>,
+    /// The platform that its own configuration names, without a variant.
+    pub platform: String,
+    pub labels: BTreeMap<String, String>,
+    /// The instructions that it brings to the Dockerfiles that build from it (`ONBUILD`).
+    pub on_build: Vec<String>,
+}
+
+/// The SBOM or the provenance of an image.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Attestation {
+    pub digest: Digest,
+    /// The image that it is about.
+    pub subject: Option<Digest>,
+}
+
+impl Index {
+    /// The digests of the images, by which two indexes are compared: the attestations hold times, so they and the
+    /// digest of the index itself differ after every build.
+    pub fn digests(&self) -> BTreeSet<&Digest> {
+        self.images.iter().map(|image| &image.digest).collect()
+    }
+
+    /// The revision that all images carry, if they carry the same.
+    pub fn revision(&self) -> Option<Revision> {
+        let first = self.images.first()?.labels.get(REVISION)?;
+        let same = self.images.iter().all(|image| image.labels.get(REVISION) == Some(first));
+        Revision::of_label(first).filter(|_| same)
+    }
+
+    /// Whether one of the images was built by force.
+    pub fn is_forced(&self) -> bool {
+        self.images.iter().any(|image| image.labels.contains_key(FORCED))
+    }
+}
+
+/// What the images of a job have to be in this run.
+#[derive(Clone, Debug)]
+pub struct Expected {
+    pub job: JobName,
+    pub repository: Repository,
+    pub tag: Tag,
+    pub arches: Vec<Arch>,
+    /// `None` only where nothing is published.
+    pub revision: Option<Revision>,
+    /// `None` where something is not committed; then the revision has to do.
+    pub key: Option<Key>,
+    /// The digests of the bases, by the names that the Dockerfile gives them.
+    pub bases: BTreeMap<String, Digest>,
+    /// Whether images without attestations (provenance, SBOM) are refused.
+    pub attested: bool,
+    /// Whether only images that were built by force will do.
+    pub forced: bool,
+}
+
+impl Expected {
+    pub fn reference(&self) -> Reference {
+        self.repository.with_tag(&self.tag)
+    }
+
+    pub fn arch_reference(&self, arch: Arch) -> Reference {
+        self.repository.with_tag(&self.tag.for_arch(arch))
+    }
+
+    /// Every reason why the published index is not complete, and of this key or of this commit.
+    /// The commit counts too because its images stay right when a base moves after they were published.
+    pub fn problems_of_published(&self, index: &Index) -> Vec<Problem> {
+        let by_commit = self.by_commit().problems_of_index(index);
+        if by_commit.is_empty() { by_commit } else { self.problems_of_index(index) }
+    }
+
+    /// The same for what stands under one architecture's own tag.
+    pub fn problems_of_published_part(&self, arch: Arch, part: &Index) -> Vec<Problem> {
+        let by_commit = self.by_commit().problems_of_part(arch, part);
+        if by_commit.is_empty() { by_commit } else { self.problems_of_part(arch, part) }
+    }
+
+    /// Every reason why an index does not hold each architecture exactly once, with this key, and nothing else.
+    pub fn problems_of_index(&self, index: &Index) -> Vec<Problem> {
+        self.problems(&self.reference(), index, &self.arches)
+    }
+
+    /// Every reason why an architecture's own tag does not hold this architecture alone, with this key.
+    pub fn problems_of_part(&self, arch: Arch, part: &Index) -> Vec<Problem> {
+        self.problems(&self.arch_reference(arch), part, &[arch])
+    }
+
+    fn by_commit(&self) -> Expected {
+        Expected { key: None, ..self.clone() }
+    }
+
+    fn problems(&self, at: &Reference, index: &Index, arches: &[Arch]) -> Vec<Problem> {
+        let at = at.to_string();
+        let mut problems = Vec::new();
+        let mut seen: BTreeMap<Arch, usize> = BTreeMap::new();
+        for image in &index.images {
+            let arch = Arch::ALL.into_iter().find(|arch| arch.platform() == image.platform);
+            match arch.filter(|arch| arches.contains(arch)) {
+                Some(arch) => *seen.entry(arch).or_default() += 1,
+                None => problems.push(self.other_platform(&at, image, arches)),
+            }
+            problems.extend(wrongly_declared(&at, image));
+            problems.extend(self.other_identity(&at, &image.labels, &self.rebuild(arch)));
+        }
+        for &arch in arches {
+            problems.extend(self.not_once(&at, arch, seen.get(&arch).copied().unwrap_or_default()));
+        }
+        problems.extend(self.wrong_attestations(&at, index));
+        problems
+    }
+
+    fn rebuild(&self, arch: Option<Arch>) -> String {
+        format!("cargo xtask build --arch {} --no-cache {}", arch.map_or("ARCH", Arch::as_str), self.job)
+    }
+
+    fn other_platform(&self, at: &str, image: &Manifest, arches: &[Arch]) -> Problem {
+        let wanted: Vec<&str> = arches.iter().map(|arch| arch.platform()).collect();
+        let rebuild: Vec<String> = arches.iter().map(|&arch| self.rebuild(Some(arch))).collect();
+        Problem::new(at, format!("holds an image of {} ({})", image.platform, image.digest))
+            .rule(format!("here stands {} alone", wanted.join(" and ")))
+            .help(rebuild.join("; "))
+    }
+
+    fn not_once(&self, at: &str, arch: Arch, times: usize) -> Option<Problem> {
+        let what = match times {
+            1 => return None,
+            0 => format!("{arch} is missing"),
+            times => format!("{} is there {times} times", arch.platform()),
+        };
+        let problem = Problem::new(at, what).rule("every architecture is there exactly once");
+        Some(problem.help(self.rebuild(Some(arch))))
+    }
+
+    /// Whether the labels are those of other inputs, or of another commit where there is no key.
+    fn other_identity(&self, at: &str, labels: &BTreeMap<String, String>, rebuild: &str) -> Option<Problem> {
+        let (what, rule) = match &self.key {
+            Some(key) => (self.other_key(key, labels)?, "all images of a tag are built from the same inputs and bases"),
+            None => (self.other_revision(labels)?, "all images of a tag are built from the tag's commit"),
+        };
+        Some(Problem::new(at, what).rule(rule).help(rebuild))
+    }
+
+    fn other_key(&self, key: &Key, labels: &BTreeMap<String, String>) -> Option<String> {
+        let Some(found) = labels.get(key::LABEL) else {
+            return Some("carries no key, so nobody knows what it was built from".to_owned());
+        };
+        if found == key.as_str() {
+            let not_forced = self.forced && !labels.contains_key(FORCED);
+            return not_forced.then(|| "was not built by force".to_owned());
+        }
+        Some(match key::moved_base(labels, &self.bases) {
+            Some(key::Moved { name, old, new }) => {
+                format!("was built from another base: {name} was {old}, and is {new} for this run")
+            }
+            None => format!("was built from other inputs: its key is {found}, not {key}"),
+        })
+    }
+
+    fn other_revision(&self, labels: &BTreeMap<String, String>) -> Option<String> {
+        let expected = self.revision.as_ref().map(ToString::to_string).unwrap_or_default();
+        match labels.get(REVISION) {
+            Some(found) if *found == expected => None,
+            Some(found) => Some(format!("was built from {found}, not from {expected}")),
+            None => Some("carries no revision label, so nobody knows what it was built from".to_owned()),
+        }
+    }
+
+    /// Nothing stands in an index but images and their attestations, and each image has one where the target wants it.
+    fn wrong_attestations(&self, at: &str, index: &Index) -> Vec<Problem> {
+        let images = index.digests();
+        let is_about_an_image = |a: &&Attestation| a.subject.as_ref().is_some_and(|subject| images.contains(subject));
+        let strangers = index.attestations.iter().filter(|attestation| !is_about_an_image(attestation));
+        let mut problems: Vec<Problem> = strangers
+            .map(|attestation| {
+                Problem::new(at, format!("{} attests to an image that is not in the index", attestation.digest))
+                    .rule("nothing stands in an index but images and their attestations")
+            })
+            .collect();
+        let attested = |image: &&Manifest| index.attestations.iter().any(|a| a.subject.as_ref() == Some(&image.digest));
+        for image in index.images.iter().filter(|image| self.attested && !attested(image)) {
+            problems.push(
+                Problem::new(at, format!("the image of {} ({}) carries no attestation", image.platform, image.digest))
+                    .rule("the target wants provenance or an SBOM of every image")
+                    .help(self.rebuild(None)),
+            );
+        }
+        problems
+    }
+}
+
+/// The platform that the index declares is what a node chooses by; the configuration is what it then runs.
+fn wrongly_declared(at: &str, image: &Manifest) -> Option<Problem> {
+    let Manifest { digest, declared, platform, .. } = image;
+    let what = match declared {
+        // arm64 has one variant only, which some tools spell out.
+        Some(declared) if declared == platform || declared.strip_suffix("/v8") == Some(platform) => return None,
+        Some(declared) => format!("{digest} is listed as {declared}, but is an image of {platform}"),
+        None => format!("{digest} is listed without a platform"),
+    };
+    Some(Problem::new(at, what).rule("an index lists each image under its own platform"))
+}
+
+#[cfg(test)]
+#[path = "index_tests.rs"]
+mod tests;

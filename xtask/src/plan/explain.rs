@@ -1,0 +1,135 @@
+//! Why a job is to be built: what changed since its images of an earlier run, or since a commit that is named.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::decide::{Action, Decision, Reason};
+use super::recipe::{Recipe, Recipes};
+use super::tree::Tree;
+use super::{PARALLEL, Planned, state};
+use crate::model::commit::Commit;
+use crate::model::index::Index;
+use crate::model::job::{DOCKERFILE, JOBS_DIR};
+use crate::model::key::{self, Moved};
+use crate::run::context::Context;
+use crate::run::fleet;
+use crate::settings::Run;
+use crate::settings::job::job_settings;
+use crate::tools::git;
+
+/// How many commits are looked back for the images that a job had before.
+const LOOK_BACK: usize = 10;
+
+/// Finds out what changed for the jobs whose inputs are new.
+///
+/// # Errors
+/// git or the registry cannot answer.
+pub fn explain(run: &Run, tree: &Tree, jobs: &mut [Planned]) -> anyhow::Result<()> {
+    let new: Vec<&mut Planned> = jobs.iter_mut().filter(|job| job.decision.reason == Reason::OtherInputs).collect();
+    if new.is_empty() {
+        return Ok(());
+    }
+    let ancestors = git::ancestors(&run.ctx, LOOK_BACK)?;
+    let mut tags = run.target.moving_tags.clone();
+    tags.extend(ancestors.iter().filter_map(|commit| run.target.tag_of_commit(commit)));
+    let found = fleet::all(&run.ctx, PARALLEL, &new, |job| state::previous(&run.ctx, &job.recipe.expected, &tags))?;
+    let mut changed = BTreeMap::new();
+    for (job, previous) in new.into_iter().zip(found) {
+        job.decision.reason = match previous {
+            Some(previous) => difference(&run.ctx, tree, &job.recipe, &previous, &mut changed)?,
+            None => Reason::NeverBuilt,
+        };
+    }
+    Ok(())
+}
+
+/// What makes a job another than the one that these images were built from. `changed` keeps, for each commit, the paths
+/// that changed since; `None` if git does not know it.
+fn difference(
+    ctx: &Context,
+    tree: &Tree,
+    recipe: &Recipe,
+    previous: &Index,
+    changed: &mut BTreeMap<Commit, Option<Vec<Vec<u8>>>>,
+) -> anyhow::Result<Reason> {
+    let Some(commit) = previous.revision().map(|revision| revision.commit) else {
+        return Ok(Reason::Changed("changed since images that name no commit".to_owned()));
+    };
+    let since = commit.short().to_owned();
+    if !changed.contains_key(&commit) {
+        changed.insert(commit.clone(), git::changed_since(ctx, &commit)?);
+    }
+    let Some(Some(paths)) = changed.get(&commit) else {
+        return Ok(Reason::Changed(format!("changed since {since}, which git does not know here")));
+    };
+    if let Some(name) = changed_argument(ctx, recipe, &commit)? {
+        return Ok(Reason::Changed(format!("argument {name} changed since {since}")));
+    }
+    if let Some(reason) = files_changed(&tree.counting(ctx, recipe, paths), &since) {
+        return Ok(reason);
+    }
+    Ok(Reason::Changed(moved_base(recipe, previous).unwrap_or_else(|| format!("changed since {since}"))))
+}
+
+/// `jobs/lib/util.sh changed since 3f2a9c1`, with the number of further files.
+fn files_changed(files: &[String], since: &str) -> Option<Reason> {
+    let (first, more) = files.split_first()?;
+    let and_more = if more.is_empty() { String::new() } else { format!(" and {} more", more.len()) };
+    Some(Reason::Changed(format!("{first}{and_more} changed since {since}")))
+}
+
+/// The first build argument whose value in `job.json` is another than it was.
+fn changed_argument(ctx: &Context, recipe: &Recipe, commit: &Commit) -> anyhow::Result<Option<String>> {
+    let path = recipe.job.name.settings_file();
+    let text = git::file_at(ctx, commit, path.as_str())?;
+    let old = text.and_then(|text| job_settings(path.as_str(), &text).ok()).unwrap_or_default().args;
+    let new = &recipe.job.settings.args;
+    let names = old.keys().chain(new.keys());
+    Ok(names.filter(|name| old.get(*name) != new.get(*name)).min().cloned())
+}
+
+/// The first base that points to something else than it did.
+fn moved_base(recipe: &Recipe, previous: &Index) -> Option<String> {
+    let Moved { name, old, new } = key::moved_base(&previous.images.first()?.labels, &recipe.digests())?;
+    Some(format!("base {name} moved ({} → {})", old.short(), new.short()))
+}
+
+/// The decisions by the files that changed since the merge base with a revision: for pull requests, which have no
+/// registry to look in.
+///
+/// # Errors
+/// git does not know the revision, as in a shallow clone: never an empty result.
+pub fn since(run: &Run, revision: &str, recipes: &Recipes) -> anyhow::Result<Vec<Decision>> {
+    let ctx = &run.ctx;
+    let base = git::merge_base(ctx, revision)?;
+    let mut paths = git::changed_since(ctx, &base)?.unwrap_or_default();
+    paths.extend(recipes.tree.uncommitted());
+    paths.sort();
+    paths.dedup();
+    let before = jobs_at(ctx, &base)?;
+    let now: BTreeSet<String> = recipes.all.iter().map(|recipe| recipe.job.name.to_string()).collect();
+    for gone in before.difference(&now).filter(|name| !ctx.root.join(JOBS_DIR).join(name).join(DOCKERFILE).exists()) {
+        ctx.ui.status("Deleted", format!("{JOBS_DIR}/{gone}, since {}: nothing is built for it", base.short()));
+    }
+    let decision = |recipe: &Recipe| {
+        let reason = match before.contains(recipe.job.name.as_str()) {
+            true => files_changed(&recipes.tree.counting(ctx, recipe, &paths), base.short()),
+            false => Some(Reason::Changed(format!("new since {}", base.short()))),
+        };
+        match reason {
+            Some(reason) => Decision::build(&recipe.job.arches, reason),
+            None => Decision::nothing_to_build(Action::Done, Reason::Unchanged { since: base.short().to_owned() }),
+        }
+    };
+    Ok(recipes.all.iter().map(decision).collect())
+}
+
+/// The names of the folders that held a Dockerfile in a commit.
+fn jobs_at(ctx: &Context, commit: &Commit) -> anyhow::Result<BTreeSet<String>> {
+    let entries = git::tree(ctx, commit, Some(JOBS_DIR))?;
+    let name = |path: &[u8]| {
+        let path = String::from_utf8_lossy(path);
+        let rest = path.strip_prefix(JOBS_DIR)?.strip_prefix('/')?;
+        Some(rest.strip_suffix(DOCKERFILE)?.strip_suffix('/')?.to_owned()).filter(|name| !name.contains('/'))
+    };
+    Ok(entries.iter().filter_map(|entry| name(&entry.path)).collect())
+}

@@ -1,0 +1,241 @@
+//! Building images: several side by side, each with a log of its own; one that fails does not stop the others.
+
+use std::fmt;
+use std::fs::File;
+use std::io::Write;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use camino::Utf8PathBuf;
+
+use super::images::BuildOptions;
+use crate::model::image::{Image, Output};
+use crate::model::job::JobName;
+use crate::model::problem::{Exit, Failure, Problem};
+use crate::model::reference::{Digest, Reference};
+use crate::run::context::Context;
+use crate::run::fleet::{self, OnFailure, Tally};
+use crate::run::report::{Bar, Level, count, gantt, human_time, markdown};
+use crate::run::{github, hints};
+use crate::tools::buildx;
+use crate::tools::process::{self, End, Given, Outcome};
+
+/// How many lines of a failed build's log are shown.
+const LAST_LINES: usize = 20;
+
+/// An image that was built.
+pub struct Built {
+    pub job: JobName,
+    pub time: Duration,
+    reference: Reference,
+    /// Where it was pushed.
+    digest: Option<Digest>,
+}
+
+impl fmt::Display for Built {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.reference)?;
+        self.digest.iter().try_for_each(|digest| write!(f, "@{digest}"))
+    }
+}
+
+/// Builds the images; one that fails does not stop the others.
+///
+/// # Errors
+/// What concerns all builds; a single build's failure is part of the tally.
+pub fn build_all(ctx: &Context, images: &[Image], options: &BuildOptions) -> anyhow::Result<Tally<Built>> {
+    if images.is_empty() {
+        ctx.ui.status("Finished", "nothing to build");
+        return Ok(fleet::tally(std::iter::empty::<String>(), Vec::new()));
+    }
+    let start = Instant::now();
+    let logs = ctx.own_path("logs");
+    std::fs::create_dir_all(&logs).with_context(|| format!("could not make the folder {logs}"))?;
+    let parallel = options.parallel.unwrap_or_else(default_parallel);
+    let on_failure = if options.fail_fast { OnFailure::Stop } else { OnFailure::GoOn };
+    let (done, bars) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
+    let results = fleet::run(&ctx.interrupt, parallel, on_failure, images, |image| {
+        let started = start.elapsed();
+        let built = build_one(ctx, image);
+        let length = start.elapsed() - started;
+        if let Ok(mut bars) = bars.lock() {
+            bars.push(Bar { name: image.shown(), start: started, length, failed: built.is_err() });
+        }
+        let progress = format!("({}/{})", done.fetch_add(1, Ordering::Relaxed) + 1, images.len());
+        report(ctx, image, &built, &progress);
+        built
+    });
+    let rows = rows(images, &results);
+    let tally = fleet::tally(images.iter().map(Image::shown), results);
+    let line =
+        format!("{} of {} built in {}", tally.done.len(), count(images.len(), "image"), human_time(start.elapsed()));
+    ctx.ui.status("Finished", &line);
+    let picture = gantt("builds", &bars.into_inner().unwrap_or_default());
+    let table = markdown(&["image", "result", "why", "time", "reference"], &rows);
+    github::summary(ctx, &format!("### Build\n\n{line}\n\n{table}\n\n{picture}"))?;
+    Ok(tally)
+}
+
+/// Most of a build's time is the engine's, and some of it waits for the network.
+fn default_parallel() -> usize {
+    std::thread::available_parallelism().map_or(4, |cores| cores.get().max(4))
+}
+
+fn report(ctx: &Context, image: &Image, built: &anyhow::Result<Built>, progress: &str) {
+    match built {
+        Ok(built) => {
+            let verb = if image.output == Output::Push { "Pushed" } else { "Loaded" };
+            ctx.ui.status(verb, format!("{progress} {} in {}", image.reference, human_time(built.time)));
+        }
+        Err(_) => ctx.ui.status("Failed", format!("{progress} {}", image.shown())),
+    }
+}
+
+/// What became of each image, failures first.
+fn rows(images: &[Image], results: &[Option<anyhow::Result<Built>>]) -> Vec<Vec<String>> {
+    let mut rows: Vec<(u8, Vec<String>)> = Vec::new();
+    for (image, result) in images.iter().zip(results) {
+        let (order, what, time) = match result {
+            Some(Ok(built)) => (2, "built", human_time(built.time)),
+            Some(Err(_)) => (0, "failed", String::new()),
+            None => (1, "not started", String::new()),
+        };
+        rows.push((order, vec![image.shown(), what.to_owned(), image.why.clone(), time, image.reference.to_string()]));
+    }
+    rows.sort_by_key(|(order, _)| *order);
+    rows.into_iter().map(|(_, row)| row).collect()
+}
+
+fn build_one(ctx: &Context, image: &Image) -> anyhow::Result<Built> {
+    let start = Instant::now();
+    ctx.ui.status("Building", image.shown());
+    let mut outcome = attempt(ctx, image).map_err(|error| cannot(image, &error))?;
+    if matches!(outcome.end, End::Failure(_)) && pushing_failed_for_now(&outcome.stderr) && !ctx.interrupt.is_set() {
+        ctx.ui.status("Retrying", format!("{}: the registry was busy", image.shown()));
+        outcome = attempt(ctx, image).map_err(|error| cannot(image, &error))?;
+    }
+    if !outcome.success() {
+        return Err(failure(ctx, image, &outcome));
+    }
+    ctx.ui.foreign(&format!("{} built in {}", image.shown(), human_time(start.elapsed())), &outcome.stderr);
+    let digest = buildx::digest(ctx, image).filter(|_| image.output == Output::Push);
+    Ok(Built { job: image.job.clone(), reference: image.reference.clone(), digest, time: start.elapsed() })
+}
+
+fn cannot(image: &Image, error: &anyhow::Error) -> anyhow::Error {
+    let problem = Problem::new(image.shown(), format!("could not be built: {error:#}"));
+    Failure::of(Exit::Failed, vec![problem])
+}
+
+fn log_path(ctx: &Context, image: &Image) -> Utf8PathBuf {
+    ctx.own_path("logs").join(format!("{}-{}.log", image.job, image.arch))
+}
+
+/// Runs the build once, its output line by line into the log.
+fn attempt(ctx: &Context, image: &Image) -> anyhow::Result<Outcome> {
+    let path = log_path(ctx, image);
+    let log = Mutex::new(File::create(&path).with_context(|| path.to_string())?);
+    let verbose = ctx.ui.level >= Level::Everything;
+    let on_line = |line: &str| {
+        if let Ok(mut log) = log.lock() {
+            // The log is a copy for people: a full disk shows in the build itself.
+            let _ = writeln!(log, "{line}");
+        }
+        if verbose {
+            ctx.ui.text(&format!("{} {} | {line}", image.job, image.arch));
+        }
+    };
+    let sh = ctx.shell()?;
+    let given = Given { deadline: image.timeout, on_line: Some(&on_line), ..Given::default() };
+    process::run(ctx, buildx::build(&sh, image), &given)
+}
+
+/// Whether a build failed only because the registry was busy; the steps themselves are cached by then.
+fn pushing_failed_for_now(log: &str) -> bool {
+    let error = log.lines().rev().find(|line| line.starts_with("ERROR:")).unwrap_or_default();
+    error.contains("failed to push") && fleet::failing(error) == fleet::Failing::ForNow
+}
+
+/// Shows the end of a failed build's log, and says where it failed.
+fn failure(ctx: &Context, image: &Image, outcome: &Outcome) -> anyhow::Error {
+    let lines: Vec<&str> = outcome.stderr.trim_end().lines().collect();
+    let tail = &lines[lines.len().saturating_sub(LAST_LINES)..];
+    ctx.ui.failed_output(&format!("{} failed, the end of its log:", image.shown()), tail);
+    let what = what_failed(image, outcome, &lines);
+    let log = ctx.shown(&log_path(ctx, image));
+    let more = format!("the log is {log}\nrerun: cargo xtask build --arch {} {}", image.arch, image.job);
+    let hint = hints::help_for(&what);
+    // The image is there, and its repository or the right to push is not.
+    if let (true, Some(hint)) = (what.contains("failed to push"), hint) {
+        return Problem::new(image.reference.to_string(), what).help(format!("{hint}\n{more}")).missing();
+    }
+    let dockerfile = image.job.dockerfile();
+    let place = match failing_line(&lines) {
+        Some(line) => format!("{dockerfile}:{line}"),
+        None => dockerfile.to_string(),
+    };
+    let problem = match overlooked(ctx, image, &what) {
+        Some(path) => {
+            Problem::new(place, format!("{what}: `{path}` is not among the files that were hashed for the key"))
+                .rule("an image is built from the files that its job names, and from no others")
+                .help(format!("add \"inputs\": [\"{path}\"] to {}\n{more}", image.job.settings_file()))
+        }
+        None => Problem::new(place, what).help(hint.map_or(more.clone(), |hint| format!("{hint}\n{more}"))),
+    };
+    Failure::of(Exit::Failed, vec![problem])
+}
+
+fn what_failed(image: &Image, outcome: &Outcome, lines: &[&str]) -> String {
+    let error = match outcome.end {
+        End::Failure(_) => lines.iter().rev().find_map(|line| line.strip_prefix("ERROR: ")),
+        _ => None,
+    };
+    match error {
+        Some(error) => {
+            let error = error.replace("failed to build: failed to solve: ", "");
+            format!("the build for {} failed: {error}", image.arch)
+        }
+        None if matches!(outcome.end, End::Failure(_)) => {
+            format!("the build for {} failed: {}", image.arch, outcome.ending())
+        }
+        None => format!("the build for {} {}", image.arch, outcome.ending()),
+    }
+}
+
+/// A file of the repository that BuildKit did not find, because it was not given it.
+fn overlooked(ctx: &Context, image: &Image, what: &str) -> Option<String> {
+    let is_filtered = image.job.dockerfile() != image.dockerfile.as_str();
+    let (_, path) = what.strip_suffix("\": not found")?.rsplit_once('"')?;
+    let path = path.trim_start_matches('/');
+    (is_filtered && !path.is_empty() && ctx.root.join(path).exists()).then(|| path.to_owned())
+}
+
+/// BuildKit shows the failing instruction below a line `Dockerfile:12`.
+fn failing_line<'a>(log: &[&'a str]) -> Option<&'a str> {
+    let number = |line: &&'a str| {
+        let (file, number) = line.split_once(':')?;
+        (file.ends_with("Dockerfile") && number.parse::<u32>().is_ok()).then_some(number)
+    };
+    log.iter().rev().find_map(number)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_failing_line_is_read_from_buildkits_excerpt() {
+        let log = ["#5 ERROR: x", "------", "Dockerfile:12", "--------------------", "  12 | >>> RUN false"];
+        assert_eq!(failing_line(&log), Some("12"));
+        assert_eq!(failing_line(&["ERROR: x: y"]), None);
+    }
+
+    #[test]
+    fn only_a_busy_registry_is_tried_again() {
+        assert!(pushing_failed_for_now("ERROR: failed to solve: failed to push x: 502 Bad Gateway\n"));
+        assert!(!pushing_failed_for_now("ERROR: failed to solve: process \"curl 502 Bad Gateway\" did not complete\n"));
+        assert!(!pushing_failed_for_now("ERROR: failed to solve: failed to push x: 401 Unauthorized\n"));
+    }
+}

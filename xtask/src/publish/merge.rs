@@ -1,0 +1,234 @@
+//! Merging: what passes the gate becomes an index under the job's tag; then `key-…`, a signature, and moving tags last.
+
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+use xshell::{Cmd, Shell};
+
+use super::gate::{self, Passed};
+use super::images;
+use crate::model::index::{Expected, Index, REVISION};
+use crate::model::problem::{Exit, Failure, Problem};
+use crate::model::reference::{Reference, Tag};
+use crate::plan::decide::RegistryState;
+use crate::plan::recipe::Recipe;
+use crate::plan::state;
+use crate::run::context::Context;
+use crate::run::fleet::{self, OnFailure, Tally};
+use crate::run::github;
+use crate::run::report::{count, human_time, markdown};
+use crate::settings::Run;
+use crate::tools::cosign::{self, Signer};
+use crate::tools::{buildx, git};
+
+/// How many jobs are merged side by side: a merge waits for the registry most of the time.
+pub const PARALLEL: usize = 8;
+
+/// A job whose tag is published.
+pub struct Merged {
+    pub reference: Reference,
+    pub index: Index,
+}
+
+/// Merges the jobs; those that the gate refuses do not stop the others.
+///
+/// # Errors
+/// What concerns all jobs; a single job's refusal is part of the tally.
+pub fn merge_all(run: &Run, recipes: &[&Recipe], parallel: usize) -> anyhow::Result<Tally<Merged>> {
+    let start = Instant::now();
+    let (labels, signer) = (images::labels(run)?, signer(run)?);
+    let results = fleet::run(&run.ctx.interrupt, parallel, OnFailure::GoOn, recipes, |recipe| {
+        Merge::new(run, recipe, &labels).run(signer.as_ref())
+    });
+    let tally = fleet::tally(recipes.iter().map(|recipe| &recipe.job.name), results);
+    let (done, tag) = (tally.done.len(), &run.target.tag.value);
+    let line =
+        format!("{done} of {} published as {tag} in {}", count(recipes.len(), "job"), human_time(start.elapsed()));
+    run.ctx.ui.status("Finished", &line);
+    let rows: Vec<Vec<String>> =
+        tally.done.iter().map(|merged| vec![merged.reference.to_string(), merged.index.digest.to_string()]).collect();
+    github::summary(&run.ctx, &format!("### Merge\n\n{line}\n\n{}", markdown(&["tag", "digest"], &rows)))?;
+    Ok(tally)
+}
+
+/// Who signs, where the target wants signatures.
+///
+/// # Errors
+/// There is nobody, or cosign is missing: with exit code 4, before anything is published.
+pub fn signer(run: &Run) -> anyhow::Result<Option<Signer>> {
+    if !run.target.sign {
+        return Ok(None);
+    }
+    cosign::check(&run.ctx)?;
+    Signer::find(&run.ctx).map(Some)
+}
+
+/// The merge of one job.
+pub struct Merge<'a> {
+    run: &'a Run,
+    expected: &'a Expected,
+    /// The labels of its images, which the index carries as annotations.
+    annotations: BTreeMap<String, String>,
+}
+
+impl<'a> Merge<'a> {
+    pub fn new(run: &'a Run, recipe: &'a Recipe, labels: &BTreeMap<String, String>) -> Merge<'a> {
+        Merge { run, expected: &recipe.expected, annotations: images::of_job(labels, recipe) }
+    }
+
+    fn run(&self, signer: Option<&Signer>) -> anyhow::Result<Merged> {
+        let Merge { run, expected, .. } = *self;
+        let revision = run.target.published_revision()?;
+        let passed = self.pass()?;
+        let is_new = matches!(passed, Passed::Create { .. });
+        let index = self.publish(passed)?;
+        if let Some(signer) = signer {
+            cosign::sign(&run.ctx, signer, &expected.repository.with_digest(&index.digest))?;
+        }
+        self.write_key(&index, is_new)?;
+        // A dirty tree is nobody's release.
+        for tag in run.target.moving_tags.iter().filter(|_| !revision.dirty) {
+            self.move_tag(tag, &index)?;
+        }
+        Ok(Merged { reference: expected.reference(), index })
+    }
+
+    /// Looks up what the registry holds, and asks the gate.
+    ///
+    /// # Errors
+    /// The gate refuses, with exit code 3; or the registry cannot be reached.
+    pub fn pass(&self) -> anyhow::Result<Passed> {
+        let Merge { run: Run { ctx, .. }, expected, .. } = *self;
+        let index = buildx::inspect(ctx, &expected.reference())?;
+        let mut state = RegistryState { index, parts: state::parts(ctx, expected)?, keyed: None };
+        if let Some(key) = expected.key.as_ref().filter(|_| state.index.is_none() && state.has_no_parts()) {
+            state.keyed = buildx::inspect(ctx, &expected.repository.with_tag(&Tag::for_key(key)))?;
+        }
+        gate::pass(expected, &state).map_err(refused)
+    }
+
+    /// The command that makes the job's tag: what `--dry-run` prints and what runs.
+    pub fn command<'s>(&self, sh: &'s Shell, passed: &Passed) -> Option<Cmd<'s>> {
+        let repository = &self.expected.repository;
+        let reference = self.expected.reference();
+        match passed {
+            Passed::Unchanged(_) => None,
+            Passed::Create { digests, .. } => {
+                let sources: Vec<Reference> = digests.iter().map(|digest| repository.with_digest(digest)).collect();
+                Some(buildx::create(sh, &reference, &sources, &self.annotations))
+            }
+            Passed::Reuse(keyed) => {
+                Some(buildx::create(sh, &reference, &[repository.with_digest(&keyed.digest)], &BTreeMap::new()))
+            }
+        }
+    }
+
+    /// Makes the job's tag, unless it is there already, and reads it back.
+    fn publish(&self, passed: Passed) -> anyhow::Result<Index> {
+        let (ctx, reference) = (&self.run.ctx, self.expected.reference());
+        buildx::write(ctx, &reference.to_string(), |sh| self.command(sh, &passed))?;
+        let (verb, images, more) = match passed {
+            Passed::Unchanged(existing) => {
+                ctx.ui.status("Unchanged", &reference);
+                return Ok(existing);
+            }
+            Passed::Create { images, .. } => {
+                let arches: Vec<&str> = self.expected.arches.iter().map(|arch| arch.as_str()).collect();
+                ("Merged", images, format!(" ({})", arches.join(", ")))
+            }
+            Passed::Reuse(keyed) => {
+                let since = keyed.revision().map_or("an unknown commit".to_owned(), |r| r.commit.short().to_owned());
+                ("Reused", keyed.digests().into_iter().cloned().collect(), format!(", unchanged since {since}"))
+            }
+        };
+        let index = buildx::inspect(ctx, &reference)?;
+        let index = gate::check_read_back(self.expected, index, &images).map_err(refused)?;
+        if !index.annotations.contains_key(REVISION) {
+            ctx.ui.warning(format!("{reference} carries no annotations: the images have Docker's media types"));
+        }
+        ctx.ui.status(verb, format!("{reference}{more}"));
+        Ok(index)
+    }
+
+    /// Lets later runs find the images again. What stands there already has the same key, and is replaced only by images
+    /// that were built by force: by new ones, or by those of a run that ended before it came to this.
+    fn write_key(&self, index: &Index, is_new: bool) -> anyhow::Result<()> {
+        let Some(key) = &self.expected.key else { return Ok(()) };
+        // What this commit published before a base moved has another key.
+        if !self.expected.problems_of_index(index).is_empty() {
+            return Ok(());
+        }
+        let reference = self.expected.repository.with_tag(&Tag::for_key(key));
+        match buildx::inspect(&self.run.ctx, &reference)? {
+            Some(existing) if existing.digest == index.digest => Ok(()),
+            Some(existing) if !index.is_forced() || (existing.is_forced() && !is_new) => Ok(()),
+            _ => self.point(&reference, index),
+        }
+    }
+
+    /// Moves a tag such as `latest` to this index, if that is forward.
+    fn move_tag(&self, tag: &Tag, index: &Index) -> anyhow::Result<()> {
+        let ctx = &self.run.ctx;
+        let reference = self.expected.repository.with_tag(tag);
+        if let Some(existing) = buildx::inspect(ctx, &reference)? {
+            if existing.digest == index.digest {
+                return Ok(());
+            }
+            let (from, to) = (gate::revision_of_moving(&reference, &existing), self.run.target.published_revision()?);
+            let from = from.map_err(Problem::refused)?;
+            if !git::is_ancestor(ctx, &from.commit, &to.commit)? {
+                return Err(gate::backwards(&reference, &from, to).refused());
+            }
+        }
+        self.point(&reference, index)?;
+        ctx.ui.status("Moved", &reference);
+        Ok(())
+    }
+
+    /// Gives the index another tag: the same digest, and no layer moves.
+    fn point(&self, reference: &Reference, index: &Index) -> anyhow::Result<()> {
+        let source = [self.expected.repository.with_digest(&index.digest)];
+        buildx::write(&self.run.ctx, &reference.to_string(), |sh| {
+            Some(buildx::create(sh, reference, &source, &BTreeMap::new()))
+        })
+    }
+}
+
+/// Checks the published tags of the jobs; gives each with its index.
+pub fn verify_all(ctx: &Context, expected: &[Expected], signer: Option<&Signer>, parallel: usize) -> Tally<Merged> {
+    let results = fleet::run(&ctx.interrupt, parallel, OnFailure::GoOn, expected, |expected| {
+        let verified = verify(ctx, expected)?;
+        if let Some(signer) = signer {
+            check_signature(ctx, signer, expected, &verified.index)?;
+        }
+        ctx.ui.status("Verified", &verified.reference);
+        Ok(verified)
+    });
+    let tally = fleet::tally(expected.iter().map(|expected| &expected.job), results);
+    ctx.ui.status("Finished", format!("{} of {} right", tally.done.len(), count(expected.len(), "published tag")));
+    tally
+}
+
+fn verify(ctx: &Context, expected: &Expected) -> anyhow::Result<Merged> {
+    let reference = expected.reference();
+    let Some(index) = buildx::inspect(ctx, &reference)? else {
+        let problem = Problem::new(reference.to_string(), "is not published");
+        return Err(problem.help(format!("cargo xtask merge {}", expected.job)).refused());
+    };
+    let problems = gate::check_published(expected, &index, &state::parts(ctx, expected)?);
+    if problems.is_empty() { Ok(Merged { reference, index }) } else { Err(refused(problems)) }
+}
+
+fn check_signature(ctx: &Context, signer: &Signer, expected: &Expected, index: &Index) -> anyhow::Result<()> {
+    let signed = expected.repository.with_digest(&index.digest);
+    cosign::is_signed(ctx, signer, &signed)?.map_err(|said| {
+        Problem::new(signed.to_string(), format!("carries no valid signature: {said}"))
+            .rule("the target wants every index signed")
+            .help(format!("cargo xtask merge {}", expected.job))
+            .refused()
+    })
+}
+
+fn refused(problems: Vec<Problem>) -> anyhow::Error {
+    Failure::of(Exit::Refused, problems)
+}

@@ -1,0 +1,116 @@
+//! `jobs/<name>/job.json`: what one job needs.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+
+use super::config::looks_like_secret;
+use super::read::{from_json, unique_keys};
+use crate::model::arch::Arch;
+use crate::model::problem::Problem;
+
+/// What `jobs/<name>/job.json` may say. Everything has a default.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct JobSettings {
+    /// For the editor: the schema of the file. Not read.
+    #[serde(rename = "$schema")]
+    pub schema: Option<String>,
+    /// The architectures that the job is built for; all of the repository's if absent.
+    pub arches: Option<Vec<Arch>>,
+    /// The stage of the Dockerfile to build, as `docker build --target`; the last one if absent.
+    pub target: Option<String>,
+    /// Build arguments. Not for secrets: they can be read from the image.
+    #[serde(deserialize_with = "unique_keys")]
+    pub args: BTreeMap<String, String>,
+    /// Further files or folders that the image depends on, from the repository's root.
+    pub inputs: Vec<String>,
+    /// Environment variables that the build may mount as secrets (`RUN --mount=type=secret,id=…`).
+    pub secrets: Vec<String>,
+    /// After how many minutes a build is ended.
+    pub timeout_minutes: Option<u32>,
+}
+
+/// Reads `job.json`.
+///
+/// # Errors
+/// The one mistake that ends the reading, with line and column; or all those in values.
+pub fn job_settings(path: &str, text: &str) -> Result<JobSettings, Vec<Problem>> {
+    let settings: JobSettings = from_json(path, text).map_err(|problem| vec![problem])?;
+    let mut problems = Vec::new();
+    if settings.arches.as_ref().is_some_and(Vec::is_empty) {
+        problems.push(
+            Problem::new(format!("{path}: arches"), "no architecture").help("name at least one, or remove the key"),
+        );
+    }
+    for input in &settings.inputs {
+        if input.is_empty() || input.starts_with('/') || input.split('/').any(|part| part == "..") {
+            problems.push(
+                Problem::new(format!("{path}: inputs: `{input}`"), "leaves the repository")
+                    .rule("a path from the repository's root, without `..`"),
+            );
+        }
+    }
+    for (name, value) in &settings.args {
+        if looks_like_secret(name, value) {
+            problems.push(Problem { at: format!("{path}: args: `{name}`"), ..secret_in_file(name) });
+        }
+    }
+    if settings.timeout_minutes == Some(0) {
+        problems.push(Problem::new(format!("{path}: timeout-minutes"), "0 minutes").rule("at least 1"));
+    }
+    if problems.is_empty() { Ok(settings) } else { Err(problems) }
+}
+
+fn secret_in_file(key: &str) -> Problem {
+    Problem::new(key, "looks like a secret")
+        .rule("build arguments and configuration can be read by anyone who has the image or the repository")
+        .help("name it under `secrets` in job.json, and mount it: RUN --mount=type=secret,id=…")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mistakes_in_job_json_have_line_and_column() {
+        for (text, complaint) in [
+            ("", "j: empty\n  help: write `{}`, or remove the file"),
+            ("\u{feff}{}", "j:1:1: starts with a byte-order mark\n  help: save it as UTF-8 without one"),
+            ("{\n  \"arches\": [\"amd64\",]\n}", "j:2:22: trailing comma"),
+            ("{\"archs\": []}", "j:1:8: unknown key `archs`\n  help: did you mean `arches`?"),
+            ("{\"arches\": [], \"arches\": []}", "j:1:23: duplicate key `arches`"),
+            ("{\"args\": {\"A\": \"1\", \"A\": \"2\"}}", "j:1:29: duplicate key `A`"),
+            ("{\"args\": {\"A\": 1}}", "j:1:16: invalid type: integer `1`, expected a string"),
+            ("{\"arches\": []}", "j: arches: no architecture\n  help: name at least one, or remove the key"),
+            (
+                "{\"arches\": [\"s390x\"]}",
+                "j:1:20: architecture `s390x`: not an architecture that is built here\n  rule: one of `amd64`, `arm64`",
+            ),
+            (
+                "{\"inputs\": [\"../x\", \"/etc\", \"a/../b\"]}",
+                "j: inputs: `../x`: leaves the repository\n  rule: a path from the repository's root, without `..`",
+            ),
+            ("{\"timeout-minutes\": 0}", "j: timeout-minutes: 0 minutes\n  rule: at least 1"),
+            (
+                "{\"args\": {\"NPM_TOKEN\": \"x\"}}",
+                "j: args: `NPM_TOKEN`: looks like a secret\n  rule: build arguments and configuration can be read by anyone \
+                 who has the image or the repository\n  help: name it under `secrets` in job.json, and mount it: \
+                 RUN --mount=type=secret,id=…",
+            ),
+        ] {
+            let problems = job_settings("j", text).unwrap_err();
+            assert_eq!(problems[0].to_string().replace("\n    ", "\n"), complaint.replace("\n    ", "\n"), "{text}");
+        }
+        assert_eq!(job_settings("j", "{\"inputs\": [\"../x\", \"/etc\", \"a/../b\"]}").unwrap_err().len(), 3);
+    }
+
+    #[test]
+    fn a_full_job_json_is_read() {
+        let text = r#"{ "$schema": "../job.schema.json", "arches": ["amd64"], "target": "release",
+            "args": {"PROFILE": "release"}, "inputs": ["protos/"], "secrets": ["npm_token"], "timeout-minutes": 30 }"#;
+        let settings = job_settings("j", text).unwrap();
+        assert_eq!(settings.arches, Some(vec![Arch::Amd64]));
+        assert_eq!(settings.timeout_minutes, Some(30));
+    }
+}
