@@ -9,7 +9,7 @@ pub mod instruction;
 pub mod scope;
 pub mod statement;
 
-pub use adapter::{BaseRole, allow_list, onbuild_inputs};
+pub use adapter::{BaseRole, allow_list};
 pub use ignore::Ignore;
 pub use inputs::{Inputs, Missing, Selected as Selection};
 pub use instruction::{Dockerfile, Fault};

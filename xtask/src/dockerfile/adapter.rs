@@ -61,12 +61,6 @@ impl Inputs {
         .flatten()
     }
 }
-pub fn onbuild_inputs(instructions: &[String]) -> Inputs {
-    match Dockerfile::parse(&format!("FROM scratch\n{}\n", instructions.join("\n"))) {
-        Ok(d) => d.inputs(&BTreeMap::new(), &[Arch::Amd64]),
-        Err(f) => Inputs::Whole { line: None, because: f.what },
-    }
-}
 pub fn allow_list<'a>(paths: impl Iterator<Item = &'a [u8]>) -> String {
     let mut out = "*\n".to_owned();
     for p in paths {

@@ -33,8 +33,6 @@ pub struct Manifest {
     /// The platform that its own configuration names, without a variant.
     pub platform: String,
     pub labels: BTreeMap<String, String>,
-    /// The instructions that it brings to the Dockerfiles that build from it (`ONBUILD`).
-    pub on_build: Vec<String>,
 }
 
 /// The SBOM or the provenance of an image.

@@ -31,7 +31,6 @@ fn labelled(of: char, platform: &str, labels: &[(&str, &str)]) -> Manifest {
         declared: Some(platform.to_owned()),
         platform: platform.to_owned(),
         labels: labels.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
-        on_build: Vec::new(),
     }
 }
 

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use super::jobs::Job;
 use super::recipe::Recipe;
-use crate::dockerfile::{BaseRole, Dockerfile, Inputs, onbuild_inputs};
+use crate::dockerfile::{BaseRole, Dockerfile};
+use crate::model::index::Index;
 use crate::model::problem::{Exit, Failure, Problem};
 use crate::model::reference::{Digest, Reference, Registry};
 use crate::run::{fleet, hints};
@@ -81,8 +82,7 @@ pub fn mirrored(image: Reference, mirrors: &BTreeMap<String, String>) -> Result<
 /// Looks up the digest of every base, each image once; a pinned one keeps its own.
 ///
 /// # Errors
-/// With exit code 4, every image that cannot be resolved, with the first line that names it; with 2, every base that
-/// copies files by `ONBUILD` which the job does not name.
+/// With exit code 4, every image that cannot be resolved, with the first line that names it.
 pub fn resolve(run: &Run, recipes: &mut [Recipe]) -> anyhow::Result<()> {
     let mut wanted: BTreeMap<&Reference, &PinnedBase> = BTreeMap::new();
     for base in recipes.iter().flat_map(|recipe| &recipe.bases) {
@@ -105,43 +105,11 @@ pub fn resolve(run: &Run, recipes: &mut [Recipe]) -> anyhow::Result<()> {
         }
     }
     Failure::unless_empty(Exit::Missing, problems)?;
-    let mut problems = Vec::new();
-    for recipe in recipes {
-        for base in &mut recipe.bases {
-            let Some(index) = indexes.get(&base.pulled) else { continue };
-            base.digest = base.pulled.digest.clone().or_else(|| Some(index.digest.clone()));
-            let on_build = index.images.first().map(|image| image.on_build.as_slice()).unwrap_or_default();
-            problems.extend(check_on_build(run, &recipe.job, base, on_build));
-        }
+    for base in recipes.iter_mut().flat_map(|recipe| &mut recipe.bases) {
+        let found = indexes.get(&base.pulled).map(|index: &Index| index.digest.clone());
+        base.digest = base.pulled.digest.clone().or(found);
     }
-    Failure::unless_empty(Exit::Usage, problems)
-}
-
-/// What a base's `ONBUILD` instructions copy is not in the Dockerfile. A single file that the job does not name fails
-/// the build; a folder would be copied with no more than what the job names of it, so it is refused here.
-fn check_on_build(run: &Run, job: &Job, base: &PinnedBase, instructions: &[String]) -> Option<Problem> {
-    let is_input = |path: &str| {
-        job.settings.inputs.iter().map(|input| input.trim_start_matches("./").trim_end_matches('/')).any(|input| {
-            matches!(input, "" | ".")
-                || path.strip_prefix(input).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-        })
-    };
-    let copied = match onbuild_inputs(instructions) {
-        Inputs::Whole { .. } => ".".to_owned(),
-        Inputs::Sources(sources) => {
-            let is_file = |path: &str| run.ctx.root.join(path).is_file();
-            sources.iter().find(|source| !is_file(&source.path) && !is_input(&source.path))?.path.clone()
-        }
-    };
-    if is_input(&copied) {
-        return None;
-    }
-    let what = format!("base `{}` copies `{copied}` of the build context by ONBUILD", base.written);
-    Some(
-        Problem::new(&base.at, what)
-            .rule("an image is built from the files that its job names, and from no others")
-            .help(format!("add \"inputs\": [\"{copied}\"] to {}", job.name.settings_file())),
-    )
+    Ok(())
 }
 
 fn no_such_image(base: &PinnedBase) -> Problem {

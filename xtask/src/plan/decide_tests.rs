@@ -30,7 +30,6 @@ fn images(arches: &[Arch], key: &str, revision: &str) -> Index {
             declared: Some(platform.clone()),
             platform,
             labels: labels.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect(),
-            on_build: Vec::new(),
         }
     };
     let digest = format!("sha256:{}", "f".repeat(64)).parse().unwrap();

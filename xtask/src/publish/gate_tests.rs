@@ -33,7 +33,6 @@ fn image(of: char, platform: &str) -> Manifest {
         declared: Some(platform.to_owned()),
         platform: platform.to_owned(),
         labels: labels.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
-        on_build: Vec::new(),
     }
 }
 

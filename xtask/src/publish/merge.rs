@@ -101,7 +101,8 @@ impl<'a> Merge<'a> {
         let Merge { run: Run { ctx, .. }, expected, .. } = *self;
         let index = buildx::inspect(ctx, &expected.reference())?;
         let mut state = RegistryState { index, parts: state::parts(ctx, expected)?, keyed: None };
-        if let Some(key) = expected.key.as_ref().filter(|_| state.index.is_none() && state.has_no_parts()) {
+        let may_reuse = state.index.is_none() && state.has_no_parts() && !expected.forced;
+        if let Some(key) = expected.key.as_ref().filter(|_| may_reuse) {
             state.keyed = buildx::inspect(ctx, &expected.repository.with_tag(&Tag::for_key(key)))?;
         }
         gate::pass(expected, &state).map_err(refused)

@@ -235,13 +235,11 @@ fn parse_inspected(json: &str) -> anyhow::Result<Index> {
 fn manifest(digest: Digest, declared: Option<String>, config: &Value) -> Manifest {
     let is_known = config.get("architecture").is_some();
     let own = format!("{}/{}", text(&config["os"]), text(&config["architecture"]));
-    let on_build = config["config"]["OnBuild"].as_array().into_iter().flatten();
     Manifest {
         digest,
         declared,
         platform: if is_known { own } else { "an unknown platform".to_owned() },
         labels: map(&config["config"]["Labels"]),
-        on_build: on_build.map(|instruction| text(instruction).to_owned()).collect(),
     }
 }
 
@@ -284,7 +282,6 @@ mod tests {
                 declared: Some("linux/arm64/v8".to_owned()),
                 platform: "linux/arm64".to_owned(),
                 labels,
-                on_build: Vec::new(),
             }]
         );
         let attestation = Attestation { digest: proof.parse().unwrap(), subject: image.parse().ok() };

@@ -11,5 +11,6 @@ mod cloud;
 mod ecr;
 mod harness;
 mod inputs;
+mod key;
 mod merge;
 mod plan;
