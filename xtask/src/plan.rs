@@ -17,8 +17,7 @@ use crate::run::fleet;
 use crate::settings::Run;
 use decide::{Decision, Reason};
 use jobs::Job;
-use recipe::{Basis, Recipe, Recipes};
-use tree::Tree;
+use recipe::{Basis, Recipe};
 
 /// How many jobs are looked up in the registry side by side.
 const PARALLEL: usize = 8;
@@ -29,30 +28,22 @@ pub struct Planned {
     pub decision: Decision,
 }
 
-/// Everything that is known before something is done.
-pub struct Plan {
-    /// The files of the commit.
-    pub tree: Tree,
-    pub jobs: Vec<Planned>,
-}
-
 /// Works out what is to be done for each of the jobs, and why.
 ///
 /// # Errors
 /// What makes a Dockerfile unusable, a slice of another commit (2); a forced rebuild under a tag that is published (3);
 /// a base, a registry or git that cannot be asked (4).
-pub fn make(run: &Run, jobs: Vec<Job>, basis: &Basis) -> anyhow::Result<Plan> {
+pub fn make(run: &Run, jobs: Vec<Job>, basis: &Basis) -> anyhow::Result<Vec<Planned>> {
     let recipes = recipe::recipes(run, jobs, basis)?;
     let decisions = match (basis, &run.target.registry) {
         (Basis::Since(revision), _) => explain::since(run, revision, &recipes)?,
-        (_, None) => recipes.all.iter().map(without_registry).collect(),
-        (_, Some(_)) => by_registry(run, &recipes.all)?,
+        (_, None) => recipes.iter().map(without_registry).collect(),
+        (_, Some(_)) => by_registry(run, &recipes)?,
     };
-    let Recipes { tree, all } = recipes;
-    let planned = all.into_iter().zip(decisions);
-    let mut jobs: Vec<Planned> = planned.map(|(recipe, decision)| Planned { recipe, decision }).collect();
-    explain::explain(run, &tree, &mut jobs)?;
-    Ok(Plan { tree, jobs })
+    let planned = recipes.into_iter().zip(decisions);
+    let mut planned: Vec<Planned> = planned.map(|(recipe, decision)| Planned { recipe, decision }).collect();
+    explain::explain(run, &mut planned)?;
+    Ok(planned)
 }
 
 fn by_registry(run: &Run, recipes: &[Recipe]) -> anyhow::Result<Vec<Decision>> {

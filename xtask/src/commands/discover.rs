@@ -56,7 +56,7 @@ fn find(ctx: &Context, config: &Config, args: &DiscoverArgs, jobs: Vec<Job>) -> 
     }
     // The matrix is of use without slices too: the gate notices where legs built from different bases.
     let basis = Basis::Registry { force: args.force };
-    let recipes = run().and_then(|run| Ok((recipe::recipes(&run, jobs, &basis)?.all, run)));
+    let recipes = run().and_then(|run| Ok((recipe::recipes(&run, jobs, &basis)?, run)));
     let (build, commit) = match recipes {
         Ok((recipes, run)) => (recipes.iter().map(leg_job).collect(), run.target.revision.map(|rev| rev.commit)),
         Err(error) => {
@@ -77,7 +77,7 @@ fn changed(run: &Run, args: &DiscoverArgs, jobs: Vec<Job>) -> anyhow::Result<Wor
         Some(revision) => Basis::Since(revision.clone()),
         None => Basis::Registry { force: args.force },
     };
-    let mut planned = plan::make(run, jobs, &basis)?.jobs;
+    let mut planned = plan::make(run, jobs, &basis)?;
     run.ctx.ui.status("Planned", summary(&planned));
     let rows: Vec<Vec<String>> = planned.iter().map(row).collect();
     github::summary(&run.ctx, &format!("### Plan\n\n{}", markdown(&HEADINGS, &rows)))?;
@@ -99,7 +99,7 @@ fn changed(run: &Run, args: &DiscoverArgs, jobs: Vec<Job>) -> anyhow::Result<Wor
 /// Works out the keys of what was planned by git alone, for the slices of legs.
 fn resolve(run: &Run, planned: &mut [Planned]) -> anyhow::Result<()> {
     let jobs = planned.iter().map(|planned| planned.recipe.job.clone()).collect();
-    let recipes = recipe::recipes(run, jobs, &Basis::Registry { force: false })?.all;
+    let recipes = recipe::recipes(run, jobs, &Basis::Registry { force: false })?;
     for (planned, recipe) in planned.iter_mut().zip(recipes) {
         planned.recipe = recipe;
     }

@@ -101,8 +101,7 @@ pub fn examine(ctx: &Context, config: &Config, given: &Given) -> anyhow::Result<
 /// Jobs whose input is all of the build context: every commit rebuilds them.
 fn whole_contexts(ctx: &Context, config: &Config, given: &Given) -> Vec<Finding> {
     let recipes = Run::new(ctx, config, given)
-        .and_then(|run| recipe::recipes(&run, jobs::all(ctx, config)?, &Basis::Since("HEAD".to_owned())))
-        .map(|recipes| recipes.all);
+        .and_then(|run| recipe::recipes(&run, jobs::all(ctx, config)?, &Basis::Since("HEAD".to_owned())));
     // What cannot be read is the concern of the commands that need it, and said there.
     let whole =
         recipes.unwrap_or_default().into_iter().filter_map(|recipe| Some((recipe.job.name.clone(), recipe.whole?)));

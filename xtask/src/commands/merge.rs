@@ -21,7 +21,7 @@ fn merge(run: &Run, args: &MergeArgs) -> anyhow::Result<()> {
     if jobs.is_empty() {
         return Err(Problem::new("jobs", "there are none, so there is nothing to merge").usage());
     }
-    let recipes = recipe::recipes(run, jobs, &args.basis()?)?.all;
+    let recipes = recipe::recipes(run, jobs, &args.basis()?)?;
     if args.dry_run {
         return print(run, &recipes);
     }

@@ -9,7 +9,7 @@ use crate::model::image::Output;
 use crate::model::index::Expected;
 use crate::model::problem::{Problem, one_line};
 use crate::plan::recipe::Basis;
-use crate::plan::{self, Plan, jobs};
+use crate::plan::{self, Planned, jobs};
 use crate::publish::build::{Built, build_all};
 use crate::publish::images::{self, BuildOptions};
 use crate::publish::merge::{Merged, PARALLEL, merge_all, verify_all};
@@ -37,13 +37,13 @@ pub fn run(ctx: &Context, config: &Config, args: &PipelineArgs) -> anyhow::Resul
     }
     ctx.ui.heading(format!("plan: JOBS_REGISTRY={registry} cargo xtask plan"));
     let plan = plan::make(run, jobs, &Basis::Registry { force: args.force })?;
-    for planned in &plan.jobs {
+    for planned in &plan {
         let (job, decision) = (&planned.recipe.job.name, &planned.decision);
         ctx.ui.status("Planned", format!("{job}: {}, {}", decision.action, decision.reason));
     }
     let built = build(run, &plan, args.options.options())?;
     ctx.ui.heading(format!("merge: JOBS_REGISTRY={registry} cargo xtask merge"));
-    let recipes: Vec<_> = plan.jobs.iter().map(|planned| &planned.recipe).collect();
+    let recipes: Vec<_> = plan.iter().map(|planned| &planned.recipe).collect();
     merge_all(run, &recipes, PARALLEL)?.result()?;
     ctx.ui.heading(format!("verify: JOBS_REGISTRY={registry} cargo xtask verify"));
     let expected: Vec<Expected> = recipes.iter().map(|recipe| recipe.expected.clone()).collect();
@@ -55,7 +55,7 @@ pub fn run(ctx: &Context, config: &Config, args: &PipelineArgs) -> anyhow::Resul
 }
 
 /// Builds what the plan says, every architecture on this machine.
-fn build(run: &Run, plan: &Plan, options: BuildOptions) -> anyhow::Result<Vec<Built>> {
+fn build(run: &Run, plan: &[Planned], options: BuildOptions) -> anyhow::Result<Vec<Built>> {
     let arches: Vec<Arch> = run.config.arches();
     let flags: Vec<String> = arches.iter().map(|arch| format!("--arch {arch}")).collect();
     let registry = run.target.published_registry("pipeline")?;

@@ -19,7 +19,7 @@ pub fn run(run: &Run, args: &PlanArgs) -> anyhow::Result<u8> {
         Some(revision) => Basis::Since(revision.clone()),
         None => Basis::Registry { force: args.force },
     };
-    let planned = plan::make(run, jobs, &basis)?.jobs;
+    let planned = plan::make(run, jobs, &basis)?;
     match args.format {
         Format::Json => run.ctx.ui.data(Value::Array(planned.iter().map(as_json).collect())),
         Format::Table => run.ctx.ui.data(table(&HEADINGS, &planned.iter().map(row).collect::<Vec<_>>())),

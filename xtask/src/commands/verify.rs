@@ -38,6 +38,6 @@ fn expected(run: &Run, jobs: Vec<Job>, parallel: usize) -> anyhow::Result<Vec<Ex
     if right.iter().all(|right| *right) {
         return Ok(by_commit);
     }
-    let recipes = recipe::recipes(run, jobs, &Basis::Registry { force: false })?.all;
+    let recipes = recipe::recipes(run, jobs, &Basis::Registry { force: false })?;
     Ok(recipes.into_iter().map(|recipe| recipe.expected).collect())
 }

@@ -20,7 +20,8 @@ pub const FORCED: &str = "vnd.jobs.forced";
 pub struct Index {
     pub digest: Digest,
     pub images: Vec<Manifest>,
-    pub attestations: Vec<Attestation>,
+    /// SBOMs and provenance, each with the image that it is about.
+    pub attestations: BTreeMap<Digest, Option<Digest>>,
     pub annotations: BTreeMap<String, String>,
 }
 
@@ -33,14 +34,6 @@ pub struct Manifest {
     /// The platform that its own configuration names, without a variant.
     pub platform: String,
     pub labels: BTreeMap<String, String>,
-}
-
-/// The SBOM or the provenance of an image.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Attestation {
-    pub digest: Digest,
-    /// The image that it is about.
-    pub subject: Option<Digest>,
 }
 
 impl Index {
@@ -196,17 +189,16 @@ impl Expected {
 
     /// Nothing stands in an index but images and their attestations, and each image has one where the target wants it.
     fn wrong_attestations(&self, at: &str, index: &Index) -> Vec<Problem> {
-        let images = index.digests();
-        let is_about_an_image = |a: &&Attestation| a.subject.as_ref().is_some_and(|subject| images.contains(subject));
-        let strangers = index.attestations.iter().filter(|attestation| !is_about_an_image(attestation));
+        let (images, subjects) = (index.digests(), index.attestations.values().flatten().collect::<BTreeSet<_>>());
+        let is_about_an_image = |subject: &Option<Digest>| subject.as_ref().is_some_and(|s| images.contains(s));
+        let strangers = index.attestations.iter().filter(|(_, subject)| !is_about_an_image(subject));
         let mut problems: Vec<Problem> = strangers
-            .map(|attestation| {
-                Problem::new(at, format!("{} attests to an image that is not in the index", attestation.digest))
+            .map(|(digest, _)| {
+                Problem::new(at, format!("{digest} attests to an image that is not in the index"))
                     .rule("nothing stands in an index but images and their attestations")
             })
             .collect();
-        let attested = |image: &&Manifest| index.attestations.iter().any(|a| a.subject.as_ref() == Some(&image.digest));
-        for image in index.images.iter().filter(|image| self.attested && !attested(image)) {
+        for image in index.images.iter().filter(|image| self.attested && !subjects.contains(&image.digest)) {
             problems.push(
                 Problem::new(at, format!("the image of {} ({}) carries no attestation", image.platform, image.digest))
                     .rule("the target wants provenance or an SBOM of every image")

@@ -22,7 +22,7 @@ fn expected() -> Expected {
 }
 
 fn with_key() -> Expected {
-    Expected { key: Some(KEY.parse().unwrap()), ..expected() }
+    Expected { key: Some(Key::for_test(KEY)), ..expected() }
 }
 
 fn labelled(of: char, platform: &str, labels: &[(&str, &str)]) -> Manifest {
@@ -38,12 +38,12 @@ fn image(of: char, platform: &str) -> Manifest {
     labelled(of, platform, &[(REVISION, COMMIT)])
 }
 
-fn attestation(of: char, subject: char) -> Attestation {
-    Attestation { digest: digest(of), subject: Some(digest(subject)) }
+fn attestation(of: char, subject: char) -> (Digest, Option<Digest>) {
+    (digest(of), Some(digest(subject)))
 }
 
 fn index(images: Vec<Manifest>) -> Index {
-    Index { digest: digest('f'), images, attestations: Vec::new(), annotations: BTreeMap::new() }
+    Index { digest: digest('f'), images, attestations: BTreeMap::new(), annotations: BTreeMap::new() }
 }
 
 /// The complaints about an index, without rule and help.
@@ -57,7 +57,7 @@ fn both() -> Vec<Manifest> {
 
 #[test]
 fn a_complete_index_with_its_attestations_is_right() {
-    let whole = Index { attestations: vec![attestation('3', '1')], ..index(both()) };
+    let whole = Index { attestations: BTreeMap::from([attestation('3', '1')]), ..index(both()) };
     assert_eq!(complaints(&expected(), &whole), Vec::<String>::new());
     // A variant that says nothing new is the same platform.
     let v8 = Manifest { declared: Some("linux/arm64/v8".to_owned()), ..image('2', "linux/arm64") };
@@ -105,7 +105,7 @@ fn another_revision_or_none_is_refused() {
 
 #[test]
 fn an_attestation_of_something_else_is_refused() {
-    let strange = Index { attestations: vec![attestation('4', '9')], ..index(both()) };
+    let strange = Index { attestations: BTreeMap::from([attestation('4', '9')]), ..index(both()) };
     let what = complaints(&expected(), &strange);
     assert_eq!(what, [format!("{} attests to an image that is not in the index", digest('4'))]);
 }
@@ -113,10 +113,10 @@ fn an_attestation_of_something_else_is_refused() {
 #[test]
 fn a_target_that_wants_attestations_refuses_images_without() {
     let expected = Expected { attested: true, ..expected() };
-    let half = Index { attestations: vec![attestation('3', '1')], ..index(both()) };
+    let half = Index { attestations: BTreeMap::from([attestation('3', '1')]), ..index(both()) };
     let what = complaints(&expected, &half);
     assert_eq!(what, [format!("the image of linux/arm64 ({}) carries no attestation", digest('2'))]);
-    let whole = Index { attestations: vec![attestation('3', '1'), attestation('4', '2')], ..half };
+    let whole = Index { attestations: BTreeMap::from([attestation('3', '1'), attestation('4', '2')]), ..half };
     assert_eq!(complaints(&expected, &whole), Vec::<String>::new());
 }
 

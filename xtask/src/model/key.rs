@@ -2,12 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::str::FromStr;
 
 use sha2::{Digest as _, Sha256};
 
 use super::commit::Commit;
-use super::problem::Problem;
 use super::reference::Digest;
 
 /// The label (and annotation) with the key.
@@ -26,6 +24,34 @@ const DIGITS: usize = 20;
 pub struct Key(String);
 
 impl Key {
+    /// The key of what determines a job's image: the stage that is built, the build arguments, the digests of the bases
+    /// by their names in the Dockerfile, and [`hash_of_files`] of the files that the job names, and of all of the context
+    /// where all of it counts.
+    pub fn of(
+        stage: Option<&str>,
+        args: &BTreeMap<String, String>,
+        bases: &BTreeMap<String, Digest>,
+        files: [u8; 32],
+        context: Option<[u8; 32]>,
+    ) -> Key {
+        let mut hash = Sha256::new();
+        record(&mut hash, "version", &[VERSION.as_bytes()]);
+        record(&mut hash, "stage", &[stage.unwrap_or_default().as_bytes()]);
+        for (name, value) in args {
+            record(&mut hash, "argument", &[name.as_bytes(), value.as_bytes()]);
+        }
+        for (written, digest) in bases {
+            record(&mut hash, "base", &[written.as_bytes(), digest.to_string().as_bytes()]);
+        }
+        record(&mut hash, "files", &[&files]);
+        if let Some(context) = &context {
+            record(&mut hash, "context", &[context]);
+        }
+        let mut hex: String = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+        hex.truncate(DIGITS);
+        Key(hex)
+    }
+
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -34,17 +60,6 @@ impl Key {
 impl fmt::Display for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
-    }
-}
-
-impl FromStr for Key {
-    type Err = Problem;
-
-    fn from_str(text: &str) -> Result<Key, Problem> {
-        if text.len() == DIGITS && text.bytes().all(|b| b.is_ascii_digit() || matches!(b, b'a'..=b'f')) {
-            return Ok(Key(text.to_owned()));
-        }
-        Err(Problem::new(format!("key `{text}`"), "not a key").rule(format!("{DIGITS} lower-case hex digits")))
     }
 }
 
@@ -102,41 +117,6 @@ pub fn moved_base(labels: &BTreeMap<String, String>, bases: &BTreeMap<String, Di
     })
 }
 
-/// Everything that determines a job's image, in types whose order is fixed.
-#[derive(Clone, Debug)]
-pub struct Ingredients<'a> {
-    /// The stage of the Dockerfile that is built.
-    pub stage: Option<&'a str>,
-    pub args: &'a BTreeMap<String, String>,
-    /// As the Dockerfile names it -> digest.
-    pub bases: &'a BTreeMap<String, Digest>,
-    /// [`hash_of_files`] of the files that the job names.
-    pub files: [u8; 32],
-    /// [`hash_of_files`] of all of the context, where all of it counts.
-    pub context: Option<[u8; 32]>,
-}
-
-impl Ingredients<'_> {
-    pub fn key(&self) -> Key {
-        let mut hash = Sha256::new();
-        record(&mut hash, "version", &[VERSION.as_bytes()]);
-        record(&mut hash, "stage", &[self.stage.unwrap_or_default().as_bytes()]);
-        for (name, value) in self.args {
-            record(&mut hash, "argument", &[name.as_bytes(), value.as_bytes()]);
-        }
-        for (written, digest) in self.bases {
-            record(&mut hash, "base", &[written.as_bytes(), digest.to_string().as_bytes()]);
-        }
-        record(&mut hash, "files", &[&self.files]);
-        if let Some(context) = &self.context {
-            record(&mut hash, "context", &[context]);
-        }
-        let mut hex: String = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
-        hex.truncate(DIGITS);
-        Key(hex)
-    }
-}
-
 /// Adds a record to a hash. Its parts are preceded by their length, so that no two lists are written alike.
 fn record(hash: &mut Sha256, kind: &str, parts: &[&[u8]]) {
     let mut part = |bytes: &[u8]| {
@@ -147,6 +127,14 @@ fn record(hash: &mut Sha256, kind: &str, parts: &[&[u8]]) {
     part(kind.as_bytes());
     part(&(parts.len() as u64).to_be_bytes());
     parts.iter().for_each(|bytes| part(bytes));
+}
+
+#[cfg(test)]
+impl Key {
+    /// A key that nothing was hashed for.
+    pub fn for_test(digits: &str) -> Key {
+        Key(digits.to_owned())
+    }
 }
 
 #[cfg(test)]

@@ -35,7 +35,7 @@ impl Recipe {
 
     fn key(&self) -> String {
         let files = hash_of_files(self.files.iter(), self.history.as_ref());
-        Ingredients { stage: self.stage, args: &self.args, bases: &self.bases, files, context: None }.key().to_string()
+        Key::of(self.stage, &self.args, &self.bases, files, None).to_string()
     }
 }
 
@@ -85,7 +85,7 @@ fn the_context_is_not_taken_for_files() {
     let (none, some) = (hash_of_files([].iter(), None), hash_of_files([entry("a", 0o100_644, "1")].iter(), None));
     let key = |files, context| {
         let (args, bases) = (BTreeMap::new(), BTreeMap::new());
-        Ingredients { stage: None, args: &args, bases: &bases, files, context }.key()
+        Key::of(None, &args, &bases, files, context)
     };
     let keys = [key(none, None), key(some, None), key(none, Some(none)), key(none, Some(some)), key(some, Some(none))];
     assert!((0..keys.len()).all(|i| !keys[..i].contains(&keys[i])));
@@ -106,13 +106,9 @@ fn the_order_of_configuration_keys_does_not_matter() {
 }
 
 #[test]
-fn a_key_round_trips_and_names_a_tag() {
-    let key: Key = "0123456789abcdef0123".parse().unwrap();
-    assert_eq!(key.to_string(), "0123456789abcdef0123");
+fn a_key_names_a_tag() {
+    let key = Key::for_test("0123456789abcdef0123");
     assert_eq!(crate::model::reference::Tag::for_key(&key).to_string(), "key-0123456789abcdef0123");
-    for text in ["", "0123", "0123456789ABCDEF0123", "0123456789abcdef01234"] {
-        assert!(text.parse::<Key>().is_err(), "{text}");
-    }
 }
 
 /// Numbers that look random, and are the same in every run.

@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use super::jobs::Job;
 use super::recipe::Recipe;
 use crate::dockerfile::{BaseRole, Dockerfile};
-use crate::model::index::Index;
-use crate::model::problem::{Exit, Failure, Problem};
+use crate::model::problem::{Failure, Problem};
 use crate::model::reference::{Digest, Reference, Registry};
-use crate::run::{fleet, hints};
+use crate::run::fleet::{self, OnFailure};
+use crate::run::hints;
 use crate::settings::Run;
 use crate::tools::buildx;
 
@@ -89,27 +89,23 @@ pub fn resolve(run: &Run, recipes: &mut [Recipe]) -> anyhow::Result<()> {
         wanted.entry(&base.pulled).or_insert(base);
     }
     let wanted: Vec<&PinnedBase> = wanted.into_values().collect();
-    let found = fleet::all(&run.ctx, PARALLEL, &wanted, |base| {
-        run.ctx.ui.detail("Resolving", &base.pulled);
-        Ok(match buildx::inspect(&run.ctx, &base.pulled) {
-            Ok(Some(index)) => Ok((base.pulled.clone(), index)),
-            Ok(None) => Err(no_such_image(base)),
-            Err(error) => Err(unresolved(base, &error)),
-        })
-    })?;
-    let (mut indexes, mut problems) = (BTreeMap::new(), Vec::new());
-    for result in found {
-        match result {
-            Ok((image, index)) => drop(indexes.insert(image, index)),
-            Err(problem) => problems.push(problem),
-        }
-    }
-    Failure::unless_empty(Exit::Missing, problems)?;
+    let found = fleet::run(&run.ctx.interrupt, PARALLEL, OnFailure::GoOn, &wanted, |base| look_up(run, base));
+    let found = fleet::tally(wanted.iter().map(|base| &base.pulled), found).result()?;
+    let images = wanted.into_iter().map(|base| base.pulled.clone());
+    let digests: BTreeMap<Reference, Digest> = images.zip(found).collect();
     for base in recipes.iter_mut().flat_map(|recipe| &mut recipe.bases) {
-        let found = indexes.get(&base.pulled).map(|index: &Index| index.digest.clone());
-        base.digest = base.pulled.digest.clone().or(found);
+        base.digest = digests.get(&base.pulled).cloned();
     }
     Ok(())
+}
+
+fn look_up(run: &Run, base: &PinnedBase) -> anyhow::Result<Digest> {
+    run.ctx.ui.detail("Resolving", &base.pulled);
+    match buildx::inspect(&run.ctx, &base.pulled) {
+        Ok(Some(index)) => Ok(base.pulled.digest.clone().unwrap_or(index.digest)),
+        Ok(None) => Err(no_such_image(base).missing()),
+        Err(error) => Err(unresolved(base, &error).missing()),
+    }
 }
 
 fn no_such_image(base: &PinnedBase) -> Problem {

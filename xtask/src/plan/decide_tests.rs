@@ -1,7 +1,7 @@
 use super::*;
 use crate::model::commit::Revision;
 use crate::model::index::{FORCED, Manifest, REVISION};
-use crate::model::key;
+use crate::model::key::{self, Key};
 use crate::model::reference::Repository;
 
 const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
@@ -14,7 +14,7 @@ fn expected() -> Expected {
         tag: "abc".parse().unwrap(),
         arches: Arch::ALL.to_vec(),
         revision: Revision::of_label(COMMIT),
-        key: Some(KEY.parse().unwrap()),
+        key: Some(Key::for_test(KEY)),
         bases: BTreeMap::new(),
         attested: false,
         forced: false,
@@ -34,7 +34,7 @@ fn images(arches: &[Arch], key: &str, revision: &str) -> Index {
     };
     let digest = format!("sha256:{}", "f".repeat(64)).parse().unwrap();
     let images = arches.iter().map(manifest).collect();
-    Index { digest, images, attestations: Vec::new(), annotations: BTreeMap::new() }
+    Index { digest, images, attestations: BTreeMap::new(), annotations: BTreeMap::new() }
 }
 
 fn parts(amd64: Option<&str>, arm64: Option<&str>) -> BTreeMap<Arch, Option<Index>> {

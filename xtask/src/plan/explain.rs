@@ -3,8 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::decide::{Action, Decision, Reason};
-use super::recipe::{Recipe, Recipes};
-use super::tree::Tree;
+use super::recipe::Recipe;
 use super::{PARALLEL, Planned, state};
 use crate::model::commit::Commit;
 use crate::model::index::Index;
@@ -23,7 +22,7 @@ const LOOK_BACK: usize = 10;
 ///
 /// # Errors
 /// git or the registry cannot answer.
-pub fn explain(run: &Run, tree: &Tree, jobs: &mut [Planned]) -> anyhow::Result<()> {
+pub fn explain(run: &Run, jobs: &mut [Planned]) -> anyhow::Result<()> {
     let new: Vec<&mut Planned> = jobs.iter_mut().filter(|job| job.decision.reason == Reason::OtherInputs).collect();
     if new.is_empty() {
         return Ok(());
@@ -35,7 +34,7 @@ pub fn explain(run: &Run, tree: &Tree, jobs: &mut [Planned]) -> anyhow::Result<(
     let mut changed = BTreeMap::new();
     for (job, previous) in new.into_iter().zip(found) {
         job.decision.reason = match previous {
-            Some(previous) => difference(&run.ctx, tree, &job.recipe, &previous, &mut changed)?,
+            Some(previous) => difference(&run.ctx, &job.recipe, &previous, &mut changed)?,
             None => Reason::NeverBuilt,
         };
     }
@@ -46,7 +45,6 @@ pub fn explain(run: &Run, tree: &Tree, jobs: &mut [Planned]) -> anyhow::Result<(
 /// that changed since; `None` if git does not know it.
 fn difference(
     ctx: &Context,
-    tree: &Tree,
     recipe: &Recipe,
     previous: &Index,
     changed: &mut BTreeMap<Commit, Option<Vec<Vec<u8>>>>,
@@ -64,7 +62,7 @@ fn difference(
     if let Some(name) = changed_argument(ctx, recipe, &commit)? {
         return Ok(Reason::Changed(format!("argument {name} changed since {since}")));
     }
-    if let Some(reason) = files_changed(&tree.counting(ctx, recipe, paths), &since) {
+    if let Some(reason) = files_changed(&recipe.tree.counting(ctx, recipe, paths), &since) {
         return Ok(reason);
     }
     Ok(Reason::Changed(moved_base(recipe, previous).unwrap_or_else(|| format!("changed since {since}"))))
@@ -98,21 +96,21 @@ fn moved_base(recipe: &Recipe, previous: &Index) -> Option<String> {
 ///
 /// # Errors
 /// git does not know the revision, as in a shallow clone: never an empty result.
-pub fn since(run: &Run, revision: &str, recipes: &Recipes) -> anyhow::Result<Vec<Decision>> {
+pub fn since(run: &Run, revision: &str, recipes: &[Recipe]) -> anyhow::Result<Vec<Decision>> {
     let ctx = &run.ctx;
     let base = git::merge_base(ctx, revision)?;
     let mut paths = git::changed_since(ctx, &base)?.unwrap_or_default();
-    paths.extend(recipes.tree.uncommitted());
+    paths.extend(recipes.iter().take(1).flat_map(|recipe| recipe.tree.uncommitted()));
     paths.sort();
     paths.dedup();
     let before = jobs_at(ctx, &base)?;
-    let now: BTreeSet<String> = recipes.all.iter().map(|recipe| recipe.job.name.to_string()).collect();
+    let now: BTreeSet<String> = recipes.iter().map(|recipe| recipe.job.name.to_string()).collect();
     for gone in before.difference(&now).filter(|name| !ctx.root.join(JOBS_DIR).join(name).join(DOCKERFILE).exists()) {
         ctx.ui.status("Deleted", format!("{JOBS_DIR}/{gone}, since {}: nothing is built for it", base.short()));
     }
     let decision = |recipe: &Recipe| {
         let reason = match before.contains(recipe.job.name.as_str()) {
-            true => files_changed(&recipes.tree.counting(ctx, recipe, &paths), base.short()),
+            true => files_changed(&recipe.tree.counting(ctx, recipe, &paths), base.short()),
             false => Some(Reason::Changed(format!("new since {}", base.short()))),
         };
         match reason {
@@ -120,7 +118,7 @@ pub fn since(run: &Run, revision: &str, recipes: &Recipes) -> anyhow::Result<Vec
             None => Decision::nothing_to_build(Action::Done, Reason::Unchanged { since: base.short().to_owned() }),
         }
     };
-    Ok(recipes.all.iter().map(decision).collect())
+    Ok(recipes.iter().map(decision).collect())
 }
 
 /// The names of the folders that held a Dockerfile in a commit.

@@ -210,7 +210,7 @@ mod tests {
 
     #[test]
     fn ten_thousand_jobs_fit_into_256_legs_and_one_megabyte() {
-        let key: Key = "0123456789abcdef0123".parse().unwrap();
+        let key = Key::for_test("0123456789abcdef0123");
         let digest = |n: usize| format!("sha256:{n:064x}").parse().unwrap();
         let jobs: Vec<LegJob> = (0..10_000)
             .map(|n| LegJob {

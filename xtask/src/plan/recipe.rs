@@ -1,28 +1,31 @@
 //! A job's recipe: what it reads of the repository, its bases by digest, and the key that follows from them.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use super::bases::{self, PinnedBase};
 use super::jobs::Job;
 use super::slice::{Slice, SliceJob};
-use super::tree::{Files, Tree};
+use super::tree::Tree;
 use crate::dockerfile::{Dockerfile, Fault, Inputs};
 use crate::model::commit::Commit;
 use crate::model::index::Expected;
-use crate::model::key::Ingredients;
 use crate::model::problem::{Exit, Failure, Problem};
 use crate::model::reference::Digest;
-use crate::run::fleet;
+use crate::run::fleet::{self, OnFailure};
 use crate::settings::Run;
 use crate::tools::builder;
 
 /// Everything that determines a job's image.
+#[derive(Clone)]
 pub struct Recipe {
     pub job: Job,
     /// What its Dockerfile reads of the build context.
     pub inputs: Inputs,
     /// Sorted by name.
     pub bases: Vec<PinnedBase>,
+    /// The files of the commit.
+    pub tree: Arc<Tree>,
     /// What its images have to be. There is no key where an input is not committed, or a base was not resolved.
     pub expected: Expected,
     /// An input that is not committed.
@@ -62,18 +65,12 @@ impl Basis {
     }
 }
 
-/// The recipes of some jobs, and the files that they are made of.
-pub struct Recipes {
-    pub tree: Tree,
-    pub all: Vec<Recipe>,
-}
-
 /// Works the recipes out; those of a slice for the jobs that it is about.
 ///
 /// # Errors
 /// Every Dockerfile that cannot be read, every source that is not there, a slice of something else (2); a base that
 /// cannot be resolved, a git that cannot answer (4).
-pub fn recipes(run: &Run, jobs: Vec<Job>, basis: &Basis) -> anyhow::Result<Recipes> {
+pub fn recipes(run: &Run, jobs: Vec<Job>, basis: &Basis) -> anyhow::Result<Vec<Recipe>> {
     builder::buildx_version(&run.ctx)?;
     // git looks through the tree while Dockerfiles are read and bases are looked up.
     let (tree, read) = std::thread::scope(|scope| {
@@ -81,18 +78,16 @@ pub fn recipes(run: &Run, jobs: Vec<Job>, basis: &Basis) -> anyhow::Result<Recip
         let read = with_bases(run, jobs, basis);
         (tree.join().unwrap_or_else(|_| Err(anyhow::anyhow!("reading the tree of the commit was aborted"))), read)
     });
-    let (tree, mut all) = (tree?, read?);
-    let finished = fleet::all(&run.ctx, cores(), &all, |recipe| Ok(tree.files(&run.ctx, &recipe.job, &recipe.inputs)))?;
-    let mut missing = Vec::new();
-    for (recipe, mut files) in all.iter_mut().zip(finished) {
-        missing.append(&mut files.missing);
-        finish(recipe, files);
-    }
-    Failure::unless_empty(Exit::Usage, missing)?;
+    let (tree, read) = (Arc::new(tree?), read?);
+    let recipes = for_all(run, &read, |recipe| {
+        let mut recipe = Recipe { tree: Arc::clone(&tree), ..recipe.clone() };
+        let missing = tree.finish(&run.ctx, &mut recipe);
+        Failure::unless_empty(Exit::Usage, missing).map(|()| recipe)
+    })?;
     if let Basis::Slice(slice) = basis {
-        check_keys(slice, &all)?;
+        check_keys(slice, &recipes)?;
     }
-    Ok(Recipes { tree, all })
+    Ok(recipes)
 }
 
 /// Reads the Dockerfiles, and finds the digests of their bases where the plan is made from.
@@ -115,16 +110,18 @@ fn with_bases(run: &Run, jobs: Vec<Job>, basis: &Basis) -> anyhow::Result<Vec<Re
 }
 
 fn read_all(run: &Run, jobs: Vec<Job>, basis: &Basis) -> anyhow::Result<Vec<Recipe>> {
-    let read = fleet::all(&run.ctx, cores(), &jobs, |job| Ok(read(run, job, basis)))?;
-    let (mut recipes, mut problems) = (Vec::new(), Vec::new());
-    for result in read {
-        match result {
-            Ok(recipe) => recipes.push(recipe),
-            Err(mut found) => problems.append(&mut found),
-        }
-    }
-    Failure::unless_empty(Exit::Usage, problems)?;
-    Ok(recipes)
+    for_all(run, &jobs, |job| read(run, job, basis).map_err(|problems| Failure::of(Exit::Usage, problems)))
+}
+
+/// Works on all cores; gives all results, or all problems.
+fn for_all<T: Sync, R: Send>(
+    run: &Run,
+    tasks: &[T],
+    work: impl Fn(&T) -> anyhow::Result<R> + Sync,
+) -> anyhow::Result<Vec<R>> {
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let results = fleet::run(&run.ctx.interrupt, cores, OnFailure::GoOn, tasks, work);
+    fleet::tally(tasks.iter().map(|_| "reading"), results).result()
 }
 
 /// Reads a job's Dockerfile into a recipe that has neither digests nor a key yet.
@@ -142,7 +139,8 @@ fn read(run: &Run, job: &Job, basis: &Basis) -> Result<Recipe, Vec<Problem>> {
     }
     let bases = bases::of_job(run, job, &dockerfile)?;
     let inputs = dockerfile.inputs(args, &job.arches);
-    Ok(Recipe { job: job.clone(), inputs, bases, expected, uncommitted: None, whole: None })
+    let tree = Arc::default();
+    Ok(Recipe { job: job.clone(), inputs, bases, tree, expected, uncommitted: None, whole: None })
 }
 
 /// What a job's images have to be in this run, as far as that is known without its files.
@@ -176,23 +174,6 @@ fn check_stage(job: &Job, dockerfile: &Dockerfile) -> Result<(), Vec<Problem>> {
         .help("name a stage there: FROM … AS <name>")
         .did_you_mean(wanted, names);
     Err(vec![problem])
-}
-
-/// Sets what follows from the job's files. Without its own Dockerfile and all of its bases there is no key.
-fn finish(recipe: &mut Recipe, files: Files) {
-    let bases = recipe.digests();
-    let ingredients = Ingredients {
-        stage: recipe.job.settings.target.as_deref(),
-        args: &recipe.job.settings.args,
-        bases: &bases,
-        files: files.named,
-        context: files.context,
-    };
-    let is_known = files.uncommitted.is_none() && bases.len() == recipe.bases.len();
-    recipe.expected.key = is_known.then(|| ingredients.key());
-    recipe.expected.bases = bases;
-    recipe.uncommitted = files.uncommitted;
-    recipe.whole = files.whole;
 }
 
 /// The jobs that the slice is about.
@@ -244,9 +225,4 @@ fn foreign(job: &Job) -> anyhow::Error {
         .rule("a leg builds the commit that was planned, with the bases that were planned")
         .help("run `cargo xtask discover --changed --format matrix` again, on this commit")
         .usage()
-}
-
-/// How many threads read and hash side by side.
-fn cores() -> usize {
-    std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
 }

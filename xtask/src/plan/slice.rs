@@ -116,7 +116,7 @@ mod tests {
 
     #[test]
     fn a_slice_round_trips() {
-        let key: Key = "0123456789abcdef0123".parse().unwrap();
+        let key = Key::for_test("0123456789abcdef0123");
         let jobs = vec![
             SliceJob::new(0, &key, vec![digest('b'), digest('a')]),
             SliceJob::new(7, &key, Vec::new()),
@@ -135,7 +135,7 @@ mod tests {
         );
         assert_eq!(text.parse::<Slice>().unwrap(), slice);
         assert!(slice.jobs[0].is_of(&key));
-        assert!(!slice.jobs[0].is_of(&"1123456789abcdef0123".parse().unwrap()));
+        assert!(!slice.jobs[0].is_of(&Key::for_test("1123456789abcdef0123")));
         let empty = Slice { commit: "c".repeat(40).parse().unwrap(), forced: true, jobs: Vec::new() };
         assert_eq!(empty.to_string().parse::<Slice>().unwrap(), empty);
     }

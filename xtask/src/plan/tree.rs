@@ -6,15 +6,17 @@ use super::jobs::Job;
 use super::recipe::Recipe;
 use crate::dockerfile::{Ignore, Inputs, Missing, Selection, allow_list};
 use crate::model::commit::Commit;
-use crate::model::key::{TreeEntry, hash_of_files};
+use crate::model::key::{Key, TreeEntry, hash_of_files};
 use crate::model::problem::Problem;
 use crate::run::context::Context;
+use crate::settings::job::JobSettings;
 use crate::tools::git;
 
 /// git's mode of a symbolic link.
 const LINK: u32 = 0o120_000;
 
 /// The files of the commit, and what of the working tree differs from them.
+#[derive(Default)]
 pub struct Tree {
     /// Sorted by path.
     entries: Vec<TreeEntry>,
@@ -24,20 +26,6 @@ pub struct Tree {
     ignore: Ignore,
     /// The hash of all of the context, which many jobs may need.
     whole: OnceLock<[u8; 32]>,
-}
-
-/// What a job's key is made of, as far as files go.
-pub struct Files {
-    /// The hash of the files that the job names.
-    pub named: [u8; 32],
-    /// The hash of all of the context, where all of it counts.
-    pub context: Option<[u8; 32]>,
-    /// Why all of the context counts, if it does.
-    pub whole: Option<String>,
-    /// A file that counts and is not committed.
-    pub uncommitted: Option<String>,
-    /// Sources that are not there: such a build cannot succeed.
-    pub missing: Vec<Problem>,
 }
 
 impl Tree {
@@ -61,24 +49,30 @@ impl Tree {
         self.uncommitted.iter().map(|entry| entry.path.clone())
     }
 
-    /// The files that can reach a job's image.
-    pub fn files(&self, ctx: &Context, job: &Job, inputs: &Inputs) -> Files {
-        let own = own_ignore_file(ctx, job);
+    /// Sets what follows from a job's files: its key, unless one of them is not committed or a base is not resolved.
+    /// Gives the sources that are not there, with which a build cannot succeed.
+    pub fn finish(&self, ctx: &Context, recipe: &mut Recipe) -> Vec<Problem> {
+        let own = own_ignore_file(ctx, &recipe.job);
         let ignore = own.as_ref().unwrap_or(&self.ignore);
-        let selected = self.select(job, inputs, ignore);
-        let whole = selected.whole.as_ref().map(|(line, because)| match line {
-            Some(line) => format!("{because} ({}:{line})", job.name.dockerfile()),
+        let selected = self.select(&recipe.job, &recipe.inputs, ignore);
+        recipe.whole = selected.whole.as_ref().map(|(line, because)| match line {
+            Some(line) => format!("{because} ({}:{line})", recipe.job.name.dockerfile()),
             None => because.clone(),
         });
-        let named = self.named(job);
-        let context = whole.is_some().then(|| match own {
+        recipe.uncommitted = self.first_uncommitted(ctx, recipe, ignore, &selected);
+        let missing = self.missing(ctx, &recipe.job, &selected);
+        let context = recipe.whole.is_some().then(|| match own {
             Some(_) => self.hash_of_context(&selected.files, ignore),
             None => *self.whole.get_or_init(|| self.hash_of_context(&selected.files, ignore)),
         });
-        let uncommitted = self.first_uncommitted(ctx, job, inputs, ignore, &selected);
-        let missing = self.missing(ctx, job, &selected);
-        let chosen = if whole.is_some() { Vec::new() } else { selected.files };
-        Files { named: hash_of_files(merged(named, chosen).into_iter(), None), context, whole, uncommitted, missing }
+        let chosen = if recipe.whole.is_some() { Vec::new() } else { selected.files };
+        let named = hash_of_files(merged(self.named(&recipe.job), chosen).into_iter(), None);
+        recipe.expected.bases = recipe.digests();
+        if recipe.uncommitted.is_none() && recipe.expected.bases.len() == recipe.bases.len() {
+            let JobSettings { target, args, .. } = &recipe.job.settings;
+            recipe.expected.key = Some(Key::of(target.as_deref(), args, &recipe.expected.bases, named, context));
+        }
+        missing
     }
 
     /// The ignore file by which BuildKit sees the very files that were hashed for the key; `None` where there is no key,
@@ -132,18 +126,16 @@ impl Tree {
     fn first_uncommitted(
         &self,
         ctx: &Context,
-        job: &Job,
-        inputs: &Inputs,
+        recipe: &Recipe,
         ignore: &Ignore,
         selected: &Selection<'_>,
     ) -> Option<String> {
-        let dockerfile = job.name.dockerfile();
+        let dockerfile = recipe.job.name.dockerfile();
         if below(&self.entries, dockerfile.as_str()).is_empty() {
             return Some(dockerfile.into_string());
         }
-        let because = selected.whole.as_ref().map(|(_, because)| because.as_str());
-        let inputs = effective(inputs, because);
-        let named = named_paths(job);
+        let inputs = effective(&recipe.inputs, recipe.whole.as_deref());
+        let named = named_paths(&recipe.job);
         let differing = inputs.select(&self.uncommitted, ignore).files.into_iter();
         let differing = differing.chain(named.iter().flat_map(|path| below(&self.uncommitted, path)));
         let mut paths = named.iter().map(String::as_str).chain(inputs.paths());

@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 
 use super::*;
 use crate::model::index::{Manifest, REVISION};
-use crate::model::key;
+use crate::model::key::{self, Key};
 use crate::model::reference::Repository;
 
 const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
@@ -19,7 +19,7 @@ fn expected() -> Expected {
         tag: "abc".parse().unwrap(),
         arches: Arch::ALL.to_vec(),
         revision: Revision::of_label(COMMIT),
-        key: Some(KEY.parse().unwrap()),
+        key: Some(Key::for_test(KEY)),
         bases: BTreeMap::new(),
         attested: false,
         forced: false,
@@ -37,7 +37,7 @@ fn image(of: char, platform: &str) -> Manifest {
 }
 
 fn index(images: Vec<Manifest>) -> Index {
-    Index { digest: digest('f'), images, attestations: Vec::new(), annotations: BTreeMap::new() }
+    Index { digest: digest('f'), images, attestations: BTreeMap::new(), annotations: BTreeMap::new() }
 }
 
 fn parts(amd64: Option<char>, arm64: Option<char>) -> BTreeMap<Arch, Option<Index>> {

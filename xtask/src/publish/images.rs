@@ -13,9 +13,9 @@ use crate::model::index::{FORCED, REVISION};
 use crate::model::job::DOCKERFILE;
 use crate::model::key;
 use crate::model::problem::{Exit, Failure, Problem};
+use crate::plan::Planned;
 use crate::plan::jobs::Job;
 use crate::plan::recipe::Recipe;
-use crate::plan::{Plan, Planned};
 use crate::run::context::Context;
 use crate::settings::Run;
 use crate::settings::config::Cache;
@@ -43,7 +43,7 @@ pub struct BuildOptions {
 /// What the environment, the checkout or the builder makes impossible.
 pub fn settle(
     run: &Run,
-    plan: &Plan,
+    plan: &[Planned],
     arches: &[Arch],
     output: Output,
     options: &BuildOptions,
@@ -57,14 +57,14 @@ pub fn settle(
     let builder = builder::probe(&run.ctx, options.builder.as_deref(), Bootstrap::Yes)?;
     let to_build: BTreeSet<Arch> = wanted.iter().map(|(_, arch)| *arch).collect();
     builder::check_arches(&builder, &to_build.into_iter().collect::<Vec<_>>(), options.emulate)?;
-    let common = Common::gather(run, plan, arches, output, options, &builder)?;
+    let common = Common::gather(run, arches, output, options, &builder)?;
     wanted.into_iter().map(|(planned, arch)| common.image(planned, arch)).collect()
 }
 
 /// Every job with every architecture that was asked for and that the plan would build.
-fn wanted<'a>(ctx: &Context, plan: &'a Plan, arches: &[Arch]) -> Vec<(&'a Planned, Arch)> {
+fn wanted<'a>(ctx: &Context, plan: &'a [Planned], arches: &[Arch]) -> Vec<(&'a Planned, Arch)> {
     let mut wanted = Vec::new();
-    for planned in &plan.jobs {
+    for planned in plan {
         let name = &planned.recipe.job.name;
         for &arch in arches {
             if !planned.recipe.job.arches.contains(&arch) {
@@ -119,7 +119,6 @@ fn check_checkout(run: &Run, output: Output) -> anyhow::Result<()> {
 /// What all images of a run have in common.
 struct Common<'a> {
     run: &'a Run,
-    plan: &'a Plan,
     output: Output,
     options: &'a BuildOptions,
     labels: BTreeMap<String, String>,
@@ -134,7 +133,6 @@ struct Common<'a> {
 impl<'a> Common<'a> {
     fn gather(
         run: &'a Run,
-        plan: &'a Plan,
         arches: &[Arch],
         output: Output,
         options: &'a BuildOptions,
@@ -149,7 +147,6 @@ impl<'a> Common<'a> {
             target.revision.as_ref().map(|revision| git::commit_time(&run.ctx, &revision.commit)).transpose()?;
         Ok(Common {
             run,
-            plan,
             output,
             options,
             labels: labels(run)?,
@@ -201,7 +198,7 @@ impl<'a> Common<'a> {
     /// BuildKit takes the list of them from beside the Dockerfile, so it is given a copy of that.
     fn dockerfile(&self, recipe: &Recipe) -> anyhow::Result<String> {
         let (ctx, name) = (&self.run.ctx, &recipe.job.name);
-        let Some(list) = self.plan.tree.allow_list(ctx, recipe) else { return Ok(name.dockerfile().into_string()) };
+        let Some(list) = recipe.tree.allow_list(ctx, recipe) else { return Ok(name.dockerfile().into_string()) };
         let dir = ctx.own_path("build").join(name.as_str());
         let copy = dir.join(DOCKERFILE);
         let text = std::fs::read(ctx.root.join(name.dockerfile()));

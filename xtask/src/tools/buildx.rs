@@ -11,7 +11,7 @@ use super::process::{self, Given, Outcome};
 use super::registry;
 use crate::model::arch::Arch;
 use crate::model::image::{Image, Output, Provenance};
-use crate::model::index::{Attestation, Index, Manifest};
+use crate::model::index::{Index, Manifest};
 use crate::model::problem::Problem;
 use crate::model::reference::{Digest, Reference};
 use crate::run::context::Context;
@@ -211,7 +211,7 @@ fn parse_inspected(json: &str) -> anyhow::Result<Index> {
     let single = configs.get("architecture").is_some();
     let digest: Digest = text(&index["digest"]).parse()?;
     let annotations = map(&index["annotations"]);
-    let mut found = Index { digest: digest.clone(), images: Vec::new(), attestations: Vec::new(), annotations };
+    let mut found = Index { digest: digest.clone(), images: Vec::new(), attestations: BTreeMap::new(), annotations };
     let Some(entries) = index["manifests"].as_array() else {
         let image = manifest(digest, None, configs);
         found.images.push(Manifest { declared: Some(image.platform.clone()), ..image });
@@ -222,7 +222,7 @@ fn parse_inspected(json: &str) -> anyhow::Result<Index> {
         let about = map(&entry["annotations"]);
         if about.contains_key("vnd.docker.reference.type") {
             let subject = about.get("vnd.docker.reference.digest").and_then(|digest| digest.parse().ok());
-            found.attestations.push(Attestation { digest, subject });
+            found.attestations.insert(digest, subject);
             continue;
         }
         let declared = entry.get("platform").map(platform);
@@ -284,7 +284,6 @@ mod tests {
                 labels,
             }]
         );
-        let attestation = Attestation { digest: proof.parse().unwrap(), subject: image.parse().ok() };
-        assert_eq!(published.attestations, [attestation]);
+        assert_eq!(published.attestations, BTreeMap::from([(proof.parse().unwrap(), image.parse().ok())]));
     }
 }
