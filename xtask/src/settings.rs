@@ -2,6 +2,7 @@
 //! every mistake named. Nothing of a job's image is decided here.
 
 pub mod access;
+mod build_args;
 pub mod config;
 pub mod job;
 mod read;

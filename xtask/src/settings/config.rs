@@ -12,6 +12,7 @@ use crate::model::reference::{Registry, Repository, Tag};
 use crate::run::context::Context;
 use crate::tools::registry;
 
+use super::build_args::is_credential;
 use super::read::from_table;
 
 /// What every matrix of GitHub Actions may hold at most.
@@ -220,11 +221,34 @@ fn check_target(at: &str, target: &TargetSettings, problems: &mut Vec<Problem>) 
         }));
     }
     for (key, value) in [("registry", &target.registry), ("role", &target.role), ("region", &target.region)] {
-        if value.as_deref().is_some_and(|value| looks_like_secret(key, value)) {
+        if value.as_deref().is_some_and(is_credential) {
             note(Err(Problem::new(key, "looks like a secret")
-                .rule("Cargo.toml can be read by anyone who has the repository")
+                .rule("anyone who has the repository can read Cargo.toml")
                 .help("remove it, revoke it, and name the role to assume: arn:aws:iam::<account>:role/<name>")));
+        } else if let ("role", Some(role)) = (key, value) {
+            note(check_role(role));
         }
+    }
+}
+
+/// Checks that a role is named as AWS's token service wants it, in any of AWS's partitions.
+fn check_role(role: &str) -> Result<(), Problem> {
+    let parts: Vec<&str> = role.splitn(6, ':').collect();
+    let is_account = |text: &str| text.len() == 12 && text.bytes().all(|b| b.is_ascii_digit());
+    let is_name = |text: &str| {
+        let allowed = |b: u8| b.is_ascii_alphanumeric() || b"_+=,.@/-".contains(&b);
+        !text.ends_with('/') && !text.is_empty() && text.bytes().all(allowed)
+    };
+    match parts[..] {
+        ["arn", partition, "iam", "", account, name]
+            if partition.starts_with("aws")
+                && is_account(account)
+                && name.strip_prefix("role/").is_some_and(is_name) =>
+        {
+            Ok(())
+        }
+        _ => Err(Problem::new(format!("role: `{role}`"), "not the ARN of a role")
+            .rule("arn:aws:iam::<account of 12 digits>:role/<name>")),
     }
 }
 
@@ -237,16 +261,6 @@ pub fn check_mirror(registry: &str, prefix: &str) -> Result<(), Problem> {
         .and_then(|_: Registry| host.parse())
         .and_then(|_: Registry| Repository::new(None, path).map(drop))
         .map_err(|problem| Problem { at, what: format!("{}: {}", problem.at, problem.what), ..problem })
-}
-
-/// Whether a name or a value is that of a credential. The values are the prefixes that their issuers document.
-pub fn looks_like_secret(name: &str, value: &str) -> bool {
-    const NAMES: [&str; 9] =
-        ["PASSWORD", "PASSWD", "SECRET", "TOKEN", "APIKEY", "API_KEY", "PRIVATE_KEY", "ACCESS_KEY", "CREDENTIAL"];
-    const VALUES: [&str; 9] = ["AKIA", "ASIA", "ghp_", "gho_", "ghs_", "github_pat_", "xoxb-", "npm_", "-----BEGIN"];
-    let name = name.to_uppercase().replace('-', "_");
-    NAMES.iter().any(|part| name.contains(part))
-        || VALUES.iter().any(|start| value.starts_with(start) && value.len() > start.len() + 8)
 }
 
 #[cfg(test)]

@@ -63,11 +63,42 @@ fn mistakes_in_the_manifest_are_named_all_at_once() {
         ),
         (
             json!({"targets": {"x": {"role": "AKIAIOSFODNN7EXAMPLE"}}}),
-            "Cargo.toml: [workspace.metadata.jobs.targets.x] role: looks like a secret\n  rule: Cargo.toml can be read by anyone \
-             who has the repository\n  help: remove it, revoke it, and name the role to assume: \
+            "Cargo.toml: [workspace.metadata.jobs.targets.x] role: looks like a secret\n  rule: anyone who has the \
+             repository can read Cargo.toml\n  help: remove it, revoke it, and name the role to assume: \
              arn:aws:iam::<account>:role/<name>",
         ),
     ] {
         assert_eq!(complaints(jobs), complaint);
+    }
+}
+
+#[test]
+fn a_role_is_named_by_its_arn() {
+    let of = |role: &str| Config::from_metadata(&json!({"jobs": {"targets": {"x": {"role": role}}}}));
+    for role in [
+        "arn:aws:iam::111122223333:role/jobs-push",
+        "arn:aws-cn:iam::111122223333:role/ci/jobs_push+x",
+        "arn:aws-us-gov:iam::111122223333:role/a=b,c.d@e",
+    ] {
+        assert!(of(role).is_ok(), "{role}");
+    }
+    for role in [
+        "",
+        "jobs-push",
+        "arn:aws:iam::1111:role/x",
+        "arn:aws:iam::111122223333:user/x",
+        "arn:aws:iam::111122223333:role/",
+        "arn:aws:iam::111122223333:role/a/",
+        "arn:aws:iam::111122223333:role/a b",
+        "arn:aws:iam:eu-west-1:111122223333:role/x",
+        "arn:aws:sts::111122223333:assumed-role/x/y",
+    ] {
+        assert_eq!(
+            of(role).unwrap_err().to_string(),
+            format!(
+                "Cargo.toml: [workspace.metadata.jobs.targets.x] role: `{role}`: not the ARN of a role\n  \
+                 rule: arn:aws:iam::<account of 12 digits>:role/<name>"
+            )
+        );
     }
 }

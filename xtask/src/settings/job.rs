@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-use super::config::looks_like_secret;
+use super::build_args;
 use super::read::{from_json, unique_keys};
 use crate::model::arch::Arch;
 use crate::model::problem::Problem;
@@ -23,6 +23,8 @@ pub struct JobSettings {
     /// Build arguments. Not for secrets: they can be read from the image.
     #[serde(deserialize_with = "unique_keys")]
     pub args: BTreeMap<String, String>,
+    /// Names of `args` that look like a secret's, and are none.
+    pub not_secrets: Vec<String>,
     /// Further files or folders that the image depends on, from the repository's root.
     pub inputs: Vec<String>,
     /// Environment variables that the build may mount as secrets (`RUN --mount=type=secret,id=…`).
@@ -51,21 +53,11 @@ pub fn job_settings(path: &str, text: &str) -> Result<JobSettings, Vec<Problem>>
             );
         }
     }
-    for (name, value) in &settings.args {
-        if looks_like_secret(name, value) {
-            problems.push(Problem { at: format!("{path}: args: `{name}`"), ..secret_in_file(name) });
-        }
-    }
+    problems.append(&mut build_args::check(path, &settings.args, &settings.not_secrets));
     if settings.timeout_minutes == Some(0) {
         problems.push(Problem::new(format!("{path}: timeout-minutes"), "0 minutes").rule("at least 1"));
     }
     if problems.is_empty() { Ok(settings) } else { Err(problems) }
-}
-
-fn secret_in_file(key: &str) -> Problem {
-    Problem::new(key, "looks like a secret")
-        .rule("build arguments and configuration can be read by anyone who has the image or the repository")
-        .help("name it under `secrets` in job.json, and mount it: RUN --mount=type=secret,id=…")
 }
 
 #[cfg(test)]
@@ -94,10 +86,12 @@ mod tests {
             ("{\"timeout-minutes\": 0}", "j: timeout-minutes: 0 minutes\n  rule: at least 1"),
             (
                 "{\"args\": {\"NPM_TOKEN\": \"x\"}}",
-                "j: args: `NPM_TOKEN`: looks like a secret\n  rule: build arguments and configuration can be read by anyone \
-                 who has the image or the repository\n  help: name it under `secrets` in job.json, and mount it: \
-                 RUN --mount=type=secret,id=…",
+                "j: args: `NPM_TOKEN`: looks like a secret\n  rule: anyone who has the image or the repository can read \
+                 build arguments\n  help: name it under `secrets` in job.json, and mount it: \
+                 RUN --mount=type=secret,id=…; if it is no secret, say so in job.json: \"not-secrets\": [\"NPM_TOKEN\"]",
             ),
+            ("{\"not-secret\": []}", "j:1:13: unknown key `not-secret`\n  help: did you mean `not-secrets`?"),
+            ("{\"timeout-minutes\": 0.5}", "j:1:23: invalid type: floating point `0.5`, expected a whole number"),
         ] {
             let problems = job_settings("j", text).unwrap_err();
             assert_eq!(problems[0].to_string().replace("\n    ", "\n"), complaint.replace("\n    ", "\n"), "{text}");
@@ -108,7 +102,8 @@ mod tests {
     #[test]
     fn a_full_job_json_is_read() {
         let text = r#"{ "$schema": "../job.schema.json", "arches": ["amd64"], "target": "release",
-            "args": {"PROFILE": "release"}, "inputs": ["protos/"], "secrets": ["npm_token"], "timeout-minutes": 30 }"#;
+            "args": {"PROFILE": "release"}, "inputs": ["protos/"], "secrets": ["npm_token"], "timeout-minutes": 30,
+            "not-secrets": ["PROFILE"] }"#;
         let settings = job_settings("j", text).unwrap();
         assert_eq!(settings.arches, Some(vec![Arch::Amd64]));
         assert_eq!(settings.timeout_minutes, Some(30));

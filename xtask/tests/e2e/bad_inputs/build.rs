@@ -83,12 +83,19 @@ fn secrets() {
         case("a secret as a build argument", &["build"])
             .file("jobs/job/job.json", r#"{"args": {"NPM_TOKEN": "x", "KEY": "ghp_0123456789abcdef"}}"#)
             .says(expect![[r#"
-            error: jobs/job/job.json: args: `KEY`: looks like a secret
-              rule: build arguments and configuration can be read by anyone who has the image or the repository
-              help: name it under `secrets` in job.json, and mount it: RUN --mount=type=secret,id=…
+            error: jobs/job/job.json: args: `KEY`: its value has the form of a credential
+              rule: anyone who has the image or the repository can read build arguments
+              help: revoke it, because it has been in a file; then name it under `secrets` in job.json, and mount it: RUN --mount=type=secret,id=…
             error: jobs/job/job.json: args: `NPM_TOKEN`: looks like a secret
-              rule: build arguments and configuration can be read by anyone who has the image or the repository
-              help: name it under `secrets` in job.json, and mount it: RUN --mount=type=secret,id=…"#]]),
+              rule: anyone who has the image or the repository can read build arguments
+              help: name it under `secrets` in job.json, and mount it: RUN --mount=type=secret,id=…; if it is no secret, say so in job.json: "not-secrets": ["NPM_TOKEN"]"#]]),
+        case("arguments that docker cannot take", &["build"])
+            .file("jobs/job/job.json", r#"{"args": {"A=B": "x", "NUL": "a\u0000b"}}"#)
+            .says(expect![[r#"
+            error: jobs/job/job.json: args: `A=B`: not the name of a build argument
+              rule: a name is not empty, and has no `=`, no space and no control character
+            error: jobs/job/job.json: args: `NUL`: its value has a NUL character
+              rule: no argument of a program can have one"#]]),
         case("the variable is not set", &["build"])
             .file("jobs/job/job.json", r#"{"secrets": ["npm-token", "pip_token"]}"#)
             .says(expect![[r#"

@@ -18,6 +18,7 @@ fn the_manifest() {
         "max-legs = 1\n",
         "[workspace.metadata.jobs.targets.main]\nregistri = \"x\"\n",
         "[workspace.metadata.jobs.targets.main]\nrole = \"AKIAIOSFODNN7EXAMPLE\"\n",
+        "[workspace.metadata.jobs.targets.main]\nrole = \"jobs-push\"\n",
         "[workspace.metadata.jobs.targets.a]\nrefs = [\"refs/heads/*\"]\n\
          [workspace.metadata.jobs.targets.b]\nrefs = [\"refs/heads/main\"]\n",
         "prefix = \"a\"\nprefix = \"b\"\n",
@@ -26,7 +27,8 @@ fn the_manifest() {
     ]
     .map(table)
     .into();
-    let [unknown, typed, none, runner, limits, one_leg, target, secret, two, twice, broken, mirror] = &texts[..] else {
+    let [unknown, typed, none, runner, limits, one_leg, target, secret, role, two, twice, broken, mirror] = &texts[..]
+    else {
         panic!("as many as there are names")
     };
     let marked = format!("\u{feff}{unknown}");
@@ -67,8 +69,11 @@ fn the_manifest() {
               help: did you mean `registry`?"#]]),
         case("a literal secret", &["config"]).file("Cargo.toml", secret).says(expect![[r#"
             error: Cargo.toml: [workspace.metadata.jobs.targets.main] role: looks like a secret
-              rule: Cargo.toml can be read by anyone who has the repository
+              rule: anyone who has the repository can read Cargo.toml
               help: remove it, revoke it, and name the role to assume: arn:aws:iam::<account>:role/<name>"#]]),
+        case("a role that is no ARN", &["config"]).file("Cargo.toml", role).says(expect![[r#"
+            error: Cargo.toml: [workspace.metadata.jobs.targets.main] role: `jobs-push`: not the ARN of a role
+              rule: arn:aws:iam::<account of 12 digits>:role/<name>"#]]),
         case("two targets for a ref", &["config"]).file("Cargo.toml", two).says(expect![[r#"
             error: git ref `refs/heads/main`: matches the targets `a`, `b`
               rule: a ref is published to one target
@@ -186,8 +191,17 @@ fn the_settings_of_a_job() {
             .file("jobs/job/job.json", r#"{"args": {"DB_PASSWORD": "hunter2"}}"#)
             .says(expect![[r#"
             error: jobs/job/job.json: args: `DB_PASSWORD`: looks like a secret
-              rule: build arguments and configuration can be read by anyone who has the image or the repository
-              help: name it under `secrets` in job.json, and mount it: RUN --mount=type=secret,id=…"#]]),
+              rule: anyone who has the image or the repository can read build arguments
+              help: name it under `secrets` in job.json, and mount it: RUN --mount=type=secret,id=…; if it is no secret, say so in job.json: "not-secrets": ["DB_PASSWORD"]"#]]),
+        case("an exception for no argument", &["discover"])
+            .file("jobs/job/job.json", r#"{"args": {"TOKEN_COUNT": "1"}, "not-secrets": ["TOKENS_COUNT"]}"#)
+            .says(expect![[r#"
+            error: jobs/job/job.json: args: `TOKEN_COUNT`: looks like a secret
+              rule: anyone who has the image or the repository can read build arguments
+              help: name it under `secrets` in job.json, and mount it: RUN --mount=type=secret,id=…; if it is no secret, say so in job.json: "not-secrets": ["TOKEN_COUNT"]
+            error: jobs/job/job.json: not-secrets: `TOKENS_COUNT`: there is no such build argument
+              rule: `not-secrets` lists names that stand in `args`
+              help: did you mean `TOKEN_COUNT`?"#]]),
         case("a timeout of nothing", &["discover"]).file("jobs/job/job.json", r#"{"timeout-minutes": 0}"#).says(
             expect![[r#"
             error: jobs/job/job.json: timeout-minutes: 0 minutes
