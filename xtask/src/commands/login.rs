@@ -1,5 +1,5 @@
-//! `login`: to the target's registry, once per runner. For ECR, GitHub vouches for the workflow, AWS lets it assume
-//! the target's role, and ECR gives a password; another registry takes a user's name and a password.
+//! `login`: logs in to the target's registry, once per runner. For ECR, GitHub vouches for the workflow, AWS lets it
+//! assume the target's role, and ECR gives a password; another registry takes a user's name and password.
 
 use std::io::Read;
 
@@ -9,83 +9,69 @@ use crate::model::problem::Problem;
 use crate::run::context::Context;
 use crate::run::hints;
 use crate::run::secret::Secret;
-use crate::settings::Run;
-use crate::settings::access::{Access, Circumstances, Runner};
 use crate::settings::target::Target;
-use crate::tools::{aws, curl, docker};
+use crate::settings::{Run, access};
+use crate::tools::docker;
 
-/// The user that ECR's passwords are for.
-const ECR_USER: &str = "AWS";
-
-pub fn run(run: &Run, username: Option<&str>, password_stdin: bool) -> anyhow::Result<()> {
-    let password = if password_stdin { Some(password_of_stdin()?) } else { None };
-    log_in(&run.ctx, &run.target, username, password)
+/// What a registry is logged in to with.
+struct Credentials {
+    username: String,
+    password: Secret,
 }
 
-/// Does something, and once more after a new login if the registry says that there is none or that it has expired.
-/// A password that came over stdin is not known any more, so then it stays at the first attempt.
+pub fn run(run: &Run, username: Option<&str>, password_stdin: bool) -> anyhow::Result<()> {
+    let Run { ctx, target, .. } = run;
+    let password = if password_stdin { Some(password_of_stdin()?) } else { None };
+    let registry = target.published_registry("login")?;
+    match credentials(ctx, target, username, password)? {
+        Some(Credentials { username, password }) => docker::login(ctx, registry, &username, &password)?,
+        None => ctx.ui.status("Skipped", format!("{registry} is this machine's own, and no user name is set")),
+    }
+    Ok(())
+}
+
+/// Does something, and once more after a new login if the registry says that there was none or that it has expired.
+/// Without anything to log in with, there is only the first attempt: a password that came over stdin is not kept.
 ///
 /// # Errors
 /// Those of the last attempt.
 pub fn renewed<T>(ctx: &Context, target: &Target, attempt: impl Fn() -> anyhow::Result<T>) -> anyhow::Result<T> {
     attempt().or_else(|error| {
-        let username = ctx.env.get("JOBS_USERNAME");
-        let known = |access: &Access<'_>| match access {
-            Access::Open => false,
-            Access::Password { .. } => ctx.env.get("JOBS_PASSWORD").is_some(),
-            Access::Role { .. } | Access::Client { .. } => true,
-        };
-        let can = hints::is_unauthorized(&format!("{error:#}")) && !ctx.interrupt.is_set();
-        if !can || target.registry.is_none() || !access(ctx, target, "login", username).as_ref().is_ok_and(known) {
+        if !hints::is_unauthorized(&format!("{error:#}")) || ctx.interrupt.is_set() {
             return Err(error);
         }
+        let username = ctx.env.get("JOBS_USERNAME");
+        let (Some(registry), Ok(Some(credentials))) = (&target.registry, credentials(ctx, target, username, None))
+        else {
+            return Err(error);
+        };
         ctx.ui.status("Retrying", "after a new login: the registry does not know this one");
-        match log_in(ctx, target, username, None) {
-            Ok(()) => attempt(),
-            Err(_) => Err(error),
-        }
+        let login = docker::login(ctx, &registry.value, &credentials.username, &credentials.password);
+        login.map_err(|_| error).and_then(|()| attempt())
     })
 }
 
-/// How the target's registry is logged in to.
-///
-/// # Errors
-/// There is no registry, or something is not configured.
-pub fn access<'a>(
+/// What the target's registry is logged in to with; `None` if it is on this machine, and nobody has a name for it.
+fn credentials(
     ctx: &Context,
-    target: &'a Target,
-    command: &str,
-    username: Option<&'a str>,
-) -> anyhow::Result<Access<'a>> {
-    let runner = match (ctx.env.is_github_actions(), ctx.env.get(curl::URL)) {
-        (true, Some(_)) => Runner::Vouched,
-        (true, None) => Runner::Plain,
-        (false, _) => Runner::Elsewhere,
-    };
-    let circumstances = Circumstances {
-        registry: target.published_registry(command)?,
-        role: target.role.as_ref().map(|role| role.value.as_str()),
-        region: target.region.as_ref().map(|region| region.value.as_str()),
-        username,
-        runner,
-    };
-    circumstances.access()
-}
-
-fn log_in(ctx: &Context, target: &Target, username: Option<&str>, password: Option<Secret>) -> anyhow::Result<()> {
+    target: &Target,
+    username: Option<&str>,
+    password: Option<Secret>,
+) -> anyhow::Result<Option<Credentials>> {
     let registry = target.published_registry("login")?;
-    let access = access(ctx, target, "login", username)?;
-    let (user, password) = match access {
-        Access::Open => {
-            ctx.ui.status("Skipped", format!("{registry} is this machine's own, and no user name is set"));
-            return Ok(());
+    if let Some(client) = access::aws_client(ctx, target, "login")? {
+        return Ok(Some(Credentials { username: "AWS".to_owned(), password: client.login_password()? }));
+    }
+    match username {
+        Some(username) => {
+            let password = password.map_or_else(|| password_of_environment(ctx), Ok)?;
+            Ok(Some(Credentials { username: username.to_owned(), password }))
         }
-        Access::Password { username } => (username, password.map_or_else(|| password_of_environment(ctx), Ok)?),
-        Access::Role { .. } | Access::Client { .. } => (ECR_USER, aws::Client::new(ctx, access)?.login_password()?),
-    };
-    docker::login(ctx, registry, user, &password)?;
-    ctx.ui.status("Logged in", registry);
-    Ok(())
+        None if registry.is_loopback() => Ok(None),
+        None => Err(Problem::new(format!("registry `{registry}`"), "no user name to log in with")
+            .help("set JOBS_USERNAME and JOBS_PASSWORD, or give --username and --password-stdin")
+            .usage()),
+    }
 }
 
 fn password_of_environment(ctx: &Context) -> anyhow::Result<Secret> {

@@ -1,5 +1,5 @@
-//! What is wrong with a repository of ECR: whether its tags can change that must not, or cannot that must,
-//! and which published images its lifecycle policy would take away.
+//! What is wrong with a repository of ECR: tags that can change although they must not, or cannot although they must,
+//! and published images that its lifecycle policy would take away.
 //!
 //! The rules are those of ECR's user guide, [tag mutability] and [lifecycle policies].
 //!
@@ -14,56 +14,37 @@ use super::arch::Arch;
 use super::problem::Problem;
 use super::reference::Tag;
 
-/// How many exclusion filters ECR allows for a repository.
-pub const MOST_FILTERS: usize = 5;
+/// How many patterns of tags ECR lets a repository exclude from its setting.
+const MAX_EXCLUSIONS: usize = 5;
+/// The tags by which later runs find images. A forced rebuild moves such a tag to the image that it has made.
+const KEY_TAGS: &str = "key-*";
 /// For how many days GitHub lets a run be repeated.
 const REPEATABLE_DAYS: u32 = 30;
 
-/// A repository as `aws ecr describe-repositories` tells of it.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-pub struct Description {
-    pub repository_name: String,
-    pub image_tag_mutability: String,
-    pub image_tag_mutability_exclusion_filters: Vec<Filter>,
-    pub image_scanning_configuration: Scanning,
-}
-
-/// Tags to which a repository's setting does not apply.
-#[derive(Clone, Debug, Deserialize)]
-pub struct Filter {
-    pub filter: String,
-}
-
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-pub struct Scanning {
+/// A repository, as it is in ECR or as `ecr ensure` makes it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EcrRepository {
+    /// `IMMUTABLE` or `MUTABLE`, or one of them with `_WITH_EXCLUSION` for the tags that match `exclusions`.
+    pub tag_mutability: String,
+    pub exclusions: Vec<String>,
     pub scan_on_push: bool,
+    /// The rules by which ECR removes images, if there is a lifecycle policy.
+    pub policy: Option<Vec<LifecycleRule>>,
 }
 
-/// A lifecycle policy.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-pub struct Policy {
-    pub rules: Vec<Rule>,
-}
-
+/// A rule of a lifecycle policy.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Rule {
+pub struct LifecycleRule {
     rule_priority: u32,
-    selection: Selection,
-    action: Action,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-struct Action {
-    #[serde(rename = "type")]
-    kind: String,
+    selection: ImageSelection,
+    /// `type` is `expire` or `transition`.
+    action: BTreeMap<String, String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Selection {
+struct ImageSelection {
     /// `tagged`, `untagged` or `any`.
     tag_status: String,
     #[serde(default)]
@@ -73,232 +54,232 @@ struct Selection {
     /// `imageCountMoreThan`, or an age such as `sinceImagePushed`.
     count_type: String,
     count_number: u32,
-    /// `archive` for a rule about images that another one has archived.
+    /// `archive` for a rule about images that another rule has archived.
     #[serde(default)]
     storage_class: Option<String>,
 }
 
-/// What a run publishes in one repository.
-#[derive(Clone, Debug)]
-pub struct Publishing<'a> {
-    pub tag: &'a Tag,
-    pub arches: &'a [Arch],
-    pub moving_tags: &'a [Tag],
+/// What a run publishes in a repository.
+#[derive(Clone, Copy, Debug)]
+struct Publishing<'a> {
+    tag: &'a Tag,
+    arches: &'a [Arch],
+    moving_tags: &'a [Tag],
 }
 
-/// How grave something is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Severity {
-    Warn,
-    /// A run would fail, or what it has published would vanish.
-    Fail,
+/// Why an image that a run publishes is needed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum ImageRole {
+    /// One architecture's image: needed until the merge, and by a run that is repeated.
+    Part,
+    /// An index that only its own tag and its key point at.
+    Release,
+    /// An index that a moving tag points at: it is in use.
+    Live,
 }
 
-/// Something wrong with a repository.
+/// Something that is wrong with a repository. Warnings sort before what is fatal.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Finding {
-    pub severity: Severity,
+pub struct EcrFinding {
+    pub is_fatal: bool,
     pub what: String,
     pub rule: &'static str,
+    /// `<name>` stands for the repository's name.
     pub help: String,
 }
 
-/// The tag mutability that a repository is made with.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Mutability {
-    pub setting: String,
-    pub filters: Vec<String>,
-}
+/// The rules without which a run would fail, or images would vanish that are in use. To break another is a warning.
+const FATAL: [&str; 4] = [EXISTS, TAGS_MOVE, PUSHED_STAYS, LIVE_STAYS];
+const EXISTS: &str = "a repository is there before the first push";
+const TAGS_MOVE: &str = "the target's moving tags are excluded from immutability";
+const PUSHED_STAYS: &str = "what one run pushes stays until it is published";
+const LIVE_STAYS: &str = "an unchanged job keeps its image, which keeps its first day: it would expire in use";
 
-impl Mutability {
-    /// Tags that never change, but for those that move.
-    pub fn wanted(moving_tags: &[Tag]) -> Mutability {
-        let setting = if moving_tags.is_empty() { "IMMUTABLE" } else { "IMMUTABLE_WITH_EXCLUSION" };
-        Mutability { setting: setting.to_owned(), filters: moving_tags.iter().map(Tag::to_string).collect() }
-    }
-
-    /// The filters as the AWS client reads them from its command line.
-    pub fn shorthand(&self) -> Vec<String> {
-        self.filters.iter().map(|filter| format!("filterType=WILDCARD,filter={filter}")).collect()
+impl EcrFinding {
+    fn new(what: String, rule: &'static str, help: String) -> EcrFinding {
+        EcrFinding { is_fatal: FATAL.contains(&rule), what, rule, help }
     }
 }
 
-impl Description {
-    fn mutability(&self) -> Mutability {
-        Mutability {
-            setting: self.image_tag_mutability.clone(),
-            filters: self.image_tag_mutability_exclusion_filters.iter().map(|f| f.filter.clone()).collect(),
+/// What is wrong with a repository, if it exists, for a run that publishes these tags.
+pub fn check(repository: Option<&EcrRepository>, tag: &Tag, arches: &[Arch], moving_tags: &[Tag]) -> Vec<EcrFinding> {
+    let Some(repository) = repository else {
+        return vec![EcrFinding::new("not there".to_owned(), EXISTS, "cargo xtask ecr ensure".to_owned())];
+    };
+    let publishing = Publishing { tag, arches, moving_tags };
+    let mut findings = repository.check_tags(&publishing);
+    findings.extend(repository.policy.iter().flat_map(|rules| check_policy(rules, &publishing)));
+    findings
+}
+
+impl EcrRepository {
+    /// The repository as it is to be made: no tag can change, except the moving tags and `key-…`.
+    ///
+    /// # Errors
+    /// There are more moving tags than ECR can exclude.
+    pub fn wanted(moving_tags: &[Tag], policy: Option<Vec<LifecycleRule>>) -> Result<EcrRepository, Problem> {
+        let exclusions: Vec<String> = moving_tags.iter().map(Tag::to_string).chain([KEY_TAGS.to_owned()]).collect();
+        if exclusions.len() > MAX_EXCLUSIONS {
+            return Err(Problem::new("moving-tags", format!("there are {}", moving_tags.len()))
+                .rule(format!(
+                    "ECR lets at most {MAX_EXCLUSIONS} patterns of tags change in an immutable repository, and \
+                     `{KEY_TAGS}` is one of them"
+                ))
+                .help("give this target fewer moving tags"));
         }
+        let tag_mutability = "IMMUTABLE_WITH_EXCLUSION".to_owned();
+        Ok(EcrRepository { tag_mutability, exclusions, scan_on_push: true, policy })
     }
 
-    /// The setting of its tags in words.
+    /// The setting of its tags as flags of the AWS client.
+    pub fn mutability_flags(&self) -> Vec<String> {
+        let flags = ["--image-tag-mutability", &self.tag_mutability, "--image-tag-mutability-exclusion-filters"];
+        let patterns = self.exclusions.iter().map(|pattern| format!("filterType=WILDCARD,filter={pattern}"));
+        flags.map(str::to_owned).into_iter().chain(patterns).collect()
+    }
+
+    /// The setting of its tags in words: `immutable except latest key-*`.
     pub fn shown_tags(&self) -> String {
-        let Mutability { setting, filters } = self.mutability();
-        setting.to_lowercase().replace("_with_exclusion", &format!(" except {}", filters.join(" ")))
+        let exclusions = format!(" except {}", self.exclusions.join(" "));
+        self.tag_mutability.to_lowercase().replace("_with_exclusion", &exclusions)
     }
 
-    /// Whether a tag can be made to point at something else.
-    fn can_change(&self, tag: &str) -> bool {
-        let Mutability { setting, filters } = self.mutability();
-        let excluded = setting.ends_with("_WITH_EXCLUSION") && filters.iter().any(|filter| matches(filter, tag));
-        setting.starts_with("MUTABLE") != excluded
-    }
-
-    /// Whether tags change that must not, or cannot that must.
-    pub fn check_tags(&self, publishing: &Publishing<'_>) -> Vec<Finding> {
+    /// Finds tags that cannot change although they must, and tags that can although they must not.
+    fn check_tags(&self, publishing: &Publishing<'_>) -> Vec<EcrFinding> {
+        let stuck = publishing.moving_tags.iter().map(Tag::as_str).filter(|tag| !self.can_change(tag));
+        let stuck = stuck.collect::<Vec<_>>().join("`, `");
+        let mut fixed = publishing.images(ImageRole::Part).concat();
+        fixed.push(publishing.tag.to_string());
         let mut findings = Vec::new();
-        let stuck: Vec<&str> =
-            publishing.moving_tags.iter().map(Tag::as_str).filter(|tag| !self.can_change(tag)).collect();
+        let mut add = |what: &str, rule| {
+            let what = format!("{what}: the tags are {}", self.shown_tags());
+            findings.push(EcrFinding::new(what, rule, publishing.remedy()));
+        };
         if !stuck.is_empty() {
-            findings.push(Finding {
-                severity: Severity::Fail,
-                what: format!("`{}` cannot move: the tags are {}", stuck.join("`, `"), self.shown_tags()),
-                rule: "the target's moving tags are excluded from immutability",
-                help: self.remedy(publishing),
-            });
+            add(&format!("`{stuck}` cannot move"), TAGS_MOVE);
         }
-        let loose: Vec<String> = publishing.fixed_tags().into_iter().filter(|tag| self.can_change(tag)).collect();
-        if !loose.is_empty() {
-            findings.push(Finding {
-                severity: Severity::Warn,
-                what: format!("anybody who may push can change a published tag: the tags are {}", self.shown_tags()),
-                rule: "a published tag never changes",
-                help: self.remedy(publishing),
-            });
+        if !self.can_change(&key_tag()) {
+            add("a forced rebuild could not replace the image behind `key-…`", "`key-*` is excluded from immutability");
+        }
+        if fixed.iter().any(|tag| self.can_change(tag)) {
+            add("anybody who may push can change a published tag", "a published tag never changes");
         }
         findings
     }
 
-    fn remedy(&self, publishing: &Publishing<'_>) -> String {
-        let wanted = Mutability::wanted(publishing.moving_tags);
-        let filters = wanted.shorthand().join(" ");
-        let flag = if filters.is_empty() { "" } else { " --image-tag-mutability-exclusion-filters " };
-        format!(
-            "aws ecr put-image-tag-mutability --repository-name <name> --image-tag-mutability {}{flag}{filters}",
-            wanted.setting
-        )
+    /// Whether a tag can be made to point at something else.
+    fn can_change(&self, tag: &str) -> bool {
+        let with_exclusion = self.tag_mutability.ends_with("_WITH_EXCLUSION");
+        let excluded = with_exclusion && self.exclusions.iter().any(|pattern| matches(pattern, tag));
+        self.tag_mutability.starts_with("MUTABLE") != excluded
     }
-}
-
-/// A kind of image that a run leaves in a repository.
-struct Kind {
-    /// The tags that the image has at once; the last is the one to name it by.
-    tags: Vec<String>,
-    role: Role,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Role {
-    /// One architecture's image, needed until the merge, and by a run that is repeated.
-    Part,
-    /// An index that only its own tag points at.
-    Release,
-    /// An index that a moving tag points at: what is in use.
-    Live,
 }
 
 impl Publishing<'_> {
-    /// The tags that never change, one of each kind.
-    fn fixed_tags(&self) -> Vec<String> {
-        let arches = self.arches.iter().map(|&arch| self.tag.for_arch(arch).to_string());
-        arches.chain([self.tag.to_string(), key_tag()]).collect()
-    }
-
-    fn kinds(&self) -> Vec<Kind> {
-        let part = |arch: &Arch| Kind { tags: vec![self.tag.for_arch(*arch).to_string()], role: Role::Part };
-        let mut kinds: Vec<Kind> = self.arches.iter().map(part).collect();
-        let tags = vec![key_tag(), self.tag.to_string()];
-        kinds.push(Kind { tags: tags.clone(), role: Role::Release });
-        if !self.moving_tags.is_empty() {
-            let moving: Vec<String> = self.moving_tags.iter().map(Tag::to_string).collect();
-            kinds.push(Kind { tags: [tags, moving].concat(), role: Role::Live });
+    /// The command that gives a repository the right setting for its tags.
+    fn remedy(&self) -> String {
+        match EcrRepository::wanted(self.moving_tags, None) {
+            Ok(wanted) => {
+                // A shell would look for files that match the `*`.
+                let quoted = |flag: String| if flag.contains('*') { format!("'{flag}'") } else { flag };
+                let flags: Vec<String> = wanted.mutability_flags().into_iter().map(quoted).collect();
+                format!("aws ecr put-image-tag-mutability --repository-name <name> {}", flags.join(" "))
+            }
+            Err(problem) => problem.help.unwrap_or_default(),
         }
-        kinds
     }
 
-    /// How many manifests a run pushes for which a rule counts. With its attestations, one architecture's image is
-    /// an index of two manifests that have no tags of their own; the merge adds one index.
-    fn counted(&self, rule: &Rule) -> u32 {
-        let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
-        if rule.selection.tag_status == "any" {
-            return count(3 * self.arches.len() + 1);
+    /// The images that a run leaves in a repository in this role, each as the tags that it has at once.
+    /// The last of an image's tags is the one to name it by.
+    fn images(&self, role: ImageRole) -> Vec<Vec<String>> {
+        let moving: Vec<String> = self.moving_tags.iter().map(Tag::to_string).collect();
+        let release = vec![key_tag(), self.tag.to_string()];
+        match role {
+            ImageRole::Part => self.arches.iter().map(|&arch| vec![self.tag.for_arch(arch).to_string()]).collect(),
+            ImageRole::Release => vec![release],
+            ImageRole::Live if moving.is_empty() => Vec::new(),
+            ImageRole::Live => vec![[release, moving].concat()],
         }
-        let selected = self.kinds().into_iter().filter(|kind| kind.role != Role::Live && rule.selects(&kind.tags));
-        count(selected.count())
-    }
-}
-
-/// A tag by which later runs find an image, of the right form.
-fn key_tag() -> String {
-    format!("key-{}", "0".repeat(20))
-}
-
-impl Policy {
-    /// Reads a policy's JSON; `at` says where it stands.
-    ///
-    /// # Errors
-    /// It is not one.
-    pub fn parse(at: &str, text: &str) -> Result<Policy, Problem> {
-        serde_json::from_str(text).map_err(|error| Problem::new(at, format!("not a lifecycle policy: {error}")))
     }
 
-    /// Which of the published images the policy takes away.
-    ///
-    /// Of the rules that select an image by its tags, the one with the lowest number decides alone. What has no tag
-    /// needs no look: ECR expires no image of an index before the index itself.
-    pub fn check(&self, publishing: &Publishing<'_>) -> Vec<Finding> {
-        let mut taken: BTreeMap<(Severity, u32, &str), (&Rule, Vec<String>)> = BTreeMap::new();
-        for kind in publishing.kinds() {
-            let rules = self.rules.iter().filter(|rule| rule.selects(&kind.tags));
-            let Some(rule) = rules.min_by_key(|rule| rule.rule_priority) else { continue };
-            let Some((severity, reason)) = rule.verdict(kind.role, publishing) else { continue };
-            let (_, tags) = taken.entry((severity, rule.rule_priority, reason)).or_insert((rule, Vec::new()));
-            tags.extend(kind.tags.last().map(|tag| format!("`{tag}`")));
-        }
-        let finding = |((severity, _, reason), (rule, tags)): ((Severity, u32, _), (&Rule, Vec<String>))| Finding {
-            severity,
-            what: rule.takes(&tags.join(", "), publishing),
-            rule: reason,
-            help: "narrow the rule's tags, as .github/ecr-lifecycle.json does, or raise its number".to_owned(),
+    /// How many manifests a run pushes that a rule counts. With its attestations, one architecture's image is an
+    /// index of two manifests that have no tags of their own; the merge adds one index.
+    fn counted(&self, rule: &LifecycleRule) -> u32 {
+        let pushed = [self.images(ImageRole::Part), self.images(ImageRole::Release)].concat();
+        let count = match rule.selection.tag_status.as_str() {
+            "any" => 3 * self.arches.len() + 1,
+            _ => pushed.iter().filter(|tags| rule.selects(tags)).count(),
         };
-        taken.into_iter().map(finding).collect()
+        u32::try_from(count).unwrap_or(u32::MAX)
     }
 }
 
-impl Rule {
+/// A tag of the form that `key-…` tags have.
+fn key_tag() -> String {
+    KEY_TAGS.replace('*', &"0".repeat(20))
+}
+
+/// Reads the rules of a lifecycle policy; `at` says where it stands.
+///
+/// # Errors
+/// The text is no such policy.
+pub fn lifecycle_rules(at: &str, text: &str) -> Result<Vec<LifecycleRule>, Problem> {
+    #[derive(Deserialize)]
+    struct LifecyclePolicy {
+        rules: Vec<LifecycleRule>,
+    }
+    let policy: Result<LifecyclePolicy, _> = serde_json::from_str(text);
+    policy.map(|policy| policy.rules).map_err(|error| Problem::new(at, format!("not a lifecycle policy: {error}")))
+}
+
+/// Finds the published images that a lifecycle policy takes away.
+///
+/// Of the rules that select an image by its tags, the one with the lowest number decides alone. Images without a tag
+/// need no check: ECR expires no image of an index before the index itself.
+fn check_policy(rules: &[LifecycleRule], publishing: &Publishing<'_>) -> Vec<EcrFinding> {
+    let mut taken: BTreeMap<(u32, &str), (&LifecycleRule, Vec<String>)> = BTreeMap::new();
+    for role in [ImageRole::Part, ImageRole::Release, ImageRole::Live] {
+        for mut tags in publishing.images(role) {
+            let selecting = rules.iter().filter(|rule| rule.selects(&tags));
+            let Some(rule) = selecting.min_by_key(|rule| rule.rule_priority) else { continue };
+            let Some(reason) = rule.broken_by(role, publishing) else { continue };
+            taken.entry((rule.rule_priority, reason)).or_insert((rule, Vec::new())).1.extend(tags.pop());
+        }
+    }
+    let mut findings = Vec::new();
+    for ((_, reason), (rule, tags)) in taken {
+        let help = "narrow the rule's tags, as .github/ecr-lifecycle.json does, or raise its number".to_owned();
+        findings.push(EcrFinding::new(rule.describe(&tags, publishing), reason, help));
+    }
+    findings
+}
+
+impl LifecycleRule {
     /// Whether the rule selects an image with these tags: each of its patterns has to match one of them.
     fn selects(&self, tags: &[String]) -> bool {
-        let Selection { tag_status, tag_prefix_list, tag_pattern_list, storage_class, .. } = &self.selection;
-        if storage_class.as_deref() == Some("archive") {
-            return false;
-        }
-        let has = |matching: &dyn Fn(&str) -> bool| tags.iter().any(|tag| matching(tag));
-        match tag_status.as_str() {
+        let ImageSelection { tag_prefix_list, tag_pattern_list, storage_class, .. } = &self.selection;
+        let has = |pattern: &str| tags.iter().any(|tag| matches(pattern, tag));
+        match self.selection.tag_status.as_str() {
+            _ if storage_class.as_deref() == Some("archive") => false,
             "any" => true,
             "tagged" => {
-                tag_prefix_list.iter().all(|prefix| has(&|tag| tag.starts_with(prefix.as_str())))
-                    && tag_pattern_list.iter().all(|pattern| has(&|tag| matches(pattern, tag)))
+                tag_prefix_list.iter().all(|prefix| has(&format!("{prefix}*")))
+                    && tag_pattern_list.iter().all(|pattern| has(pattern))
             }
             _ => false,
         }
     }
 
-    /// How grave it is that the rule takes an image of this role, and why; `None` if it is as it should be.
-    fn verdict(&self, role: Role, publishing: &Publishing<'_>) -> Option<(Severity, &'static str)> {
-        let Selection { count_number, .. } = self.selection;
-        Some(match (role, self.is_by_count()) {
-            (_, true) if count_number < publishing.counted(self) => {
-                (Severity::Fail, "what one run pushes stays until it is published")
-            }
-            (Role::Part, false) if count_number >= REPEATABLE_DAYS => return None,
-            (Role::Part, false) => {
-                (Severity::Warn, "a run can be repeated for 30 days, and then needs the images it has built")
-            }
-            (Role::Live, false) => {
-                (Severity::Fail, "an unchanged job keeps its image, which keeps its first day: it would expire in use")
-            }
-            (_, true) => (Severity::Warn, "a count makes room for the next runs, whatever is still in use"),
-            (Role::Release, false) => (Severity::Warn, "an unchanged job keeps its image, which keeps its first day"),
+    /// What is broken if the rule takes away an image of this role; `None` if it may.
+    fn broken_by(&self, role: ImageRole, publishing: &Publishing<'_>) -> Option<&'static str> {
+        let number = self.selection.count_number;
+        Some(match role {
+            _ if self.is_by_count() && number < publishing.counted(self) => PUSHED_STAYS,
+            _ if self.is_by_count() => "a count makes room for the next runs, whatever is still in use",
+            ImageRole::Part if number >= REPEATABLE_DAYS => return None,
+            ImageRole::Part => "a run can be repeated for 30 days, and then needs the images it has built",
+            ImageRole::Release => "an unchanged job keeps its image, which keeps its first day",
+            ImageRole::Live => LIVE_STAYS,
         })
     }
 
@@ -307,41 +288,22 @@ impl Rule {
     }
 
     /// What the rule does to images with tags like these, in words.
-    fn takes(&self, tags: &str, publishing: &Publishing<'_>) -> String {
-        let Selection { count_type, count_number, .. } = &self.selection;
-        let verb = if self.action.kind == "expire" { "expires" } else { "archives" };
-        let when = if self.is_by_count() {
-            format!("when there are more than {count_number}, and one run makes {}", publishing.counted(self))
-        } else {
-            format!("{count_number} days after {}", since(count_type))
+    fn describe(&self, tags: &[String], publishing: &Publishing<'_>) -> String {
+        let ImageSelection { count_type, count_number, .. } = &self.selection;
+        let verb = if self.action.get("type").is_some_and(|kind| kind == "expire") { "expires" } else { "archives" };
+        let when = match count_type.as_str() {
+            "imageCountMoreThan" => {
+                format!("when there are more than {count_number}, and one run makes {}", publishing.counted(self))
+            }
+            "sinceImagePushed" => format!("{count_number} days after the push"),
+            "sinceImagePulled" => format!("{count_number} days after the last pull"),
+            other => format!("{count_number} days after {other}"),
         };
-        format!("lifecycle rule {} {verb} images tagged like {tags} {when}", self.rule_priority)
+        format!("lifecycle rule {} {verb} images tagged like `{}` {when}", self.rule_priority, tags.join("`, `"))
     }
 }
 
-fn since(count_type: &str) -> &str {
-    match count_type {
-        "sinceImagePushed" => "the push",
-        "sinceImagePulled" => "the last pull",
-        other => other,
-    }
-}
-
-/// What of a repository that is there differs from what `ecr ensure` would make, besides its tags.
-pub fn differences(description: &Description, policy: Option<&Policy>, wanted: Option<&Policy>) -> Vec<&'static str> {
-    let mut differences = Vec::new();
-    if !description.image_scanning_configuration.scan_on_push {
-        differences.push("not scanned on push");
-    }
-    match (policy, wanted) {
-        (None, Some(_)) => differences.push("no lifecycle policy"),
-        (Some(policy), Some(wanted)) if policy != wanted => differences.push("another lifecycle policy"),
-        _ => {}
-    }
-    differences
-}
-
-/// Whether a tag matches a pattern in which `*` stands for any characters, also none.
+/// Whether a tag matches a pattern, in which `*` stands for any characters or none.
 fn matches(pattern: &str, tag: &str) -> bool {
     let Some((first, rest)) = pattern.split_once('*') else { return pattern == tag };
     let Some(tag) = tag.strip_prefix(first) else { return false };

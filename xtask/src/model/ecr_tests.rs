@@ -7,25 +7,27 @@ fn tags(texts: &[&str]) -> Vec<Tag> {
     texts.iter().map(|text| text.parse().unwrap()).collect()
 }
 
-fn repository(setting: &str, filters: &[&str]) -> Description {
-    let filters: Vec<Value> = filters.iter().map(|f| json!({ "filterType": "WILDCARD", "filter": f })).collect();
-    serde_json::from_value(json!({
-        "repositoryName": "jobs/a",
-        "imageTagMutability": setting,
-        "imageTagMutabilityExclusionFilters": filters,
-    }))
-    .unwrap()
+fn repository(setting: &str, exclusions: &[&str]) -> EcrRepository {
+    EcrRepository {
+        tag_mutability: setting.to_owned(),
+        exclusions: exclusions.iter().map(|pattern| (*pattern).to_owned()).collect(),
+        scan_on_push: true,
+        policy: None,
+    }
 }
 
-fn check(moving: &[&str], findings: impl Fn(&Publishing<'_>) -> Vec<Finding>) -> String {
-    let (tag, moving_tags) = ("0123456".parse().unwrap(), tags(moving));
-    let publishing = Publishing { tag: &tag, arches: &Arch::ALL, moving_tags: &moving_tags };
-    let shown = findings(&publishing).into_iter().map(|f| format!("{:?}: {} ({})\n", f.severity, f.what, f.rule));
-    shown.collect()
+fn rules(rules: &Value) -> Vec<LifecycleRule> {
+    lifecycle_rules("x", &json!({ "rules": rules }).to_string()).unwrap()
 }
 
-fn of_tags(setting: &str, filters: &[&str], moving: &[&str]) -> String {
-    check(moving, |publishing| repository(setting, filters).check_tags(publishing))
+fn findings(repository: Option<&EcrRepository>, moving: &[&str]) -> String {
+    let findings = check(repository, &"0123456".parse().unwrap(), &Arch::ALL, &tags(moving));
+    let severity = |finding: &EcrFinding| if finding.is_fatal { "Fail" } else { "Warn" };
+    findings.iter().map(|f| format!("{}: {} ({})\n", severity(f), f.what, f.rule)).collect()
+}
+
+fn of_tags(setting: &str, exclusions: &[&str], moving: &[&str]) -> String {
+    findings(Some(&repository(setting, exclusions)), moving)
 }
 
 /// The findings about a policy of one rule.
@@ -33,33 +35,52 @@ fn of_rule(selection: Value, moving: &[&str]) -> String {
     of_policy(json!([{ "rulePriority": 1, "selection": selection, "action": { "type": "expire" } }]), moving)
 }
 
-fn of_policy(rules: Value, moving: &[&str]) -> String {
-    let policy: Policy = serde_json::from_value(json!({ "rules": rules })).unwrap();
-    check(moving, |publishing| policy.check(publishing))
+fn of_policy(policy: Value, moving: &[&str]) -> String {
+    let tags = EcrRepository::wanted(&tags(moving), Some(rules(&policy))).unwrap();
+    findings(Some(&tags), moving)
 }
 
 #[test]
-fn tags_are_immutable_but_for_those_that_move() {
-    assert_eq!(of_tags("IMMUTABLE", &[], &[]), "");
-    assert_eq!(of_tags("IMMUTABLE_WITH_EXCLUSION", &["latest"], &["latest"]), "");
-    assert_eq!(of_tags("IMMUTABLE_WITH_EXCLUSION", &["stag*", "l*t"], &["latest", "staging"]), "");
-    assert_eq!(of_tags("MUTABLE_WITH_EXCLUSION", &["0*", "key-*"], &["latest"]), "");
+fn a_repository_has_to_exist() {
+    assert_eq!(findings(None, &["latest"]), "Fail: not there (a repository is there before the first push)\n");
+}
+
+#[test]
+fn tags_are_immutable_except_those_that_move() {
+    assert_eq!(of_tags("IMMUTABLE_WITH_EXCLUSION", &["key-*"], &[]), "");
+    assert_eq!(of_tags("IMMUTABLE_WITH_EXCLUSION", &["latest", "key-*"], &["latest"]), "");
+    assert_eq!(of_tags("IMMUTABLE_WITH_EXCLUSION", &["stag*", "l*t", "k*"], &["latest", "staging"]), "");
+    assert_eq!(of_tags("MUTABLE_WITH_EXCLUSION", &["0*"], &["latest"]), "");
 }
 
 #[test]
 fn a_moving_tag_that_cannot_move_fails_the_run() {
     expect![[r#"
         Fail: `latest` cannot move: the tags are immutable (the target's moving tags are excluded from immutability)
+        Warn: a forced rebuild could not replace the image behind `key-…`: the tags are immutable (`key-*` is excluded from immutability)
     "#]]
     .assert_eq(&of_tags("IMMUTABLE", &[], &["latest"]));
     expect![[r#"
-        Fail: `staging` cannot move: the tags are immutable except latest (the target's moving tags are excluded from immutability)
+        Fail: `latest`, `staging` cannot move: the tags are immutable except key-* (the target's moving tags are excluded from immutability)
     "#]]
-    .assert_eq(&of_tags("IMMUTABLE_WITH_EXCLUSION", &["latest"], &["latest", "staging"]));
+    .assert_eq(&of_tags("IMMUTABLE_WITH_EXCLUSION", &["key-*"], &["latest", "staging"]));
     expect![[r#"
-        Fail: `latest` cannot move: the tags are mutable except * (the target's moving tags are excluded from immutability)
+        Fail: `latest` cannot move: the tags are mutable except latest (the target's moving tags are excluded from immutability)
+        Warn: anybody who may push can change a published tag: the tags are mutable except latest (a published tag never changes)
     "#]]
-    .assert_eq(&of_tags("MUTABLE_WITH_EXCLUSION", &["*"], &["latest"]));
+    .assert_eq(&of_tags("MUTABLE_WITH_EXCLUSION", &["latest"], &["latest"]));
+}
+
+#[test]
+fn a_key_that_cannot_move_is_a_warning() {
+    expect![[r#"
+        Warn: a forced rebuild could not replace the image behind `key-…`: the tags are immutable except latest (`key-*` is excluded from immutability)
+    "#]]
+    .assert_eq(&of_tags("IMMUTABLE_WITH_EXCLUSION", &["latest"], &["latest"]));
+    expect![[r#"
+        Warn: a forced rebuild could not replace the image behind `key-…`: the tags are mutable except 0* key-* (`key-*` is excluded from immutability)
+    "#]]
+    .assert_eq(&of_tags("MUTABLE_WITH_EXCLUSION", &["0*", "key-*"], &["latest"]));
 }
 
 #[test]
@@ -68,32 +89,47 @@ fn a_published_tag_that_can_change_is_a_warning() {
         Warn: anybody who may push can change a published tag: the tags are mutable (a published tag never changes)
     "#]]
     .assert_eq(&of_tags("MUTABLE", &[], &["latest"]));
-    for filters in [&["*"], &["key-*"], &["*-arm64"], &["0123*"]] {
-        assert!(of_tags("IMMUTABLE_WITH_EXCLUSION", filters, &[]).starts_with("Warn: "), "{filters:?}");
+    for filter in ["*", "*-arm64", "0123*"] {
+        let found = of_tags("IMMUTABLE_WITH_EXCLUSION", &["key-*", filter], &[]);
+        assert!(found.starts_with("Warn: anybody") && found.lines().count() == 1, "{filter}: {found}");
     }
 }
 
 #[test]
 fn the_remedy_can_be_pasted() {
-    let tag = "0123456".parse().unwrap();
     let help = |moving: &[&str]| {
-        let moving_tags = tags(moving);
-        let publishing = Publishing { tag: &tag, arches: &Arch::ALL, moving_tags: &moving_tags };
-        repository("MUTABLE", &[]).check_tags(&publishing)[0].help.clone()
+        check(Some(&repository("MUTABLE", &[])), &"0123456".parse().unwrap(), &Arch::ALL, &tags(moving))[0].help.clone()
     };
-    assert_eq!(help(&[]), "aws ecr put-image-tag-mutability --repository-name <name> --image-tag-mutability IMMUTABLE");
+    assert_eq!(
+        help(&[]),
+        "aws ecr put-image-tag-mutability --repository-name <name> --image-tag-mutability IMMUTABLE_WITH_EXCLUSION \
+         --image-tag-mutability-exclusion-filters 'filterType=WILDCARD,filter=key-*'"
+    );
     assert_eq!(
         help(&["latest", "staging"]),
         "aws ecr put-image-tag-mutability --repository-name <name> --image-tag-mutability IMMUTABLE_WITH_EXCLUSION \
-         --image-tag-mutability-exclusion-filters filterType=WILDCARD,filter=latest filterType=WILDCARD,filter=staging"
+         --image-tag-mutability-exclusion-filters filterType=WILDCARD,filter=latest filterType=WILDCARD,filter=staging \
+         'filterType=WILDCARD,filter=key-*'"
+    );
+    assert_eq!(help(&["a", "b", "c", "d", "e"]), "give this target fewer moving tags");
+}
+
+#[test]
+fn a_repository_has_room_for_four_moving_tags() {
+    let wanted = EcrRepository::wanted(&tags(&["a", "b", "c", "d"]), None).unwrap();
+    assert_eq!(wanted.shown_tags(), "immutable except a b c d key-*");
+    assert_eq!(
+        EcrRepository::wanted(&tags(&["a", "b", "c", "d", "e"]), None).unwrap_err().to_string(),
+        "moving-tags: there are 5\n  rule: ECR lets at most 5 patterns of tags change in an immutable repository, and \
+         `key-*` is one of them\n  help: give this target fewer moving tags"
     );
 }
 
 #[test]
 fn the_policy_of_this_repository_takes_nothing_that_is_needed() {
-    let policy: Policy = serde_json::from_str(include_str!("../../../.github/ecr-lifecycle.json")).unwrap();
-    assert_eq!(check(&["latest"], |publishing| policy.check(publishing)), "");
-    assert_eq!(policy.rules.len(), 3);
+    let policy: Value = serde_json::from_str(include_str!("../../../.github/ecr-lifecycle.json")).unwrap();
+    assert_eq!(of_policy(policy["rules"].clone(), &["latest"]), "");
+    assert_eq!(policy["rules"].as_array().map(Vec::len), Some(3));
 }
 
 #[test]
@@ -156,18 +192,6 @@ fn the_first_rule_that_selects_an_image_decides() {
         "action": { "type": "expire" },
     }]);
     assert_eq!(of_policy(archived, &["latest"]), "");
-}
-
-#[test]
-fn differences_are_named() {
-    let policy: Policy = serde_json::from_value(json!({ "rules": [] })).unwrap();
-    let ours: Policy = serde_json::from_str(include_str!("../../../.github/ecr-lifecycle.json")).unwrap();
-    let bare = repository("IMMUTABLE", &[]);
-    assert_eq!(differences(&bare, None, Some(&ours)), ["not scanned on push", "no lifecycle policy"]);
-    let scanned = Description { image_scanning_configuration: Scanning { scan_on_push: true }, ..bare };
-    assert_eq!(differences(&scanned, Some(&policy), Some(&ours)), ["another lifecycle policy"]);
-    assert_eq!(differences(&scanned, Some(&ours), Some(&ours)), [""; 0]);
-    assert_eq!(differences(&scanned, Some(&policy), None), [""; 0]);
 }
 
 #[test]

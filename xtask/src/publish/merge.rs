@@ -59,7 +59,6 @@ pub fn signer(run: &Run) -> anyhow::Result<Option<Signer>> {
     if !run.target.sign {
         return Ok(None);
     }
-    cosign::check(&run.ctx)?;
     Signer::find(&run.ctx).map(Some)
 }
 

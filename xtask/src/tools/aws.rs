@@ -1,52 +1,77 @@
 //! aws: the registry's password, and its repositories.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use serde::Deserialize;
+use serde_json::Value;
 use xshell::{Cmd, Shell, cmd};
 
 use super::process::{self, Given, Outcome};
 use super::{curl, system};
-use crate::model::ecr::{Description, Mutability};
+use crate::model::ecr::{self, EcrRepository, LifecycleRule};
 use crate::model::problem::Problem;
 use crate::run::context::Context;
+use crate::run::fleet;
 use crate::run::secret::{Secret, SecretFile};
-use crate::settings::access::Access;
 
-/// What the AWS client would take instead of the role: credentials in the environment go before an identity token.
+/// What the AWS client would use before the role: credentials in the environment win over an identity token.
 const CREDENTIALS: [&str; 5] =
     ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_PROFILE", "AWS_DEFAULT_PROFILE"];
-/// A digest that no layer has, to ask for one without getting or making anything.
+/// A digest that no layer has: asking for it needs the same right, and neither downloads nor makes anything.
 const NO_LAYER: &str = "sha256:0000000000000000000000000000000000000000000000000000000000000000";
 /// A tag that no image of this tool has.
 const NO_TAG: &str = "imageTag=xtask-ecr-check";
+/// After how long the client is ended; it makes several attempts by itself.
+const TIMEOUT: Duration = Duration::from_secs(180);
+/// How many calls of the client run side by side: each needs the processor more than the network.
+const PARALLEL: usize = 4;
 
-/// The AWS client, with the role's identity token while this lives.
+/// Remedies for what AWS and its client are known to say.
+const HINTS: [(&[&str], &str); 4] = [
+    (
+        &["Unable to locate credentials", "ExpiredToken", "InvalidClientTokenId", "sso login"],
+        "give the AWS client credentials: `aws sso login` or `aws configure`; in a workflow, set the target's `role`",
+    ),
+    (
+        &["AccessDenied", "not authorized to perform"],
+        "allow it in the role's policy: README.md, \"Set up on GitHub and AWS\", has the whole of it",
+    ),
+    (
+        &["Could not connect to the endpoint", "timed out", "Connect timeout"],
+        "is the region right, and may this machine reach AWS?",
+    ),
+    (&["Unknown options", "Invalid choice"], "the AWS client is too old: install a newer one"),
+];
+
+/// The AWS client. The role's identity token is in a file for as long as this lives.
 pub struct Client<'a> {
     ctx: &'a Context,
-    region: String,
-    identity: Option<Identity>,
+    region: &'a str,
+    /// The registry's account; without it, AWS takes the account of the credentials.
+    account: Option<&'a str>,
+    identity: Option<Identity<'a>>,
 }
 
 /// What lets the AWS client assume a role.
-struct Identity {
-    role: String,
+struct Identity<'a> {
+    role: &'a str,
     session: String,
     token: Secret,
     file: SecretFile,
 }
 
 impl<'a> Client<'a> {
+    /// The client with the rights of a role, which it assumes by GitHub's identity token, or else with its own
+    /// credentials.
+    ///
     /// # Errors
     /// There is no AWS client, or GitHub gives no token.
-    pub fn new(ctx: &'a Context, access: Access<'_>) -> anyhow::Result<Client<'a>> {
-        let (role, region) = match access {
-            Access::Role { role, region } => (Some(role), region),
-            Access::Client { region } => (None, region),
-            Access::Password { .. } | Access::Open => {
-                return Err(Problem::new("registry", "is not ECR's, so the AWS client has no business with it").usage());
-            }
-        };
+    pub fn new(
+        ctx: &'a Context,
+        role: Option<&'a str>,
+        region: &'a str,
+        account: Option<&'a str>,
+    ) -> anyhow::Result<Self> {
         if !system::has_program(ctx, "aws") {
             return Err(Problem::new("`aws`", "not installed")
                 .rule("the AWS client asks ECR for the registry's password")
@@ -54,130 +79,134 @@ impl<'a> Client<'a> {
                 .missing());
         }
         let identity = role.map(|role| Identity::new(ctx, role)).transpose()?;
-        Ok(Client { ctx, region: region.to_owned(), identity })
+        Ok(Client { ctx, region, account, identity })
     }
 
-    /// The password of the user `AWS`, good for 12 hours.
+    /// The password of the user `AWS`, which is valid for 12 hours.
     pub fn login_password(&self) -> anyhow::Result<Secret> {
         let sh = self.ctx.shell()?;
-        let region = &self.region;
-        // `run` never prints stdout, and a failure's is dropped here: it may be the password.
-        let outcome = self.run(cmd!(sh, "aws ecr get-login-password --region {region}"))?;
-        if !outcome.success() {
-            return Err(self.refused(&Outcome { stdout: String::new(), ..outcome }).missing());
-        }
-        let password = outcome.stdout.trim();
+        let region = self.region;
+        let stdout = self.read(cmd!(sh, "aws ecr get-login-password --region {region}"))?;
+        let password = stdout.trim();
         if password.is_empty() || password.chars().any(char::is_whitespace) {
             return Err(Problem::new("`aws ecr get-login-password`", "gave no password").missing());
         }
         Ok(Secret::new(password))
     }
 
-    /// The repositories of the registry: one call of the client, which asks page by page.
-    pub fn repositories(&self, account: Option<&str>) -> anyhow::Result<Vec<Description>> {
-        #[derive(Deserialize)]
-        struct Answer {
-            repositories: Vec<Description>,
-        }
+    /// Those of the repositories that exist, each with its lifecycle policy, by name.
+    pub fn inspect(&self, names: &[String]) -> anyhow::Result<BTreeMap<String, EcrRepository>> {
         let sh = self.ctx.shell()?;
-        let outcome = self.run(describe_repositories(&sh, &self.region, account))?;
-        if !outcome.success() {
-            return Err(self.refused(&outcome).missing());
-        }
-        let answer: Answer = serde_json::from_str(&outcome.stdout)?;
-        Ok(answer.repositories)
+        // One call for all of them: nobody has to know which exist, and the client asks page by page.
+        let stdout = self.read(self.command(&sh, "describe-repositories", &["--page-size", "1000"]))?;
+        let answer: Value = serde_json::from_str(&stdout)?;
+        let name = |described: &Value| described["repositoryName"].as_str().unwrap_or_default().to_owned();
+        let mut existing: Vec<&Value> = answer["repositories"].as_array().into_iter().flatten().collect();
+        existing.retain(|described| names.contains(&name(described)));
+        let found = fleet::all(self.ctx, PARALLEL, &existing, |described| {
+            Ok(repository(described, self.lifecycle_policy(&name(described))?))
+        })?;
+        Ok(existing.into_iter().map(name).zip(found).collect())
     }
 
-    /// A repository's lifecycle policy, as JSON; `None` if it has none.
-    pub fn lifecycle_policy(&self, account: Option<&str>, name: &str) -> anyhow::Result<Option<String>> {
-        #[derive(Deserialize)]
-        #[serde(rename_all = "camelCase")]
-        struct Answer {
-            lifecycle_policy_text: String,
-        }
+    fn lifecycle_policy(&self, name: &str) -> anyhow::Result<Option<Vec<LifecycleRule>>> {
         let sh = self.ctx.shell()?;
-        let Client { region, .. } = self;
-        let account = registry_id(account);
-        let cmd = cmd!(
-            sh,
-            "aws ecr get-lifecycle-policy --region {region} --output json {account...} --repository-name {name}"
-        );
-        let outcome = self.run(cmd)?;
+        let outcome = self.run(self.command(&sh, "get-lifecycle-policy", &["--repository-name", name]))?;
         if outcome.stderr.contains("LifecyclePolicyNotFoundException") {
             return Ok(None);
         }
-        if !outcome.success() {
-            return Err(self.refused(&outcome).missing());
-        }
-        let answer: Answer = serde_json::from_str(&outcome.stdout)?;
-        Ok(Some(answer.lifecycle_policy_text))
+        let answer: Value = serde_json::from_str(&self.accepted(outcome)?)?;
+        let text = answer["lifecyclePolicyText"].as_str().unwrap_or_default();
+        ecr::lifecycle_rules(&format!("lifecycle policy of `{name}`"), text).map(Some).map_err(Problem::missing)
     }
 
-    /// What is refused of what a login, a push and a pull begin with. Nothing is changed, and nothing secret printed:
-    /// of the login's answer, the client shows the date alone.
-    pub fn refused_rights(&self, account: Option<&str>, name: &str) -> anyhow::Result<Vec<Problem>> {
+    /// Tries what a login, a push and a pull begin with, and tells what AWS refuses. Nothing is changed, and nothing
+    /// secret printed: of the login's answer, the client shows only the date.
+    pub fn refused_rights(&self, name: &str) -> anyhow::Result<Vec<Problem>> {
         let sh = self.ctx.shell()?;
-        let Client { region, .. } = self;
-        let account = registry_id(account);
-        let account = &account;
+        let region = self.region;
         let query = "authorizationData[0].expiresAt";
         let calls = [
             cmd!(sh, "aws ecr get-authorization-token --region {region} --query {query}"),
-            cmd!(
-                sh,
-                "aws ecr batch-check-layer-availability --region {region} {account...} --repository-name {name}
-                 --layer-digests {NO_LAYER}"
+            self.command(
+                &sh,
+                "batch-check-layer-availability",
+                &["--repository-name", name, "--layer-digests", NO_LAYER],
             ),
-            cmd!(
-                sh,
-                "aws ecr batch-get-image --region {region} {account...} --repository-name {name} --image-ids {NO_TAG}"
-            ),
+            self.command(&sh, "batch-get-image", &["--repository-name", name, "--image-ids", NO_TAG]),
         ];
         let mut problems = Vec::new();
         for call in calls {
             let outcome = self.run(call)?;
-            if !outcome.success() {
-                problems.push(self.refused(&outcome));
-            }
+            problems.extend((!outcome.success()).then(|| self.refused(&outcome)));
         }
         Ok(problems)
     }
 
-    /// Runs a command that makes or sets something.
+    /// The commands that make a repository, and give it its lifecycle policy, which is in a file.
+    pub fn creation<'s>(&self, sh: &'s Shell, name: &str, wanted: &EcrRepository, policy_file: &str) -> Vec<Cmd<'s>> {
+        let create = self.command(sh, "create-repository", &["--repository-name", name]);
+        let create = create.args(wanted.mutability_flags());
+        let create = create.args(["--image-scanning-configuration", &format!("scanOnPush={}", wanted.scan_on_push)]);
+        let put_policy = wanted.policy.as_ref().map(|_| {
+            let file = format!("file://{policy_file}");
+            self.command(sh, "put-lifecycle-policy", &["--repository-name", name, "--lifecycle-policy-text", &file])
+        });
+        std::iter::once(create).chain(put_policy).collect()
+    }
+
+    /// Makes a repository by these commands. One that somebody else has just made is as good, and left as it is.
     ///
     /// # Errors
     /// AWS refuses.
-    pub fn change(&self, cmd: Cmd<'_>) -> anyhow::Result<Change> {
-        let outcome = self.run(cmd)?;
-        // Somebody else was faster, which is as good.
-        if outcome.stderr.contains("RepositoryAlreadyExistsException") {
-            return Ok(Change::WasThere);
+    pub fn create(&self, name: &str, wanted: &EcrRepository, policy_file: &str) -> anyhow::Result<()> {
+        let sh = self.ctx.shell()?;
+        for command in self.creation(&sh, name, wanted, policy_file) {
+            let outcome = self.run(command)?;
+            if outcome.stderr.contains("RepositoryAlreadyExistsException") {
+                self.ctx.ui.status("Unchanged", format!("{name}: somebody else has just made it"));
+                return Ok(());
+            }
+            self.accepted(outcome)?;
         }
-        if !outcome.success() {
-            return Err(self.refused(&outcome).missing());
-        }
-        Ok(Change::Made)
+        self.ctx.ui.status("Made", name);
+        Ok(())
+    }
+
+    /// A command about the registry: its account is given where it is known, else it is that of the credentials.
+    fn command<'s>(&self, sh: &'s Shell, action: &str, args: &[&str]) -> Cmd<'s> {
+        let region = self.region;
+        let account = self.account.iter().flat_map(|account| ["--registry-id", account]);
+        cmd!(sh, "aws ecr {action} --region {region} --output json {account...} {args...}")
+    }
+
+    fn read(&self, cmd: Cmd<'_>) -> anyhow::Result<String> {
+        self.accepted(self.run(cmd)?)
+    }
+
+    /// What the client printed, if AWS did what it was asked.
+    fn accepted(&self, outcome: Outcome) -> anyhow::Result<String> {
+        if outcome.success() { Ok(outcome.stdout) } else { Err(self.refused(&outcome).missing()) }
     }
 
     /// Runs the client to its end.
     fn run(&self, cmd: Cmd<'_>) -> anyhow::Result<Outcome> {
         let secrets: Vec<&Secret> = self.identity.iter().map(|identity| &identity.token).collect();
-        let given = Given { deadline: Some(Duration::from_secs(180)), secrets: &secrets, ..Given::default() };
-        process::run(self.ctx, self.with_identity(cmd), &given)
+        let given = Given { deadline: Some(TIMEOUT), secrets: &secrets, ..Given::default() };
+        let outcome = process::run(self.ctx, self.with_identity(cmd), &given)?;
+        // What a client that failed has printed may be half a password, and no message may show that.
+        let stdout = if outcome.success() { outcome.stdout } else { String::new() };
+        Ok(Outcome { stdout, ..outcome })
     }
 
     fn with_identity<'c>(&self, cmd: Cmd<'c>) -> Cmd<'c> {
-        // The first version of the client reads the one variable, the second the other.
-        // A pager would wait for somebody to turn the page. The client itself tries again when AWS throttles it.
-        let cmd = cmd
-            .env("AWS_REGION", &self.region)
-            .env("AWS_DEFAULT_REGION", &self.region)
-            .env("AWS_PAGER", "")
-            .env("AWS_RETRY_MODE", "standard")
-            .env("AWS_MAX_ATTEMPTS", "6");
+        // The first version of the client reads one variable for the region, the second version the other.
+        // A pager would wait for a key. When AWS throttles the client, it tries again by itself.
+        let cmd = cmd.envs([("AWS_REGION", self.region), ("AWS_DEFAULT_REGION", self.region), ("AWS_PAGER", "")]);
+        let cmd = cmd.envs([("AWS_RETRY_MODE", "standard"), ("AWS_MAX_ATTEMPTS", "6")]);
         let Some(identity) = &self.identity else { return cmd };
         let cmd = CREDENTIALS.iter().fold(cmd, |cmd, name| cmd.env_remove(name));
-        cmd.env("AWS_ROLE_ARN", &identity.role)
+        cmd.env("AWS_ROLE_ARN", identity.role)
             .env("AWS_ROLE_SESSION_NAME", &identity.session)
             .env("AWS_WEB_IDENTITY_TOKEN_FILE", identity.file.path())
     }
@@ -186,10 +215,9 @@ impl<'a> Client<'a> {
     fn refused(&self, outcome: &Outcome) -> Problem {
         let said = outcome.last_words();
         let at = outcome.command.split(" --").next().unwrap_or_default();
-        let problem = Problem::new(format!("`{at}`"), format!("{}: {said}", outcome.ending()));
-        match self.help_for(&said) {
-            Some(help) => problem.help(help),
-            None => problem,
+        Problem {
+            help: self.help_for(&said),
+            ..Problem::new(format!("`{at}`"), format!("{}: {said}", outcome.ending()))
         }
     }
 
@@ -203,75 +231,30 @@ impl<'a> Client<'a> {
                  `repo:{repository}:environment:<name>` if the job has an environment"
             ));
         }
-        let help = if says(&["Unable to locate credentials", "ExpiredToken", "InvalidClientTokenId", "sso login"]) {
-            "give the AWS client credentials: `aws sso login` or `aws configure`; in a workflow, set the target's `role`"
-        } else if says(&["AccessDenied", "not authorized to perform"]) {
-            "allow it in the role's policy: README.md, \"Set up on GitHub and AWS\", has the whole of it"
-        } else if says(&["Could not connect to the endpoint", "timed out", "Connect timeout"]) {
-            "is the region right, and may this machine reach AWS?"
-        } else if says(&["Unknown options", "Invalid choice"]) {
-            "the AWS client is too old: install a newer one"
-        } else {
-            return None;
-        };
-        Some(help.to_owned())
+        let hint = HINTS.iter().find(|(texts, _)| says(texts));
+        hint.map(|&(_, help)| help.to_owned())
     }
 }
 
-impl Identity {
-    fn new(ctx: &Context, role: &str) -> anyhow::Result<Identity> {
+impl<'a> Identity<'a> {
+    fn new(ctx: &Context, role: &'a str) -> anyhow::Result<Identity<'a>> {
         let token = curl::identity_token(ctx)?;
         let file = SecretFile::new(ctx, "xtask-identity", &token)?;
-        // What CloudTrail shows of who it was: the characters that AWS allows, and no more than 64 of them.
+        // CloudTrail shows this name of who did something. AWS allows these characters, and 64 of them.
         let session = format!("xtask-{}-{}", ctx.env.get("GITHUB_RUN_ID").unwrap_or("0"), std::process::id());
         let allowed = |c: &char| c.is_ascii_alphanumeric() || "_=,.@-".contains(*c);
         let session = session.chars().filter(allowed).take(64).collect();
-        Ok(Identity { role: role.to_owned(), session, token, file })
+        Ok(Identity { role, session, token, file })
     }
 }
 
-/// What came of a command that makes something.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Change {
-    Made,
-    WasThere,
-}
-
-/// `--registry-id`, where the account is known from the registry's host; else it is the credentials' own.
-fn registry_id(account: Option<&str>) -> Vec<&str> {
-    account.map(|account| vec!["--registry-id", account]).unwrap_or_default()
-}
-
-fn describe_repositories<'a>(sh: &'a Shell, region: &str, account: Option<&str>) -> Cmd<'a> {
-    let account = registry_id(account);
-    cmd!(sh, "aws ecr describe-repositories --region {region} --output json --page-size 1000 {account...}")
-}
-
-/// Makes a repository.
-pub fn create_repository<'a>(
-    sh: &'a Shell,
-    region: &str,
-    account: Option<&str>,
-    name: &str,
-    tags: &Mutability,
-) -> Cmd<'a> {
-    let account = registry_id(account);
-    let (setting, filters) = (tags.setting.as_str(), tags.shorthand());
-    let flag = (!filters.is_empty()).then_some("--image-tag-mutability-exclusion-filters");
-    cmd!(
-        sh,
-        "aws ecr create-repository --region {region} --output json {account...} --repository-name {name}
-         --image-tag-mutability {setting} {flag...} {filters...} --image-scanning-configuration scanOnPush=true"
-    )
-}
-
-/// Gives a repository the lifecycle policy of a file.
-pub fn put_lifecycle_policy<'a>(sh: &'a Shell, region: &str, account: Option<&str>, name: &str, path: &str) -> Cmd<'a> {
-    let account = registry_id(account);
-    let file = format!("file://{path}");
-    cmd!(
-        sh,
-        "aws ecr put-lifecycle-policy --region {region} --output json {account...} --repository-name {name}
-         --lifecycle-policy-text {file}"
-    )
+/// A repository as `describe-repositories` tells of it, which leaves out what is not set.
+fn repository(described: &Value, policy: Option<Vec<LifecycleRule>>) -> EcrRepository {
+    let filters = described["imageTagMutabilityExclusionFilters"].as_array().into_iter().flatten();
+    EcrRepository {
+        tag_mutability: described["imageTagMutability"].as_str().unwrap_or_default().to_owned(),
+        exclusions: filters.filter_map(|filter| filter["filter"].as_str()).map(str::to_owned).collect(),
+        scan_on_push: described["imageScanningConfiguration"]["scanOnPush"] == true,
+        policy,
+    }
 }

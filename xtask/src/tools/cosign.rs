@@ -1,4 +1,4 @@
-//! cosign: signing the index of a job, and checking the signature.
+//! cosign: signs the index of a job, and checks the signature.
 
 use xshell::{Cmd, Shell, cmd};
 
@@ -7,52 +7,58 @@ use crate::model::problem::Problem;
 use crate::model::reference::Reference;
 use crate::run::context::Context;
 
+/// Who vouches for a workflow's identity.
+const ISSUER: &str = "https://token.actions.githubusercontent.com";
+
 /// Who signs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Signer {
-    /// A key pair in files (or in a key service that cosign knows), without a transparency log.
-    /// A password is cosign's own to read, from `COSIGN_PASSWORD`.
+    /// A key pair in files, or in a key service that cosign knows, without a transparency log.
+    /// cosign itself reads the password from `COSIGN_PASSWORD`.
     Key { private: Option<String>, public: String },
     /// The workflow itself: a certificate for its OIDC identity, and an entry in the transparency log.
     Workflow { repository: String },
 }
 
 impl Signer {
-    /// The key that `JOBS_COSIGN_KEY` names (its public half beside it, or in `JOBS_COSIGN_PUB`), else the workflow.
+    /// Finds who signs: the key that `JOBS_COSIGN_KEY` names, with its public half beside it or in `JOBS_COSIGN_PUB`,
+    /// or else the workflow.
     ///
     /// # Errors
-    /// There is neither: with exit code 4, before anything is published.
+    /// cosign is missing, or there is neither: with exit code 4, before anything is published.
     pub fn find(ctx: &Context) -> anyhow::Result<Signer> {
-        let private = ctx.env.get("JOBS_COSIGN_KEY").map(str::to_owned);
+        let sh = ctx.shell()?;
+        process::run(ctx, cmd!(sh, "cosign version"), &Given::default())?;
+        let variable = |name| ctx.env.get(name).map(str::to_owned);
+        let private = variable("JOBS_COSIGN_KEY");
+        // What is no file of a key pair is a key in a service, which gives out its public half by the same name.
         let beside = |private: &String| match private.strip_suffix(".key") {
             Some(stem) => format!("{stem}.pub"),
             None => private.clone(),
         };
-        let public = ctx.env.get("JOBS_COSIGN_PUB").map(str::to_owned).or_else(|| private.as_ref().map(beside));
-        if let Some(public) = public {
+        if let Some(public) = variable("JOBS_COSIGN_PUB").or_else(|| private.as_ref().map(beside)) {
             return Ok(Signer::Key { private, public });
         }
-        match ctx.env.get("GITHUB_REPOSITORY") {
-            Some(repository) => Ok(Signer::Workflow { repository: repository.to_owned() }),
-            None => Err(Problem::new("sign", "the target wants signatures, and there is neither a key nor a workflow")
+        variable("GITHUB_REPOSITORY").map(|repository| Signer::Workflow { repository }).ok_or_else(|| {
+            Problem::new("sign", "the target wants signatures, and there is neither a key nor a workflow")
                 .help("set JOBS_COSIGN_KEY (and COSIGN_PASSWORD) to sign, or JOBS_COSIGN_PUB to verify")
-                .missing()),
-        }
+                .missing()
+        })
     }
 
     /// The command that signs a digest.
-    fn sign<'a>(&self, sh: &'a Shell, index: &Reference) -> anyhow::Result<Cmd<'a>> {
+    fn sign<'a>(&self, sh: &'a Shell, index: &Reference) -> Result<Cmd<'a>, Problem> {
         let index = index.to_string();
-        match self {
+        let key = match self {
             Signer::Key { private: Some(private), .. } => {
-                let no_log = ["--tlog-upload=false", "--use-signing-config=false"];
-                Ok(cmd!(sh, "cosign sign --yes --key {private} {no_log...} {index}"))
+                vec!["--key", private, "--tlog-upload=false", "--use-signing-config=false"]
             }
             Signer::Key { private: None, .. } => {
-                Err(Problem::new("sign", "only the public key is known").help("set JOBS_COSIGN_KEY").missing())
+                return Err(Problem::new("sign", "only the public key is known").help("set JOBS_COSIGN_KEY"));
             }
-            Signer::Workflow { .. } => Ok(cmd!(sh, "cosign sign --yes {index}")),
-        }
+            Signer::Workflow { .. } => Vec::new(),
+        };
+        Ok(cmd!(sh, "cosign sign --yes {key...} {index}"))
     }
 
     /// The command that checks a digest's signature.
@@ -61,18 +67,16 @@ impl Signer {
         match self {
             Signer::Key { public, .. } => cmd!(sh, "cosign verify --key {public} --insecure-ignore-tlog=true {index}"),
             Signer::Workflow { repository } => {
-                let issuer = "https://token.actions.githubusercontent.com";
                 let identity = format!("^https://github\\.com/{}/", repository.replace('.', "\\."));
-                cmd!(
-                    sh,
-                    "cosign verify --certificate-oidc-issuer {issuer} --certificate-identity-regexp {identity} {index}"
-                )
+                let of_workflow =
+                    ["--certificate-oidc-issuer", ISSUER, "--certificate-identity-regexp", identity.as_str()];
+                cmd!(sh, "cosign verify {of_workflow...} {index}")
             }
         }
     }
 }
 
-/// Whether a digest carries a signature of this signer; what cosign says if not.
+/// Whether a digest carries a signature of this signer, or what cosign says if it does not.
 pub fn is_signed(ctx: &Context, signer: &Signer, index: &Reference) -> anyhow::Result<Result<(), String>> {
     let sh = ctx.shell()?;
     let outcome = process::run(ctx, signer.verify(&sh, index), &Given::default())?;
@@ -88,21 +92,12 @@ pub fn sign(ctx: &Context, signer: &Signer, index: &Reference) -> anyhow::Result
         return Ok(());
     }
     let sh = ctx.shell()?;
-    let outcome = process::run(ctx, signer.sign(&sh, index)?, &Given::default())?;
+    let outcome = process::run(ctx, signer.sign(&sh, index).map_err(Problem::missing)?, &Given::default())?;
     if outcome.success() {
         return Ok(());
     }
     let problem = Problem::new(index.to_string(), format!("could not be signed: {}", outcome.last_words()));
     Err(problem.help("cosign 3 is needed, with a key that it can read, or `id-token: write` in the workflow").missing())
-}
-
-/// Checks that cosign is there, before anything is published.
-///
-/// # Errors
-/// It is missing.
-pub fn check(ctx: &Context) -> anyhow::Result<()> {
-    let sh = ctx.shell()?;
-    process::run(ctx, cmd!(sh, "cosign version"), &Given::default()).map(drop)
 }
 
 #[cfg(test)]

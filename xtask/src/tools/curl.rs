@@ -2,63 +2,77 @@
 
 use std::time::Duration;
 
-use serde::Deserialize;
+use serde_json::Value;
 use xshell::cmd;
 
-use super::process::{self, Given};
+use super::process::{self, Given, Outcome};
 use crate::model::problem::Problem;
+use crate::model::reference::Registry;
 use crate::run::context::Context;
 use crate::run::secret::Secret;
-use crate::settings::access;
 
-/// What GitHub tells a job that may ask for identity tokens: where, and the token to ask with.
-pub const URL: &str = "ACTIONS_ID_TOKEN_REQUEST_URL";
-pub const BEARER: &str = "ACTIONS_ID_TOKEN_REQUEST_TOKEN";
+/// Where GitHub hands out identity tokens; it is set for a job that may ask for them.
+pub const TOKEN_URL: &str = "ACTIONS_ID_TOKEN_REQUEST_URL";
+/// The token to ask with.
+const BEARER: &str = "ACTIONS_ID_TOKEN_REQUEST_TOKEN";
+/// Who receives the identity token: AWS's token service, as its identity provider for GitHub is set up by default.
+const AUDIENCE: &str = "sts.amazonaws.com";
+/// After how long curl is ended: its four attempts of 60 seconds.
+const TIMEOUT: Duration = Duration::from_secs(240);
 
-#[derive(Deserialize)]
-struct Answer {
-    value: String,
-}
-
-/// Asks GitHub for a token that says which workflow this is, for AWS.
+/// Asks GitHub for a token that says to AWS which workflow this is.
 ///
 /// # Errors
 /// GitHub refuses, cannot be reached, or gives something else.
 pub fn identity_token(ctx: &Context) -> anyhow::Result<Secret> {
     let at = "GitHub's identity token";
-    let url = access::token_url(ctx.env.get(URL).unwrap_or_default()).map_err(Problem::usage)?;
+    let url = token_url(ctx.env.get(TOKEN_URL).unwrap_or_default()).map_err(Problem::usage)?;
     let bearer = Secret::new(ctx.env.get(BEARER).unwrap_or_default());
     let config = config(&url, &bearer).map_err(Problem::usage)?;
     let sh = ctx.shell()?;
     // `-q` goes first, so that no ~/.curlrc can ask for a trace of headers.
     let cmd = cmd!(sh, "curl -q --silent --show-error --fail --max-time 60 --retry 3 --config -");
-    let given = Given {
-        stdin: Some(&config),
-        deadline: Some(Duration::from_secs(240)),
-        secrets: &[&bearer],
-        ..Given::default()
-    };
+    let given = Given { stdin: Some(&config), deadline: Some(TIMEOUT), secrets: &[&bearer], ..Given::default() };
     let outcome = process::run(ctx, cmd, &given)?;
     if !outcome.success() {
-        // What came on stdout may be half a token.
-        let said = process::Outcome { stdout: String::new(), ..outcome }.complaint();
+        // What curl has printed may be half a token, and no message may show that.
+        let said = Outcome { stdout: String::new(), ..outcome }.complaint();
         let help = "is `id-token: write` among the job's `permissions`? if so, run the job again";
         return Err(Problem::new(at, said).help(help).missing());
     }
-    let answer: Result<Answer, _> = serde_json::from_str(&outcome.stdout);
-    match answer {
-        Ok(Answer { value }) if is_token(&value) => Ok(Secret::new(value)),
-        // Not with the answer, which may hold the token.
+    let answer: Value = serde_json::from_str(&outcome.stdout).unwrap_or_default();
+    match answer["value"].as_str() {
+        Some(token) if is_token(token) => Ok(Secret::new(token)),
+        // The answer itself is not shown, because it may hold the token.
         _ => Err(Problem::new(at, "the answer holds no token").help("run the job again").missing()),
     }
 }
 
-/// A JSON web token: three parts of base64url with dots between them. Nothing else gets into a file or an environment.
+/// The address at which GitHub is asked.
+///
+/// # Errors
+/// The address would send the workflow's token over the network in the clear.
+fn token_url(base: &str) -> Result<String, Problem> {
+    let loopback = base.strip_prefix("http://").is_some_and(|rest| {
+        let host = rest.split('/').next().unwrap_or_default();
+        host.parse().is_ok_and(|host: Registry| host.is_loopback())
+    });
+    if !loopback && !base.starts_with("https://") {
+        return Err(Problem::new(TOKEN_URL, "not an `https://` address")
+            .rule("the workflow's token is sent encrypted")
+            .help("leave the variable as GitHub sets it"));
+    }
+    let separator = if base.contains('?') { '&' } else { '?' };
+    Ok(format!("{base}{separator}audience={AUDIENCE}"))
+}
+
+/// Whether a text is a JSON web token: three parts of base64url with dots between them. Nothing else may get into a
+/// file or an environment.
 fn is_token(text: &str) -> bool {
     text.split('.').count() == 3 && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_'))
 }
 
-/// The request as curl reads it from its stdin: on its command line, every user of the machine could read the token.
+/// The request as curl reads it from stdin. On the command line, every user of the machine could read the token.
 fn config(url: &str, bearer: &Secret) -> Result<String, Problem> {
     if bearer.reveal().is_empty() {
         return Err(
@@ -66,7 +80,7 @@ fn config(url: &str, bearer: &Secret) -> Result<String, Problem> {
         );
     }
     if [url, bearer.reveal()].iter().any(|text| text.chars().any(char::is_control)) {
-        return Err(Problem::new(format!("{URL} or {BEARER}"), "holds a control character"));
+        return Err(Problem::new(format!("{TOKEN_URL} or {BEARER}"), "holds a control character"));
     }
     let quoted = |text: &str| format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""));
     let authorization = format!("Authorization: bearer {}", bearer.reveal());
@@ -86,6 +100,16 @@ mod tests {
         assert!(config("https://x/\noutput = \"/etc/passwd\"", &Secret::new("abc")).is_err());
         assert!(config("https://x/", &Secret::new("a\nb")).is_err());
         assert!(config("https://x/", &Secret::new("")).is_err());
+    }
+
+    #[test]
+    fn the_token_is_asked_for_over_https() {
+        let url = "https://token.example.com/x?api-version=2.0";
+        assert_eq!(token_url(url).unwrap(), format!("{url}&audience=sts.amazonaws.com"));
+        assert_eq!(token_url("http://127.0.0.1:80/x").unwrap(), "http://127.0.0.1:80/x?audience=sts.amazonaws.com");
+        for bad in ["http://token.example.com/", "http://127.0.0.1.example.com/", "file:///etc/passwd", ""] {
+            assert!(token_url(bad).unwrap_err().to_string().starts_with("ACTIONS_ID_TOKEN_REQUEST_URL: "), "{bad}");
+        }
     }
 
     #[test]

@@ -261,6 +261,10 @@ fn other_registries_take_a_name_and_a_password() {
         error: login: there is no registry
           help: set JOBS_REGISTRY or --registry, or configure a target in Cargo.toml"#]]
     .assert_eq(nowhere.run(&["login"]).ended(2).errors());
+    expect![[r#"
+        error: registry `registry.example.com`: no user name to log in with
+          help: set JOBS_USERNAME and JOBS_PASSWORD, or give --username and --password-stdin"#]]
+    .assert_eq(nowhere.run_with(&["login"], &[("JOBS_REGISTRY", "registry.example.com")]).ended(2).errors());
 }
 
 /// Logs in as `me` with this on stdin.

@@ -58,9 +58,9 @@ fn what_is_missing_is_found_shown_and_made() {
 
     let planned = run(&tree, &aws, &["ensure", "--dry-run"]).ended(0);
     expect![[r#"
-        aws ecr create-repository --region eu-west-1 --output json --repository-name jobs/a --image-tag-mutability IMMUTABLE_WITH_EXCLUSION --image-tag-mutability-exclusion-filters filterType=WILDCARD,filter=latest --image-scanning-configuration scanOnPush=true
+        aws ecr create-repository --region eu-west-1 --output json --repository-name jobs/a --image-tag-mutability IMMUTABLE_WITH_EXCLUSION --image-tag-mutability-exclusion-filters filterType=WILDCARD,filter=latest 'filterType=WILDCARD,filter=key-*' --image-scanning-configuration scanOnPush=true
         aws ecr put-lifecycle-policy --region eu-west-1 --output json --repository-name jobs/a --lifecycle-policy-text file://.github/ecr-lifecycle.json
-        aws ecr create-repository --region eu-west-1 --output json --repository-name jobs/b --image-tag-mutability IMMUTABLE_WITH_EXCLUSION --image-tag-mutability-exclusion-filters filterType=WILDCARD,filter=latest --image-scanning-configuration scanOnPush=true
+        aws ecr create-repository --region eu-west-1 --output json --repository-name jobs/b --image-tag-mutability IMMUTABLE_WITH_EXCLUSION --image-tag-mutability-exclusion-filters filterType=WILDCARD,filter=latest 'filterType=WILDCARD,filter=key-*' --image-scanning-configuration scanOnPush=true
         aws ecr put-lifecycle-policy --region eu-west-1 --output json --repository-name jobs/b --lifecycle-policy-text file://.github/ecr-lifecycle.json
     "#]].assert_eq(&planned.stdout);
     assert_eq!(aws.client(&["describe-repositories"])["repositories"], json!([]), "a dry run makes nothing");
@@ -81,7 +81,7 @@ fn what_is_missing_is_found_shown_and_made() {
         assert_eq!(made["imageTagMutability"], "IMMUTABLE_WITH_EXCLUSION");
         assert_eq!(
             made["imageTagMutabilityExclusionFilters"],
-            json!([{ "filterType": "WILDCARD", "filter": "latest" }])
+            json!(["latest", "key-*"].map(|filter| json!({ "filterType": "WILDCARD", "filter": filter })))
         );
         assert_eq!(made["imageScanningConfiguration"], json!({ "scanOnPush": true }));
         let policy = aws.client(&["get-lifecycle-policy", "--repository-name", name])["lifecyclePolicyText"].clone();
@@ -91,12 +91,13 @@ fn what_is_missing_is_found_shown_and_made() {
     }
     let fit = run(&tree, &aws, &["check"]).ended(0);
     expect![[r#"
-            JOB  REPOSITORY  TAGS                     LIFECYCLE  FOUND
-        ok  a    jobs/a      immutable except latest  3 rules    -
-        ok  b    jobs/b      immutable except latest  3 rules    -
+            JOB  REPOSITORY  TAGS                           LIFECYCLE  FOUND
+        ok  a    jobs/a      immutable except latest key-*  3 rules    -
+        ok  b    jobs/b      immutable except latest key-*  3 rules    -
     "#]]
     .assert_eq(&fit.stdout);
-    assert_eq!(run(&tree, &aws, &["ensure", "--dry-run"]).ended(0).stdout, "");
+    let ensured = run(&tree, &aws, &["ensure", "--dry-run"]).ended(0);
+    assert_eq!((ensured.stdout.as_str(), ensured.stderr.as_str()), ("", ""), "nothing is missing and nothing differs");
 }
 
 #[test]
@@ -120,19 +121,22 @@ fn what_is_unfit_is_said_once_and_stays() {
     let found = run(&tree, &aws, &["check"]).ended(4);
     expect![[r#"
               JOB  REPOSITORY  TAGS       LIFECYCLE  FOUND
-        fail  a    jobs/a      immutable  -          `latest` cannot move: the tags are immutable
-        fail  b    jobs/b      immutable  -          `latest` cannot move: the tags are immutable
+        fail  a    jobs/a      immutable  -          2 findings, see below
+        fail  b    jobs/b      immutable  -          2 findings, see below
         fail  c    jobs/c      mutable    1 rule     2 findings, see below
         fail  d    jobs/d      -          -          not there
     "#]]
     .assert_eq(&found.stdout);
     expect![[r#"
+        warning: repositories `jobs/a`, `jobs/b`: a forced rebuild could not replace the image behind `key-…`: the tags are immutable
+              rule: `key-*` is excluded from immutability
+              help: aws ecr put-image-tag-mutability --repository-name <name> --image-tag-mutability IMMUTABLE_WITH_EXCLUSION --image-tag-mutability-exclusion-filters filterType=WILDCARD,filter=latest 'filterType=WILDCARD,filter=key-*'
         warning: repository `jobs/c`: anybody who may push can change a published tag: the tags are mutable
               rule: a published tag never changes
-              help: aws ecr put-image-tag-mutability --repository-name jobs/c --image-tag-mutability IMMUTABLE_WITH_EXCLUSION --image-tag-mutability-exclusion-filters filterType=WILDCARD,filter=latest
+              help: aws ecr put-image-tag-mutability --repository-name jobs/c --image-tag-mutability IMMUTABLE_WITH_EXCLUSION --image-tag-mutability-exclusion-filters filterType=WILDCARD,filter=latest 'filterType=WILDCARD,filter=key-*'
         error: repositories `jobs/a`, `jobs/b`: `latest` cannot move: the tags are immutable
           rule: the target's moving tags are excluded from immutability
-          help: aws ecr put-image-tag-mutability --repository-name <name> --image-tag-mutability IMMUTABLE_WITH_EXCLUSION --image-tag-mutability-exclusion-filters filterType=WILDCARD,filter=latest
+          help: aws ecr put-image-tag-mutability --repository-name <name> --image-tag-mutability IMMUTABLE_WITH_EXCLUSION --image-tag-mutability-exclusion-filters filterType=WILDCARD,filter=latest 'filterType=WILDCARD,filter=key-*'
         error: repository `jobs/c`: lifecycle rule 1 expires images tagged like `<sha>-amd64`, `<sha>-arm64`, `<sha>`, `latest` when there are more than 3, and one run makes 7
           rule: what one run pushes stays until it is published
           help: narrow the rule's tags, as .github/ecr-lifecycle.json does, or raise its number
@@ -142,6 +146,7 @@ fn what_is_unfit_is_said_once_and_stays() {
     "#]].assert_eq(&found.stderr);
     expect![[r#"
         warning: repositories `jobs/a`, `jobs/b`: `latest` cannot move: the tags are immutable: left as it is
+        warning: repositories `jobs/a`, `jobs/b`: a forced rebuild could not replace the image behind `key-…`: the tags are immutable: left as it is
         warning: repository `jobs/c`: another lifecycle policy: left as it is
         warning: repository `jobs/c`: anybody who may push can change a published tag: the tags are mutable: left as it is
         warning: repository `jobs/c`: lifecycle rule 1 expires images tagged like `<sha>-amd64`, `<sha>-arm64`, `<sha>`, `latest` when there are more than 3, and one run makes 7: left as it is
@@ -166,7 +171,7 @@ fn warnings_do_not_stop_a_run() {
             "exists": true,
             "findings": [
               {
-                "help": "aws ecr put-image-tag-mutability --repository-name jobs/a --image-tag-mutability IMMUTABLE_WITH_EXCLUSION --image-tag-mutability-exclusion-filters filterType=WILDCARD,filter=latest",
+                "help": "aws ecr put-image-tag-mutability --repository-name jobs/a --image-tag-mutability IMMUTABLE_WITH_EXCLUSION --image-tag-mutability-exclusion-filters filterType=WILDCARD,filter=latest 'filterType=WILDCARD,filter=key-*'",
                 "rule": "a published tag never changes",
                 "severity": "warn",
                 "what": "anybody who may push can change a published tag: the tags are mutable"
@@ -195,6 +200,16 @@ fn what_aws_refuses_is_named_with_the_remedy() {
         error: ecr check: there is no registry
           help: set JOBS_REGISTRY or --registry, or configure a target in Cargo.toml"#]]
     .assert_eq(run(&nowhere, &aws, &["check"]).ended(2).errors());
+    let other = [("JOBS_REGISTRY", "registry.example.com")];
+    expect![[r#"
+        error: registry `registry.example.com`: not an ECR registry
+          help: log in with `login --username`"#]]
+    .assert_eq(run_with(&nowhere, &aws, &["check"], &other).ended(2).errors());
+    nowhere.write("Cargo.toml", &manifest("127.0.0.1:1").replace("region = \"eu-west-1\"\n", ""));
+    expect![[r#"
+        error: registry `127.0.0.1:1`: its AWS region is not known
+          help: set AWS_REGION, or `region` of the target in Cargo.toml"#]]
+    .assert_eq(run_with(&nowhere, &aws, &["check"], &[("AWS_REGION", "")]).ended(2).errors());
     tree.write(".github/ecr-lifecycle.json", "{\"rules\": 1}");
     expect!["error: .github/ecr-lifecycle.json: not a lifecycle policy: invalid type: integer `1`, expected a sequence at line 1 column 11"].assert_eq(run(&tree, &aws, &["ensure"]).ended(2).errors());
 }
