@@ -154,8 +154,18 @@ fn attempt(ctx: &Context, image: &Image) -> anyhow::Result<Outcome> {
 
 /// Whether a build failed only because the registry was busy; the steps themselves are cached by then.
 fn pushing_failed_for_now(log: &str) -> bool {
-    let error = log.lines().rev().find(|line| line.starts_with("ERROR:")).unwrap_or_default();
-    error.contains("failed to push") && fleet::failing(error) == fleet::Failing::ForNow
+    let lines: Vec<&str> = log.lines().collect();
+    let error = lines.iter().rev().find(|line| line.starts_with("ERROR:")).copied().unwrap_or_default();
+    pushing_failed(&lines) && fleet::failing(error) == fleet::Failing::ForNow
+}
+
+/// Whether the image was made, and the registry did not take it.
+fn pushing_failed(log: &[&str]) -> bool {
+    log.iter().any(|line| {
+        // An engine with the classic image store pushes in a step of its own, whose error says nothing of pushing.
+        let is_step = line.starts_with(" > pushing ") && line.ends_with(" with docker:");
+        is_step || line.starts_with("ERROR:") && line.contains("failed to push")
+    })
 }
 
 /// Shows the end of a failed build's log, and says where it failed.
@@ -168,7 +178,7 @@ fn failure(ctx: &Context, image: &Image, outcome: &Outcome) -> anyhow::Error {
     let more = format!("the log is {log}\nrerun: cargo xtask build --arch {} {}", image.arch, image.job);
     let hint = hints::help_for(&what);
     // The image is there, and its repository or the right to push is not.
-    if let (true, Some(hint)) = (what.contains("failed to push"), hint) {
+    if let (true, Some(hint)) = (pushing_failed(&lines), hint) {
         return Problem::new(image.reference.to_string(), what).help(format!("{hint}\n{more}")).missing();
     }
     let dockerfile = image.job.dockerfile();
@@ -194,7 +204,7 @@ fn what_failed(image: &Image, outcome: &Outcome, lines: &[&str]) -> String {
     };
     match error {
         Some(error) => {
-            let error = error.replace("failed to build: failed to solve: ", "");
+            let error = error.replace("failed to build: ", "").replace("failed to solve: ", "");
             format!("the build for {} failed: {error}", image.arch)
         }
         None if matches!(outcome.end, End::Failure(_)) => {
@@ -237,5 +247,9 @@ mod tests {
         assert!(pushing_failed_for_now("ERROR: failed to solve: failed to push x: 502 Bad Gateway\n"));
         assert!(!pushing_failed_for_now("ERROR: failed to solve: process \"curl 502 Bad Gateway\" did not complete\n"));
         assert!(!pushing_failed_for_now("ERROR: failed to solve: failed to push x: 401 Unauthorized\n"));
+        // With the classic image store.
+        let failed = |error: &str| format!(" > pushing x with docker:\n------\nERROR: failed to build: {error}\n");
+        assert!(pushing_failed_for_now(&failed("received unexpected HTTP status: 502 Bad Gateway")));
+        assert!(!pushing_failed_for_now(&failed("name unknown: x")));
     }
 }
