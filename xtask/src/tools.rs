@@ -4,6 +4,7 @@ pub mod apt;
 pub mod aws;
 pub mod builder;
 pub mod buildx;
+pub mod busybox;
 pub mod cargo;
 pub mod cosign;
 pub mod curl;

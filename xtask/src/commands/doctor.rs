@@ -14,148 +14,151 @@ use crate::run::context::Context;
 use crate::run::report::table;
 use crate::settings::Run;
 use crate::settings::config::Config;
-use crate::settings::target::Given;
-use crate::settings::target::Target;
+use crate::settings::target::{Given, Target};
 use crate::tools::builder::{self, Bootstrap, Builder};
 use crate::tools::{buildx, registry, system};
 
 /// The image that this repository's jobs build from, and that stands for Docker Hub in the checks.
-pub const SAMPLE_BASE: &str = "busybox:1.37";
+const SAMPLE_BASE: &str = "busybox:1.37";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Health {
+enum Health {
     Ok,
-    /// Needed by some commands only.
+    /// Only some commands need it.
     Warn,
     Fail,
 }
 
-/// One thing that is needed.
-#[derive(Clone, Debug, Serialize)]
-pub struct Finding {
-    pub what: &'static str,
-    pub health: Health,
-    pub found: String,
-    pub needed: String,
+/// Something that is needed, and whether it is there.
+#[derive(Debug, Serialize)]
+struct Requirement {
+    what: &'static str,
+    health: Health,
+    found: String,
+    needed: String,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub fix: Option<String>,
+    fix: Option<String>,
+}
+
+impl Requirement {
+    /// What is needed, and what was found or is missing; `otherwise` says how bad that is.
+    fn new(what: &'static str, needed: &str, found: Result<String, Problem>, otherwise: Health) -> Requirement {
+        let needed = needed.to_owned();
+        match found {
+            Ok(found) => Requirement { what, health: Health::Ok, found, needed, fix: None },
+            Err(problem) => Requirement { what, health: otherwise, found: problem.what, needed, fix: problem.help },
+        }
+    }
+
+    fn row(&self) -> Vec<String> {
+        let health = match self.health {
+            Health::Ok => "ok",
+            Health::Warn => "warn",
+            Health::Fail => "fail",
+        };
+        let fix = self.fix.clone().unwrap_or_default();
+        vec![health.to_owned(), self.what.to_owned(), self.found.clone(), self.needed.clone(), fix]
+    }
 }
 
 pub fn run(ctx: &Context, config: &Config, given: &Given, format: Format) -> anyhow::Result<()> {
-    let findings = examine(ctx, config, given)?;
+    let requirements = examine(ctx, config, given)?;
     match format {
-        Format::Json => ctx.ui.data(serde_json::to_string(&findings)?),
+        Format::Json => ctx.ui.data(serde_json::to_string(&requirements)?),
         Format::Table => {
-            let rows: Vec<Vec<String>> = findings.iter().map(row).collect();
+            let rows: Vec<Vec<String>> = requirements.iter().map(Requirement::row).collect();
             ctx.ui.data(table(&["", "WHAT", "FOUND", "NEEDED", "FIX"], &rows));
         }
     }
-    let failed = findings.into_iter().filter(|finding| finding.health == Health::Fail);
-    let problems = failed.map(|finding| {
-        Problem::new(finding.what, finding.found).help(finding.fix.unwrap_or_else(|| "cargo xtask setup".to_owned()))
-    });
+    let failed = requirements.into_iter().filter(|requirement| requirement.health == Health::Fail);
+    let problems =
+        failed.map(|Requirement { what, found, fix, .. }| Problem { help: fix, ..Problem::new(what, found) });
     Failure::unless_empty(Exit::Missing, problems.collect())
 }
 
-fn row(finding: &Finding) -> Vec<String> {
-    let health = match finding.health {
-        Health::Ok => "ok",
-        Health::Warn => "warn",
-        Health::Fail => "fail",
-    };
-    let fix = finding.fix.clone().unwrap_or_default();
-    vec![health.to_owned(), finding.what.to_owned(), finding.found.clone(), finding.needed.clone(), fix]
-}
-
-/// Looks at everything; changes nothing.
-pub fn examine(ctx: &Context, config: &Config, given: &Given) -> anyhow::Result<Vec<Finding>> {
+/// Checks everything; changes nothing.
+fn examine(ctx: &Context, config: &Config, given: &Given) -> anyhow::Result<Vec<Requirement>> {
     let mirrors = Target::mirrors_only(ctx, config, given)?;
-    let fix = Some("cargo xtask setup".to_owned());
-    let finding = |what, needed: &str, found: Result<String, String>, bad: Health| match found {
-        Ok(found) => Finding { what, health: Health::Ok, found, needed: needed.to_owned(), fix: None },
-        Err(found) => Finding { what, health: bad, found, needed: needed.to_owned(), fix: fix.clone() },
-    };
     let program = |name: &str| {
-        if system::has_program(ctx, name) { Ok("installed".to_owned()) } else { Err("not installed".to_owned()) }
+        if system::has_program(ctx, name) { Ok("installed".to_owned()) } else { Err(mended_by_setup("not installed")) }
     };
-    let mut findings = vec![finding("git", "any version", program("git"), Health::Fail)];
-    findings.push(finding("engine", "one that answers", system::engine(ctx)?, Health::Fail));
-    let version = builder::buildx_version(ctx).map(|version| version.to_string()).map_err(|error| first_line(&error));
-    findings.push(finding("buildx", "0.22.0 or newer, not 0.31.1", version, Health::Fail));
+    let buildx = builder::buildx_version(ctx).map_err(|error| mended_by_setup(first_line(&error)));
     let builder = builder::probe(ctx, None, Bootstrap::No).map_err(|error| first_line(&error));
-    findings.push(store(&builder));
-    for arch in config.arches() {
-        findings.push(emulation(arch, &builder));
-    }
+    let mut requirements = vec![
+        Requirement::new("git", "any version", program("git"), Health::Fail),
+        Requirement::new("engine", "one that answers", system::engine_version(ctx), Health::Fail),
+        Requirement::new("buildx", &builder::buildx_bounds(), buildx, Health::Fail),
+        image_store(&builder),
+    ];
+    requirements.extend(config.arches().into_iter().map(|arch| emulation(arch, &builder)));
     let registry = match registry::running(ctx) {
         Some(address) => Ok(address),
         None => program("docker-registry").map(|_| "installed, not running".to_owned()),
     };
-    findings.push(finding("registry", "docker-registry, for `pipeline`", registry, Health::Warn));
-    findings.push(base(ctx, &mirrors));
-    findings.extend(whole_contexts(ctx, config, given));
-    Ok(findings)
+    requirements.push(Requirement::new("registry", "docker-registry, for `pipeline`", registry, Health::Warn));
+    requirements.push(base_images(ctx, &mirrors));
+    requirements.extend(whole_contexts(ctx, config, given));
+    Ok(requirements)
+}
+
+/// What is missing, where `setup` is the remedy.
+fn mended_by_setup(what: impl Into<String>) -> Problem {
+    Problem::new("", what).help("cargo xtask setup")
 }
 
 /// Jobs whose input is all of the build context: every commit rebuilds them.
-fn whole_contexts(ctx: &Context, config: &Config, given: &Given) -> Vec<Finding> {
+fn whole_contexts(ctx: &Context, config: &Config, given: &Given) -> Vec<Requirement> {
     let recipes = Run::new(ctx, config, given)
         .and_then(|run| recipe::recipes(&run, jobs::all(ctx, config)?, &Basis::Since("HEAD".to_owned())));
     // What cannot be read is the concern of the commands that need it, and said there.
     let whole =
         recipes.unwrap_or_default().into_iter().filter_map(|recipe| Some((recipe.job.name.clone(), recipe.whole?)));
-    whole
-        .map(|(name, because)| Finding {
-            what: "inputs",
-            health: Health::Warn,
-            found: format!("{name}: all of the build context: {because}"),
-            needed: "paths that are named".to_owned(),
-            fix: Some("copy by name, and list what no image needs in .dockerignore".to_owned()),
-        })
-        .collect()
-}
-
-/// The image store of the engine: without containerd's, images carry no attestations.
-fn store(builder: &Result<Builder, String>) -> Finding {
-    let (health, found, fix) = match builder {
-        Ok(builder) if builder.attestations => (Health::Ok, builder.driver.clone(), None),
-        Ok(_) => (
-            Health::Warn,
-            "docker driver without the containerd image store: no attestations".to_owned(),
-            Some("set {\"features\":{\"containerd-snapshotter\":true}} in /etc/docker/daemon.json".to_owned()),
-        ),
-        Err(error) => (Health::Fail, error.clone(), Some("cargo xtask setup".to_owned())),
+    let requirement = |(name, because)| {
+        let problem = Problem::new("", format!("{name}: all of the build context: {because}"))
+            .help("copy by name, and list what no image needs in .dockerignore");
+        Requirement::new("inputs", "paths that are named", Err(problem), Health::Warn)
     };
-    Finding { what: "builder", health, found, needed: "attestations".to_owned(), fix }
+    whole.map(requirement).collect()
 }
 
-fn emulation(arch: Arch, builder: &Result<Builder, String>) -> Finding {
+/// The image store of the engine: some things can only be done with containerd's.
+fn image_store(builder: &Result<Builder, String>) -> Requirement {
+    const CLASSIC: &str = "docker driver with the classic image store: no attestations, no cache in the registry, \
+                           no annotations on indexes";
+    const FIX: &str = "set {\"features\":{\"containerd-snapshotter\":true}} in /etc/docker/daemon.json, and restart \
+                       the engine (a reload is not enough)";
+    let (found, otherwise) = match builder {
+        Ok(builder) if builder.attestations => (Ok(builder.driver.clone()), Health::Ok),
+        Ok(_) => (Err(Problem::new("", CLASSIC).help(FIX)), Health::Warn),
+        Err(error) => (Err(mended_by_setup(error)), Health::Fail),
+    };
+    Requirement::new("builder", "attestations", found, otherwise)
+}
+
+fn emulation(arch: Arch, builder: &Result<Builder, String>) -> Requirement {
     let what = match arch {
         Arch::Amd64 => "amd64",
         Arch::Arm64 => "arm64",
     };
-    let (health, found) = match builder {
-        Ok(builder) if builder.is_native(arch) => (Health::Ok, "native"),
-        Ok(builder) if builder.can_run(arch) => (Health::Ok, "emulated"),
-        Ok(_) => (Health::Warn, "neither native nor emulated"),
-        Err(_) => (Health::Warn, "not known without a builder"),
+    let found = match builder.as_ref().map(|builder| builder.support(arch)) {
+        Ok(Some(support)) => Ok(support.to_owned()),
+        Ok(None) => Err(mended_by_setup("neither native nor emulated")),
+        Err(_) => Err(mended_by_setup("not known without a builder")),
     };
-    let fix = (health != Health::Ok).then(|| "cargo xtask setup".to_owned());
-    Finding { what, health, found: found.to_owned(), needed: "native, or emulated for `pipeline`".to_owned(), fix }
+    Requirement::new(what, "native, or emulated for `pipeline`", found, Health::Warn)
 }
 
-fn base(ctx: &Context, mirrors: &BTreeMap<String, String>) -> Finding {
+fn base_images(ctx: &Context, mirrors: &BTreeMap<String, String>) -> Requirement {
     let image = sample_base(mirrors);
-    let needed = format!("{SAMPLE_BASE} can be resolved");
     let found = match image.and_then(|image| Ok((buildx::inspect(ctx, &image)?, image))) {
         Ok((Some(published), image)) => Ok(format!("{} at {image}", published.digest.short())),
         Ok((None, image)) => Err(format!("{image} does not exist")),
         Err(error) => Err(first_line(&error)),
     };
-    let fix = found.is_err().then(|| "cargo xtask setup, or set JOBS_MIRRORS=docker.io=<mirror>".to_owned());
-    let health = if found.is_ok() { Health::Ok } else { Health::Warn };
-    Finding { what: "base images", health, found: found.unwrap_or_else(|error| error), needed, fix }
+    const FIX: &str = "cargo xtask setup, or set JOBS_MIRRORS=docker.io=<mirror>";
+    let found = found.map_err(|what| Problem::new("", what).help(FIX));
+    Requirement::new("base images", &format!("{SAMPLE_BASE} can be resolved"), found, Health::Warn)
 }
 
 /// The sample base, through the mirror if there is one.
@@ -163,7 +166,7 @@ pub fn sample_base(mirrors: &BTreeMap<String, String>) -> anyhow::Result<Referen
     Ok(crate::plan::bases::mirrored(Reference::normalized(SAMPLE_BASE)?, mirrors)?)
 }
 
-/// What is wrong, without what it is about: the finding names that itself.
+/// What is wrong, without what it is about: the row names that itself.
 fn first_line(error: &anyhow::Error) -> String {
     let problem = error.downcast_ref::<Failure>().and_then(|failure| failure.problems.first());
     let text = problem.map_or_else(|| format!("{error:#}"), |problem| problem.what.clone());

@@ -56,7 +56,9 @@ pub fn settle(
     }
     let builder = builder::probe(&run.ctx, options.builder.as_deref(), Bootstrap::Yes)?;
     let to_build: BTreeSet<Arch> = wanted.iter().map(|(_, arch)| *arch).collect();
-    builder::check_arches(&builder, &to_build.into_iter().collect::<Vec<_>>(), options.emulate)?;
+    let to_build: Vec<Arch> = to_build.into_iter().collect();
+    let checked = if options.emulate { builder.check_emulated(&to_build) } else { builder.check_native(&to_build) };
+    checked?;
     let common = Common::gather(run, arches, output, options, &builder)?;
     wanted.into_iter().map(|(planned, arch)| common.image(planned, arch)).collect()
 }

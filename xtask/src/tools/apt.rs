@@ -1,129 +1,141 @@
 //! apt: packages of the distribution, and of a newer suite without upgrading anything.
 
 use anyhow::Context as _;
-use camino::Utf8PathBuf;
-use xshell::{Shell, cmd};
+use camino::{Utf8Path, Utf8PathBuf};
+use xshell::cmd;
 
-use super::process;
-use super::system::{Distribution, Root};
+use super::system::{self, Machine};
+use super::{builder, process};
 use crate::model::arch::Arch;
+use crate::model::problem::Problem;
 use crate::run::context::Context;
 
 /// The Debian suite whose buildx is new enough; Debian 12 has none, and Debian 13 has 0.13.
 const NEWER_SUITE: &str = "forky";
+/// What is taken from that suite: buildx, the engine of the same age, and what belongs to it.
+const NEWER: [&str; 6] = ["docker.io", "docker-cli", "containerd", "tini-static", "docker-buildx", "docker-registry"];
 
-/// apt with a configuration of its own under `target/`, so that the machine's own is neither changed nor in the way.
-pub struct Apt {
-    dir: Utf8PathBuf,
-    options: Vec<String>,
+/// Installs packages, and upgrades and removes none.
+///
+/// # Errors
+/// It is not known how to install on this distribution, or what the distribution has is too old.
+pub fn install(ctx: &Context, machine: &Machine, packages: &[&str]) -> anyhow::Result<()> {
+    check_distribution(machine, packages)?;
+    if packages.contains(&"docker.io") {
+        // Its package may start the engine, and an engine keeps the image store that it first starts with.
+        system::configure_new_engine(ctx, machine)?;
+    }
+    ctx.ui.status("Installing", packages.join(" "));
+    let is_debian = machine.id == "debian";
+    let is_newer = |package: &str| is_debian && NEWER.contains(&package);
+    let any_newer = packages.iter().any(|package| is_newer(package));
+    let options = &if any_newer { newer_suite(ctx, machine)? } else { Vec::new() };
+    let sh = ctx.shell()?;
+    machine.run(ctx, cmd!(sh, "apt-get {options...} -q=2 update"))?;
+    if !is_debian && packages.contains(&"docker-buildx") && !machine.dry_run {
+        check_candidate(ctx)?;
+    }
+    // Ubuntu's docker.io holds the client too.
+    let packages = packages.iter().filter(|&&package| is_debian || package != "docker-cli");
+    let packages = packages.map(|package| match is_newer(package) {
+        true => format!("{package}/{NEWER_SUITE}"),
+        false => (*package).to_owned(),
+    });
+    let cmd = cmd!(
+        sh,
+        "env DEBIAN_FRONTEND=noninteractive apt-get {options...} -q=2 install --yes --no-install-recommends
+            --no-upgrade --no-remove {packages...}"
+    );
+    machine.run(ctx, cmd)
 }
 
-impl Apt {
-    /// apt as the machine has it.
-    pub fn of_machine() -> Apt {
-        Apt { dir: Utf8PathBuf::new(), options: Vec::new() }
+fn check_distribution(machine: &Machine, packages: &[&str]) -> anyhow::Result<()> {
+    let Machine { id, version, .. } = machine;
+    if matches!((id.as_str(), version.as_str()), ("debian", "12" | "13") | ("ubuntu", "22.04" | "24.04")) {
+        return Ok(());
     }
+    let here = if id.is_empty() { std::env::consts::OS.to_owned() } else { format!("{id} {version}") };
+    let programs = format!("Docker with buildx {}, git and docker-registry", builder::buildx_bounds());
+    Err(Problem::new(here, format!("setup does not know how to install here: {}", packages.join(", ")))
+        .rule("it knows Debian 12 and 13, and Ubuntu 22.04 and 24.04")
+        .help(format!("install {programs}, start the engine, and repeat this"))
+        .missing())
+}
 
-    /// apt that also knows the newer suite, at a priority at which it installs what is asked for and upgrades nothing.
-    pub fn with_newer_suite(ctx: &Context, distribution: &Distribution) -> anyhow::Result<Apt> {
-        let mut apt = Apt::isolated(ctx, "apt-newer")?;
-        let own = sources(&distribution.codename)?;
-        apt.write("parts/own.sources", &own)?;
-        apt.write("parts/newer.sources", &with_suite(&own, &distribution.codename, NEWER_SUITE))?;
-        apt.write("preferences", &format!("Package: *\nPin: release n={NEWER_SUITE}\nPin-Priority: 90\n"))?;
-        apt.option(format!("Dir::Etc::preferences={}/preferences", apt.dir));
-        apt.option("Dir::Etc::preferencesparts=/dev/null".to_owned());
-        Ok(apt)
-    }
+/// Ubuntu's archive moves: the buildx that it has today may be too old.
+fn check_candidate(ctx: &Context) -> anyhow::Result<()> {
+    const HELP: &str = "install docker-buildx-plugin from Docker's own archive (docs.docker.com/engine/install), \
+                        and repeat this";
+    let sh = ctx.shell()?;
+    let policy = process::read(ctx, cmd!(sh, "apt-cache policy docker-buildx"))?;
+    let candidate = policy.lines().find_map(|line| line.trim().strip_prefix("Candidate: ")).unwrap_or("(none)");
+    let unusable = |what| Problem::new("docker-buildx", format!("the distribution has {candidate}: {what}"));
+    builder::usable_buildx(candidate).map(drop).map_err(|what| unusable(what).help(HELP).missing())
+}
 
-    /// apt that knows the packages of all our architectures, to download from.
-    pub fn of_all_arches(ctx: &Context, distribution: &Distribution) -> anyhow::Result<Apt> {
-        let mut apt = Apt::isolated(ctx, "apt-arches")?;
-        apt.write("parts/own.sources", &sources(&distribution.codename)?)?;
-        for arch in Arch::ALL {
-            apt.option(format!("APT::Architectures::={arch}"));
-        }
-        Ok(apt)
-    }
-
-    fn isolated(ctx: &Context, name: &str) -> anyhow::Result<Apt> {
-        let dir = ctx.own_path(name);
-        for part in ["parts", "lists/partial"] {
-            std::fs::create_dir_all(dir.join(part)).with_context(|| format!("could not make {dir}/{part}"))?;
-        }
-        let mut apt = Apt { dir, options: Vec::new() };
-        apt.option("Dir::Etc::sourcelist=/dev/null".to_owned());
-        apt.option(format!("Dir::Etc::sourceparts={}/parts", apt.dir));
-        apt.option(format!("Dir::State::lists={}/lists", apt.dir));
-        // Else apt would write what it learned here into the machine's own caches.
-        apt.option("Dir::Cache::pkgcache=".to_owned());
-        apt.option("Dir::Cache::srcpkgcache=".to_owned());
-        Ok(apt)
-    }
-
-    fn option(&mut self, option: String) {
-        self.options.extend(["-o".to_owned(), option]);
-    }
-
-    fn write(&self, name: &str, text: &str) -> anyhow::Result<()> {
-        let path = self.dir.join(name);
-        std::fs::write(&path, text).with_context(|| format!("could not write {path}"))
-    }
-
-    /// Reads the lists of packages.
-    pub fn update(&self, ctx: &Context, root: Root) -> anyhow::Result<()> {
-        let sh = ctx.shell()?;
-        let options = &self.options;
-        root.run(ctx, root.cmd(&sh, "apt-get").args(options).args(["-q=2", "update"]))
-    }
-
-    /// Installs packages, and upgrades and removes none.
-    pub fn install(&self, ctx: &Context, root: Root, packages: &[&str]) -> anyhow::Result<()> {
-        let sh = ctx.shell()?;
-        let options = &self.options;
-        let install = ["-q=2", "install", "--yes", "--no-install-recommends", "--no-upgrade", "--no-remove"];
-        let cmd = root.cmd(&sh, "env").args(["DEBIAN_FRONTEND=noninteractive", "apt-get"]);
-        root.run(ctx, cmd.args(options).args(install).args(packages))
-    }
-
-    /// Installs packages of the newer suite.
-    pub fn install_newer(&self, ctx: &Context, root: Root, packages: &[&str]) -> anyhow::Result<()> {
-        let packages: Vec<String> = packages.iter().map(|package| format!("{package}/{NEWER_SUITE}")).collect();
-        self.install(ctx, root, &packages.iter().map(String::as_str).collect::<Vec<_>>())
-    }
-
-    /// Downloads a package of an architecture and unpacks it into a folder, without installing it.
-    pub fn unpack(&self, ctx: &Context, package: &str, arch: Arch, into: &Utf8PathBuf) -> anyhow::Result<()> {
-        let sh = ctx.shell()?;
-        let download = self.dir.join(format!("download-{arch}"));
+/// Downloads a package of every architecture and unpacks each into the folder of its name, without installing it.
+pub fn unpack(ctx: &Context, machine: &Machine, package: &str, into: &Utf8Path) -> anyhow::Result<()> {
+    check_distribution(machine, &[package])?;
+    let mut options = isolated(ctx, machine, "apt-arches")?;
+    options.extend(Arch::ALL.map(|arch| format!("-oAPT::Architectures::={arch}")));
+    let options = &options;
+    let sh = ctx.shell()?;
+    process::show(ctx, cmd!(sh, "apt-get {options...} -q=2 update"))?;
+    for arch in Arch::ALL {
+        let folder = into.join(arch.as_str());
+        let download = ctx.own_path("apt-arches").join(format!("download-{arch}"));
         sh.remove_path(&download)?;
         sh.create_dir(&download)?;
-        sh.create_dir(into)?;
-        let options = &self.options;
-        sh.change_dir(&download);
-        let package_of_arch = format!("{package}:{arch}");
-        process::read(ctx, cmd!(sh, "apt-get {options...} -q=2 download {package_of_arch}"))?;
-        let archive = sh.read_dir(&download)?.pop().with_context(|| format!("apt downloaded no {package}:{arch}"))?;
-        process::read(ctx, cmd!(sh, "dpkg-deb --extract {archive} {into}")).map(drop)
+        sh.create_dir(&folder)?;
+        let _in_download = sh.push_dir(&download);
+        let of_arch = format!("{package}:{arch}");
+        process::read(ctx, cmd!(sh, "apt-get {options...} -q=2 download {of_arch}"))?;
+        let archive = sh.read_dir(&download)?.pop().with_context(|| format!("apt downloaded no {of_arch}"))?;
+        process::read(ctx, cmd!(sh, "dpkg-deb --extract {archive} {folder}"))?;
     }
+    Ok(())
 }
 
-/// The candidate version of a package, in the machine's own lists.
-pub fn candidate(ctx: &Context, package: &str) -> anyhow::Result<String> {
-    let sh: Shell = ctx.shell()?;
-    let policy = process::read(ctx, cmd!(sh, "apt-cache policy {package}"))?;
-    let candidate = policy.lines().find_map(|line| line.trim().strip_prefix("Candidate: "));
-    Ok(candidate.unwrap_or("(none)").to_owned())
+/// apt's options for a configuration of its own under `target/`, with the distribution's own archive alone:
+/// the machine's configuration is neither changed nor in the way.
+fn isolated(ctx: &Context, machine: &Machine, name: &str) -> anyhow::Result<Vec<String>> {
+    let dir = ctx.own_path(name);
+    for part in ["parts", "lists/partial"] {
+        std::fs::create_dir_all(dir.join(part)).with_context(|| format!("could not make {dir}/{part}"))?;
+    }
+    write(&dir.join("parts/own.sources"), &sources(&machine.codename)?)?;
+    Ok(vec![
+        "-oDir::Etc::sourcelist=/dev/null".to_owned(),
+        format!("-oDir::Etc::sourceparts={dir}/parts"),
+        format!("-oDir::State::lists={dir}/lists"),
+        // Else apt would write what it reads here into the machine's own caches.
+        "-oDir::Cache::pkgcache=".to_owned(),
+        "-oDir::Cache::srcpkgcache=".to_owned(),
+    ])
+}
+
+/// apt's options for the newer suite, at a priority at which it installs what is asked for and upgrades nothing.
+fn newer_suite(ctx: &Context, machine: &Machine) -> anyhow::Result<Vec<String>> {
+    let mut options = isolated(ctx, machine, "apt-newer")?;
+    let dir = ctx.own_path("apt-newer");
+    let newer = with_suite(&sources(&machine.codename)?, &machine.codename, NEWER_SUITE);
+    write(&dir.join("parts/newer.sources"), &newer)?;
+    write(&dir.join("preferences"), &format!("Package: *\nPin: release n={NEWER_SUITE}\nPin-Priority: 90\n"))?;
+    options.push(format!("-oDir::Etc::preferences={dir}/preferences"));
+    options.push("-oDir::Etc::preferencesparts=/dev/null".to_owned());
+    Ok(options)
+}
+
+fn write(path: &Utf8Path, text: &str) -> anyhow::Result<()> {
+    std::fs::write(path, text).with_context(|| format!("could not write {path}"))
 }
 
 /// The machine's own sources of its distribution, in deb822 format: third parties' are left out.
 fn sources(codename: &str) -> anyhow::Result<String> {
     let mut texts = Vec::new();
-    let mut paths = vec![Utf8PathBuf::from("/etc/apt/sources.list")];
-    let parts = Utf8PathBuf::from("/etc/apt/sources.list.d");
-    if let Ok(entries) = parts.read_dir_utf8() {
-        paths.extend(entries.flatten().map(|entry| entry.path().to_owned()));
-    }
+    let parts = Utf8Path::new("/etc/apt/sources.list.d").read_dir_utf8().into_iter().flatten().flatten();
+    let mut paths: Vec<Utf8PathBuf> = parts.map(|entry| entry.path().to_owned()).collect();
+    paths.push("/etc/apt/sources.list".into());
     paths.sort();
     for path in paths {
         let text = std::fs::read_to_string(&path).unwrap_or_default();
@@ -173,9 +185,8 @@ fn from_one_line(line: &str, codename: &str) -> Option<String> {
 fn with_suite(sources: &str, codename: &str, suite: &str) -> String {
     let replaced = paragraphs(sources).filter_map(|paragraph| {
         let line = paragraph.lines().find(|line| line.starts_with("Suites:"))?;
-        line.split_whitespace()
-            .any(|word| word == codename)
-            .then(|| paragraph.replace(line, &format!("Suites: {suite}")))
+        let has_name = line.split_whitespace().any(|word| word == codename);
+        has_name.then(|| paragraph.replace(line, &format!("Suites: {suite}")))
     });
     replaced.collect::<Vec<_>>().join("\n\n") + "\n"
 }

@@ -1,4 +1,4 @@
-//! The builder: which engine and buildx there are, and what they can do. Probed once per run.
+//! The builder: which buildx there is, and what the builder that it uses can do. Probed once per run.
 
 use std::fmt;
 
@@ -16,7 +16,7 @@ const BROKEN_BUILDX: Version = Version(0, 31, 1);
 
 /// A program's version: major, minor, patch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Version(pub u32, pub u32, pub u32);
+struct Version(u32, u32, u32);
 
 impl fmt::Display for Version {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -26,7 +26,7 @@ impl fmt::Display for Version {
 
 impl Version {
     /// The first word that looks like a version, such as `v0.29.1+ds1`.
-    pub fn find(text: &str) -> Option<Version> {
+    fn find(text: &str) -> Option<Version> {
         text.split_whitespace().find_map(|word| {
             let number = |part: &str| -> Option<u32> {
                 let digits: String = part.chars().take_while(char::is_ascii_digit).collect();
@@ -36,6 +36,40 @@ impl Version {
             Some(Version(number(parts.next()?)?, number(parts.next()?)?, number(parts.next()?)?))
         })
     }
+}
+
+/// The versions of buildx that can be used, in words.
+pub fn buildx_bounds() -> String {
+    format!("{OLDEST_BUILDX} or newer, not {BROKEN_BUILDX}")
+}
+
+/// The version of buildx in a text.
+///
+/// # Errors
+/// Why it cannot be used, in words.
+pub fn usable_buildx(text: &str) -> Result<String, String> {
+    match Version::find(text) {
+        None => Err(format!("has no version that can be read: {}", text.trim())),
+        Some(version) if version < OLDEST_BUILDX => Err(format!("{version} is too old")),
+        Some(BROKEN_BUILDX) => Err(format!("{BROKEN_BUILDX} breaks merges")),
+        Some(version) => Ok(version.to_string()),
+    }
+}
+
+/// The version of the buildx that is installed.
+///
+/// # Errors
+/// Docker or buildx is missing, too old, or known to be broken.
+pub fn buildx_version(ctx: &Context) -> anyhow::Result<String> {
+    let sh = ctx.shell()?;
+    let outcome = process::run(ctx, cmd!(sh, "docker buildx version"), &Given::default())?;
+    let usable = if outcome.success() { usable_buildx(&outcome.stdout) } else { Err("not installed".to_owned()) };
+    usable.map_err(|what| {
+        Problem::new("buildx", what)
+            .rule(format!("buildx {OLDEST_BUILDX} or newer, and not {BROKEN_BUILDX}, is needed"))
+            .help("install it: cargo xtask setup")
+            .missing()
+    })
 }
 
 /// What the builder that will be used can do.
@@ -51,57 +85,65 @@ pub struct Builder {
 
 impl Builder {
     /// Whether a node runs this architecture without emulation.
-    pub fn is_native(&self, arch: Arch) -> bool {
+    fn is_native(&self, arch: Arch) -> bool {
         let platform = Platform::from(arch).to_string();
         self.nodes.iter().any(|platforms| platforms.first() == Some(&platform))
     }
 
     /// Whether a node runs this architecture at all.
-    pub fn can_run(&self, arch: Arch) -> bool {
+    fn can_run(&self, arch: Arch) -> bool {
         let platform = Platform::from(arch).to_string();
         self.nodes.iter().any(|platforms| platforms.contains(&platform))
     }
 
-    /// The architecture that a build's own tools run on (`BUILDPLATFORM`) when it is for `arch`.
-    pub fn build_arch(&self, arch: Arch) -> Arch {
-        let native = Arch::ALL.into_iter().find(|&native| self.is_native(native));
-        if self.is_native(arch) { arch } else { native.unwrap_or(arch) }
+    /// How a node runs this architecture, in a word; `None` if none does.
+    pub fn support(&self, arch: Arch) -> Option<&'static str> {
+        let emulated = self.can_run(arch).then_some("emulated");
+        if self.is_native(arch) { Some("native") } else { emulated }
+    }
+
+    /// Checks that each architecture is built on hardware of its own.
+    ///
+    /// # Errors
+    /// With exit code 4, every architecture that the builder could only emulate.
+    pub fn check_native(&self, arches: &[Arch]) -> anyhow::Result<()> {
+        let foreign = arches.iter().filter(|&&arch| !self.is_native(arch));
+        let problems = foreign.map(|arch| {
+            Problem::new(format!("architecture `{arch}`"), "not native to the builder, which could only emulate it")
+                .rule("each architecture is built on hardware of its own")
+                .help(format!(
+                    "run this on a native runner, add a native node (docker buildx create --append --platform \
+                     linux/{arch} …), or give --emulate"
+                ))
+        });
+        Failure::unless_empty(Exit::Missing, problems.collect())
+    }
+
+    /// Checks that the builder runs each architecture, if only by emulation.
+    ///
+    /// # Errors
+    /// With exit code 4, every architecture that it cannot run.
+    pub fn check_emulated(&self, arches: &[Arch]) -> anyhow::Result<()> {
+        let missing = arches.iter().filter(|&&arch| !self.can_run(arch));
+        let problems = missing.map(|arch| {
+            Problem::new(
+                format!("architecture `{arch}`"),
+                "not native to the builder, and no emulation for it is installed",
+            )
+            .help("install it: cargo xtask setup")
+        });
+        Failure::unless_empty(Exit::Missing, problems.collect())
     }
 }
 
-/// Whether the builder may be started for the look.
+/// Whether the builder may be started to inspect it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Bootstrap {
     Yes,
     No,
 }
 
-/// buildx's version.
-///
-/// # Errors
-/// Docker or buildx is missing, too old, or known to be broken.
-pub fn buildx_version(ctx: &Context) -> anyhow::Result<Version> {
-    let sh = ctx.shell()?;
-    let outcome = process::run(ctx, cmd!(sh, "docker buildx version"), &Given::default())?;
-    let need = format!("buildx {OLDEST_BUILDX} or newer, and not {BROKEN_BUILDX}, is needed");
-    let missing =
-        |what: String| Problem::new("buildx", what).rule(&need).help("install it: cargo xtask setup").missing();
-    if !outcome.success() {
-        return Err(missing("not installed".to_owned()));
-    }
-    let Some(version) = Version::find(&outcome.stdout) else {
-        return Err(missing(format!("has no version that can be read: {}", outcome.stdout.trim())));
-    };
-    if version < OLDEST_BUILDX {
-        return Err(missing(format!("{version} is too old")));
-    }
-    if version == BROKEN_BUILDX {
-        return Err(missing(format!("{version} breaks merges")));
-    }
-    Ok(version)
-}
-
-/// Looks at the builder that buildx would use, or at the one that is named.
+/// Inspects the builder that buildx would use, or the one that is named.
 ///
 /// # Errors
 /// There is no such builder, or its engine cannot be reached.
@@ -109,20 +151,23 @@ pub fn probe(ctx: &Context, name: Option<&str>, bootstrap: Bootstrap) -> anyhow:
     buildx_version(ctx)?;
     let sh = ctx.shell()?;
     let bootstrap = (bootstrap == Bootstrap::Yes).then_some("--bootstrap");
+    // `inspect` prints no JSON. `ls` does, but it asks every builder, and waits 20 s for each that is out of reach.
     let outcome = process::run(ctx, cmd!(sh, "docker buildx inspect {bootstrap...} {name...}"), &Given::default())?;
     let (builder, error) = parse(&outcome.stdout);
-    let error = error.or((!outcome.success()).then(|| outcome.last_words()));
-    if let Some(error) = error {
-        let at = name.map_or("the builder".to_owned(), |name| format!("builder `{name}`"));
-        let unknown = "docker buildx ls lists the builders, and docker buildx create makes one";
-        let help = match crate::run::hints::help_for(&error) {
-            None if error.contains("no builder") => unknown,
-            help => help.unwrap_or("start the engine: cargo xtask setup"),
-        };
-        return Err(Problem::new(at, format!("cannot be used: {error}")).help(help).missing());
-    }
-    let attestations = builder.driver != "docker" || has_containerd_store(ctx)?;
-    Ok(Builder { attestations, ..builder })
+    let Some(error) = error.or((!outcome.success()).then(|| outcome.last_words())) else {
+        let attestations = builder.driver != "docker" || has_containerd_store(ctx)?;
+        return Ok(Builder { attestations, ..builder });
+    };
+    let at = name.map_or("the builder".to_owned(), |name| format!("builder `{name}`"));
+    let help = match crate::run::hints::help_for(&error) {
+        Some(help) => help,
+        None if error.contains("no builder") => {
+            "docker buildx ls lists the builders, and docker buildx create makes one"
+        }
+        None if error.contains("deadline exceeded") => "restart the engine: it does not answer",
+        None => "start the engine: cargo xtask setup",
+    };
+    Err(Problem::new(at, format!("cannot be used: {error}")).help(help).missing())
 }
 
 /// Reads what `docker buildx inspect` prints; the second part is a node's error.
@@ -152,36 +197,6 @@ fn has_containerd_store(ctx: &Context) -> anyhow::Result<bool> {
     Ok(status.contains("io.containerd.snapshotter"))
 }
 
-/// The complaint about architectures that are not native to the builder; none where emulation is allowed and there.
-///
-/// # Errors
-/// With exit code 4, every architecture that cannot be built as asked.
-pub fn check_arches(builder: &Builder, arches: &[Arch], emulate: bool) -> anyhow::Result<()> {
-    let mut problems = Vec::new();
-    for &arch in arches {
-        if builder.is_native(arch) {
-            continue;
-        }
-        let at = format!("architecture `{arch}`");
-        if !emulate {
-            problems.push(
-                Problem::new(at, "not native to the builder, which could only emulate it")
-                    .rule("each architecture is built on hardware of its own")
-                    .help(format!(
-                        "run this on a native runner, add a native node (docker buildx create --append --platform \
-                         linux/{arch} …), or give --emulate"
-                    )),
-            );
-        } else if !builder.can_run(arch) {
-            problems.push(
-                Problem::new(at, "not native to the builder, and no emulation for it is installed")
-                    .help("install it: cargo xtask setup"),
-            );
-        }
-    }
-    Failure::unless_empty(Exit::Missing, problems)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -203,7 +218,7 @@ Platforms:        linux/arm64, linux/arm/v7
         assert!(builder.is_native(Arch::Amd64) && builder.is_native(Arch::Arm64));
         let (one, _) = parse("Driver: docker\nPlatforms: linux/amd64, linux/arm64\n");
         assert!(one.is_native(Arch::Amd64) && !one.is_native(Arch::Arm64) && one.can_run(Arch::Arm64));
-        assert_eq!(one.build_arch(Arch::Arm64), Arch::Amd64);
+        assert_eq!((one.support(Arch::Amd64), one.support(Arch::Arm64)), (Some("native"), Some("emulated")));
     }
 
     #[test]
@@ -215,17 +230,17 @@ Platforms:        linux/arm64, linux/arm/v7
     #[test]
     fn emulation_is_asked_for_by_name() {
         let (builder, _) = parse("Driver: docker\nPlatforms: linux/amd64, linux/arm64\n");
-        check_arches(&builder, &[Arch::Amd64], false).unwrap();
-        check_arches(&builder, &Arch::ALL, true).unwrap();
+        builder.check_native(&[Arch::Amd64]).unwrap();
+        builder.check_emulated(&Arch::ALL).unwrap();
         assert_eq!(
-            check_arches(&builder, &Arch::ALL, false).unwrap_err().to_string(),
+            builder.check_native(&Arch::ALL).unwrap_err().to_string(),
             "architecture `arm64`: not native to the builder, which could only emulate it\n  \
              rule: each architecture is built on hardware of its own\n  \
              help: run this on a native runner, add a native node (docker buildx create --append --platform \
              linux/arm64 …), or give --emulate"
         );
         let (none, _) = parse("Driver: docker\nPlatforms: linux/amd64\n");
-        assert!(check_arches(&none, &[Arch::Arm64], true).unwrap_err().to_string().contains("cargo xtask setup"));
+        assert!(none.check_emulated(&[Arch::Arm64]).unwrap_err().to_string().contains("cargo xtask setup"));
     }
 
     #[test]
@@ -235,5 +250,6 @@ Platforms:        linux/arm64, linux/arm/v7
         assert_eq!(Version::find("Docker version 28.2.2, build e6534b4"), Some(Version(28, 2, 2)));
         assert_eq!(Version::find("none"), None);
         assert!(Version(0, 9, 9) < OLDEST_BUILDX);
+        assert_eq!(buildx_bounds(), "0.22.0 or newer, not 0.31.1");
     }
 }

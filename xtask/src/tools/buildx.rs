@@ -52,17 +52,23 @@ pub fn build<'a>(sh: &'a Shell, image: &Image) -> Cmd<'a> {
 }
 
 /// Builds and pushes a base image of several architectures from a folder; it runs nothing, so nothing is emulated.
-pub fn build_base(ctx: &Context, context: &Utf8PathBuf, reference: &Reference, arches: &[Arch]) -> anyhow::Result<()> {
+/// An engine with the classic image store builds one architecture at a time, so they are joined in the registry.
+pub fn build_base(ctx: &Context, context: &Utf8PathBuf, image: &Reference, arches: &[Arch]) -> anyhow::Result<()> {
     let sh = ctx.shell()?;
-    let platforms: Vec<&str> = arches.iter().map(|&arch| arch.platform()).collect();
-    let (platforms, reference) = (platforms.join(","), reference.to_string());
     let output = "type=image,oci-mediatypes=true,store=false";
-    let cmd = cmd!(
-        sh,
-        "docker buildx build --platform {platforms} -t {reference} --output {output} --push --provenance=false
-            --progress plain {context}"
-    );
-    process::run(ctx, cmd, &Given::default())?.read().map(drop)
+    let mut sources = Vec::new();
+    for &arch in arches {
+        let (platform, reference) = (arch.platform(), format!("{image}-{arch}"));
+        let cmd = cmd!(
+            sh,
+            "docker buildx build --platform {platform} -t {reference} --output {output} --push --provenance=false
+                --progress plain {context}"
+        );
+        process::run(ctx, cmd, &Given::default())?.read()?;
+        sources.push(reference);
+    }
+    let image = image.to_string();
+    process::read(ctx, cmd!(sh, "docker buildx imagetools create -t {image} {sources...}")).map(drop)
 }
 
 /// The digest that buildx noted of what it pushed.

@@ -19,7 +19,7 @@ const PORTS: std::ops::Range<u16> = 5000..5020;
 /// The header by which this repository knows its own registry from another's.
 const HEADER: &str = "X-Jobs-Registry";
 /// How long the registry may take to start.
-const PATIENCE: Duration = Duration::from_secs(20);
+const START_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Where the registry keeps its configuration, its log and its data.
 fn dir(ctx: &Context) -> Utf8PathBuf {
@@ -79,7 +79,7 @@ fn start(ctx: &Context, address: &str) -> anyhow::Result<()> {
     })?;
     let start = Instant::now();
     while identity(address).is_none() {
-        if start.elapsed() > PATIENCE || child.try_wait().is_ok_and(|ended| ended.is_some()) {
+        if start.elapsed() > START_TIMEOUT || child.try_wait().is_ok_and(|ended| ended.is_some()) {
             let said = std::fs::read_to_string(dir.join("log")).unwrap_or_default();
             let last = said.lines().last().unwrap_or("it said nothing").to_owned();
             return Err(Problem::new(format!("registry {address}"), format!("did not start: {last}")).missing());
