@@ -14,6 +14,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use expect_test::{Expect, expect};
 
+pub use self::engine::without_repositories;
 use crate::harness::{DOCKERFILE, Registry, Tree};
 
 /// A bad input: a tree with the job `job` and what is wrong, a command, and how it has to end.

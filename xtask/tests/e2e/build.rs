@@ -2,21 +2,23 @@
 
 use expect_test::expect;
 
-use crate::harness::{DOCKERFILE, LocalImages, Registry, Tree, docker, run_image, without_digests};
+use crate::engine::{Engine, Store};
+use crate::harness::{BOTH, DOCKERFILE, LocalImages, OTHER, OWN, Registry, Tree, docker, run_image, without_digests};
 
 #[test]
 fn images_of_both_architectures_are_pushed_merged_verified_and_run() {
-    let registry = Registry::start();
+    // For the attestations, and the annotations of the index.
+    let (engine, registry) = (Engine::with(Store::Containerd), Registry::start());
     let tree = Tree::with_jobs(&["hello", "world"]);
     tree.write("jobs/hello/job.json", r#"{"args": {"WHO": "hello"}}"#);
     tree.commit("an argument");
-    let (tag, env) = (tree.tag(), [("JOBS_REGISTRY", registry.address.as_str())]);
-    let built = tree.run_with(&["build", "--arch", "amd64", "--push"], &env).ended(0);
+    let (tag, env) = (tree.tag(), [engine.env(), ("JOBS_REGISTRY", registry.address.as_str())]);
+    let built = tree.run_with(&["build", "--arch", OWN, "--push"], &env).ended(0);
     assert_eq!(
-        without_digests(&built.stdout.replace(&registry.address, "<registry>")),
-        "<registry>/jobs/hello:<sha>-amd64@sha256:…\n<registry>/jobs/world:<sha>-amd64@sha256:…\n"
+        without_digests(&built.stdout.replace(&registry.address, "<registry>").replace(OWN, "<own>")),
+        "<registry>/jobs/hello:<sha>-<own>@sha256:…\n<registry>/jobs/world:<sha>-<own>@sha256:…\n"
     );
-    tree.run_with(&["build", "--arch", "arm64", "--emulate"], &env).ended(0);
+    tree.run_with(&["build", "--arch", OTHER, "--emulate"], &env).ended(0);
     assert_eq!(registry.digest("jobs/hello", &tag), None);
     let merged = tree.run_with(&["merge"], &env).ended(0);
     let index = registry.digest("jobs/hello", &tag).unwrap();
@@ -32,7 +34,8 @@ fn images_of_both_architectures_are_pushed_merged_verified_and_run() {
 
 #[test]
 fn a_dry_run_prints_the_commands_and_builds_nothing() {
-    let registry = Registry::start();
+    // For the provenance.
+    let (engine, registry) = (Engine::with(Store::Containerd), Registry::start());
     let tree = Tree::new(&[
         (
             "jobs/a/Dockerfile",
@@ -41,7 +44,7 @@ fn a_dry_run_prints_the_commands_and_builds_nothing() {
         ("jobs/a/job.json", r#"{"args": {"GREETING": "hello world"}, "target": "first"}"#),
     ]);
     tree.git(&["remote", "add", "origin", "git@example.com:acme/jobs.git"]);
-    let env = [("JOBS_REGISTRY", registry.address.as_str())];
+    let env = [engine.env(), ("JOBS_REGISTRY", registry.address.as_str())];
     let epoch = tree.git(&["show", "-s", "--format=%ct"]);
     let plain = |text: &str| {
         let mirror = crate::harness::mirrors().replace("docker.io=", "");
@@ -49,19 +52,25 @@ fn a_dry_run_prints_the_commands_and_builds_nothing() {
             &text.replace(&registry.address, "<registry>").replace(&epoch, "<time>").replace(&mirror, "<mirror>"),
         )
         .replace("docker.io/library", "<mirror>/library")
+        .replace(OWN, "<own>")
     };
-    let dry = tree.run_with(&["build", "--arch", "amd64", "--dry-run"], &env).ended(0);
+    let dry = tree.run_with(&["build", "--arch", OWN, "--dry-run"], &env).ended(0);
     expect![[r#"
-        docker buildx build --platform linux/amd64 -t <registry>/jobs/a:<sha>-amd64 -f target/xtask/build/a/Dockerfile --target first --build-arg 'GREETING=hello world' --build-arg SOURCE_DATE_EPOCH=<time> --build-context busybox:1.37=docker-image://<mirror>/library/busybox@sha256:… --label org.opencontainers.image.revision=<commit> --label org.opencontainers.image.source=https://example.com/acme/jobs --label org.opencontainers.image.title=a --label org.opencontainers.image.version=<sha> --label vnd.jobs.bases=busybox:1.37@sha256:… --label vnd.jobs.key=<key> --provenance=mode=min --output type=image,oci-mediatypes=true,store=false --push --metadata-file target/xtask/logs/a-amd64.json --progress plain .
+        docker buildx build --platform linux/<own> -t <registry>/jobs/a:<sha>-<own> -f target/xtask/build/a/Dockerfile --target first --build-arg 'GREETING=hello world' --build-arg SOURCE_DATE_EPOCH=<time> --build-context busybox:1.37=docker-image://<mirror>/library/busybox@sha256:… --label org.opencontainers.image.revision=<commit> --label org.opencontainers.image.source=https://example.com/acme/jobs --label org.opencontainers.image.title=a --label org.opencontainers.image.version=<sha> --label vnd.jobs.bases=busybox:1.37@sha256:… --label vnd.jobs.key=<key> --provenance=mode=min --output type=image,oci-mediatypes=true,store=false --push --metadata-file target/xtask/logs/a-<own>.json --progress plain .
     "#]]
     .assert_eq(&plain(&dry.stdout));
-    assert_eq!(registry.digest("jobs/a", &format!("{}-amd64", tree.tag())), None);
+    assert_eq!(registry.digest("jobs/a", &format!("{}-{OWN}", tree.tag())), None);
     // What was printed is what runs: pasted into a shell, it builds the very image.
-    let printed = tree.command(&["build", "--arch", "amd64", "--dry-run"], &env).output().unwrap().stdout;
+    let printed = tree.command(&["build", "--arch", OWN, "--dry-run"], &env).output().unwrap().stdout;
     let script = format!("mkdir -p target/xtask/logs; {}", String::from_utf8(printed).unwrap());
-    let pasted = std::process::Command::new("sh").args(["-ec", &script]).current_dir(tree.path()).output().unwrap();
+    let pasted = std::process::Command::new("sh")
+        .args(["-ec", &script])
+        .current_dir(tree.path())
+        .envs([engine.env()])
+        .output()
+        .unwrap();
     assert!(pasted.status.success(), "{}", String::from_utf8_lossy(&pasted.stderr));
-    assert!(registry.digest("jobs/a", &format!("{}-amd64", tree.tag())).is_some());
+    assert!(registry.digest("jobs/a", &format!("{}-{OWN}", tree.tag())).is_some());
 }
 
 #[test]
@@ -74,9 +83,9 @@ fn without_a_registry_images_are_loaded_into_the_engine() {
         format!("jobs/local-only:{tag}-arm64"),
     ]);
     assert_eq!(tree.run(&["build"]).ended(0).stdout, "jobs/local-only:<sha>\n");
-    let here = if cfg!(target_arch = "aarch64") { "aarch64" } else { "x86_64" };
+    let here = if OWN == "arm64" { "aarch64" } else { "x86_64" };
     assert_eq!(docker(&["run", "--rm", &images.0[0]]), format!("I am nobody on {here}"));
-    let both = tree.run(&["build", "--arch", "amd64", "--arch", "arm64", "--emulate"]).ended(0);
+    let both = tree.run(&[&["build"], &BOTH[..]].concat()).ended(0);
     assert_eq!(both.stdout, "jobs/local-only:<sha>-amd64\njobs/local-only:<sha>-arm64\n");
 }
 
@@ -88,17 +97,17 @@ fn a_job_that_fails_does_not_stop_the_others() {
         ("jobs/good/Dockerfile", DOCKERFILE),
     ]);
     let env = [("JOBS_REGISTRY", registry.address.as_str())];
-    let run = tree.run_with(&["build", "--arch", "amd64"], &env).ended(1);
-    assert!(registry.digest("jobs/good", &format!("{}-amd64", tree.tag())).is_some());
+    let run = tree.run_with(&["build", "--arch", OWN], &env).ended(1);
+    assert!(registry.digest("jobs/good", &format!("{}-{OWN}", tree.tag())).is_some());
     expect![[r#"
-        error: jobs/bad/Dockerfile:2: the build for amd64 failed: process "/bin/sh -c echo '::add-mask::x' && echo '# #[group]y' && exit 3" did not complete successfully: exit code: 3
-          help: the log is target/xtask/logs/bad-amd64.log
-            rerun: cargo xtask build --arch amd64 bad"#]]
-    .assert_eq(run.errors());
+        error: jobs/bad/Dockerfile:2: the build for <own> failed: process "/bin/sh -c echo '::add-mask::x' && echo '# #[group]y' && exit 3" did not complete successfully: exit code: 3
+          help: the log is target/xtask/logs/bad-<own>.log
+            rerun: cargo xtask build --arch <own> bad"#]]
+    .assert_eq(&run.errors().replace(OWN, "<own>"));
     assert!(run.stderr.contains("  | >>> RUN echo") || run.stderr.contains(">>> RUN echo"), "{}", run.stderr);
     let commands = run.stderr.lines().filter(|line| line.trim_start().starts_with("::") || line.contains("##["));
     assert_eq!(commands.count(), 0, "{}", run.stderr);
-    assert!(tree.path().join("target/xtask/logs/bad-amd64.log").is_file());
+    assert!(tree.path().join(format!("target/xtask/logs/bad-{OWN}.log")).is_file());
 }
 
 #[test]
@@ -108,7 +117,7 @@ fn a_new_folder_with_a_dockerfile_is_a_job() {
     tree.write("jobs/second/Dockerfile", DOCKERFILE);
     assert_eq!(tree.run(&["discover"]).ended(0).stdout, "[\"jobs/first\",\"jobs/second\"]\n");
     let env = [("JOBS_REGISTRY", registry.address.as_str())];
-    tree.run_with(&["build", "--arch", "amd64", "--arch", "arm64", "--emulate"], &env).ended(0);
+    tree.run_with(&[&["build"], &BOTH[..]].concat(), &env).ended(0);
     let merged = tree.run_with(&["merge", "second"], &env).ended(0);
     // The tree is not what was committed, and says so.
     assert!(merged.stdout.contains("/jobs/second:<sha>-dirty@sha256:"), "{}", merged.stdout);
@@ -120,8 +129,8 @@ fn every_image_carries_its_labels() {
     let tree = Tree::with_jobs(&["labelled"]);
     tree.git(&["remote", "add", "origin", "https://me:secret@example.com/acme/jobs.git"]);
     let env = [("JOBS_REGISTRY", registry.address.as_str())];
-    tree.run_with(&["build", "--arch", "amd64", "--tag", "v1.2.3"], &env).ended(0);
-    let image = format!("{}/jobs/labelled:v1.2.3-amd64", registry.address);
+    tree.run_with(&["build", "--arch", OWN, "--tag", "v1.2.3"], &env).ended(0);
+    let image = format!("{}/jobs/labelled:v1.2.3-{OWN}", registry.address);
     let config = docker(&["buildx", "imagetools", "inspect", &image, "--format", "{{json .Image.Config.Labels}}"]);
     let labels: serde_json::Value = serde_json::from_str(&config).unwrap();
     assert_eq!(labels["org.opencontainers.image.revision"], tree.head().as_str());
@@ -159,17 +168,18 @@ fn a_signal_stops_the_builds_and_still_sums_up() {
 
 #[test]
 fn a_target_keeps_its_layers_in_the_registry_and_a_cache_that_fails_fails_no_build() {
-    let registry = Registry::start();
+    // For the export of the cache.
+    let (engine, registry) = (Engine::with(Store::Containerd), Registry::start());
     let target =
         "[workspace]\n[workspace.metadata.jobs.targets.main]\nrefs = [\"refs/heads/main\"]\ncache = \"registry\"\n";
     let tree = Tree::new(&[("jobs/cached/Dockerfile", DOCKERFILE), ("Cargo.toml", target)]);
-    let env = [("JOBS_REGISTRY", registry.address.as_str())];
-    let dry = tree.run_with(&["build", "--arch", "amd64", "--dry-run"], &env).ended(0).stdout;
-    let store = format!("type=registry,ref={}/jobs/cached:cache-amd64", registry.address);
+    let env = [engine.env(), ("JOBS_REGISTRY", registry.address.as_str())];
+    let dry = tree.run_with(&["build", "--arch", OWN, "--dry-run"], &env).ended(0).stdout;
+    let store = format!("type=registry,ref={}/jobs/cached:cache-{OWN}", registry.address);
     assert!(dry.contains(&format!(
         " --cache-from {store} --cache-to {store},mode=max,image-manifest=true,oci-mediatypes=true,ignore-error=true "
     )));
     // There is nothing to take from yet.
-    tree.run_with(&["build", "--arch", "amd64"], &env).ended(0);
-    assert!(registry.digest("jobs/cached", "cache-amd64").is_some());
+    tree.run_with(&["build", "--arch", OWN], &env).ended(0);
+    assert!(registry.digest("jobs/cached", &format!("cache-{OWN}")).is_some());
 }

@@ -2,6 +2,7 @@
 
 use expect_test::expect;
 
+use crate::engine::{Engine, Store};
 use crate::harness::{DOCKERFILE, Tree, without_digests};
 
 #[test]
@@ -187,8 +188,8 @@ fn help_names_every_command_with_an_example() {
 
 #[test]
 fn doctor_finds_everything_that_setup_installed() {
-    let tree = Tree::with_jobs(&["a"]);
-    let run = tree.run(&["doctor", "--format", "json"]).ended(0);
+    let (engine, tree) = (Engine::with(Store::Containerd), Tree::with_jobs(&["a"]));
+    let run = tree.run_with(&["doctor", "--format", "json"], &[engine.env()]).ended(0);
     let findings: serde_json::Value = serde_json::from_str(&run.stdout).unwrap();
     let health: Vec<String> =
         findings.as_array().unwrap().iter().map(|f| format!("{} {}", f["what"], f["health"])).collect();

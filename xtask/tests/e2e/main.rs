@@ -6,9 +6,11 @@
 mod aws;
 mod bad_inputs;
 mod build;
+mod classic;
 mod cli;
 mod cloud;
 mod ecr;
+mod engine;
 mod harness;
 mod inputs;
 mod key;

@@ -2,7 +2,7 @@
 
 use expect_test::{Expect, expect};
 
-use crate::harness::{DOCKERFILE, Registry, Tree, docker};
+use crate::harness::{BOTH, DOCKERFILE, OTHER, OWN, Registry, Tree, docker};
 
 /// A tree with one job, its images of both architectures pushed.
 struct Built {
@@ -13,7 +13,7 @@ struct Built {
 impl Built {
     fn new() -> Built {
         let built = Built { registry: Registry::start(), tree: Tree::with_jobs(&["job"]) };
-        built.run(&["build", "--arch", "amd64", "--arch", "arm64", "--emulate"]).ended(0);
+        built.run(&[&["build"], &BOTH[..]].concat()).ended(0);
         built
     }
 
@@ -122,18 +122,25 @@ fn two_images_of_one_architecture_are_refused() {
 #[test]
 fn an_image_of_another_commit_is_refused() {
     let built = Built::new();
-    let old = built.tag("-arm64");
+    let old = built.tag(&format!("-{OTHER}"));
     let old_commit = built.tree.head();
     built.tree.write("jobs/job/Dockerfile", &format!("{DOCKERFILE}LABEL changed=yes\n"));
     built.tree.commit("second");
-    built.run(&["build", "--arch", "amd64"]).ended(0);
-    docker(&["buildx", "imagetools", "create", "-t", &built.image(&built.tag("-arm64")), &built.image(&old)]);
+    built.run(&["build", "--arch", OWN]).ended(0);
+    docker(&[
+        "buildx",
+        "imagetools",
+        "create",
+        "-t",
+        &built.image(&built.tag(&format!("-{OTHER}"))),
+        &built.image(&old),
+    ]);
     let run = built.run(&["merge"]).ended(3);
     expect![[r#"
-        error: <registry>/jobs/job:<sha>-arm64: was built from other inputs: its key is <key>, not <key>
+        error: <registry>/jobs/job:<sha>-<other>: was built from other inputs: its key is <key>, not <key>
           rule: all images of a tag are built from the same inputs and bases
-          help: cargo xtask build --arch arm64 --no-cache job"#]]
-    .assert_eq(&run.errors_at(&built.registry).replace(&old_commit, "<old>"));
+          help: cargo xtask build --arch <other> --no-cache job"#]]
+    .assert_eq(&run.errors_at(&built.registry).replace(&old_commit, "<old>").replace(OTHER, "<other>"));
     assert_eq!(built.digest(""), None);
 }
 
@@ -214,7 +221,7 @@ fn one_refused_job_does_not_stop_the_others() {
     let registry = Registry::start();
     let tree = Tree::with_jobs(&["bad", "good"]);
     let env = [("JOBS_REGISTRY", registry.address.as_str())];
-    tree.run_with(&["build", "--arch", "amd64", "--arch", "arm64", "--emulate", "good"], &env).ended(0);
+    tree.run_with(&[&["build", "good"], &BOTH[..]].concat(), &env).ended(0);
     let run = tree.run_with(&["merge"], &env).ended(3);
     assert!(run.stdout.contains("/jobs/good:<sha>@sha256:"), "{}", run.stdout);
     assert!(run.errors().contains("/jobs/bad:<sha>-amd64: amd64 is missing"), "{}", run.errors());
@@ -233,7 +240,7 @@ fn a_moving_tag_moves_forward_only() {
     tree.commit("a moving tag");
     let env = [("JOBS_REGISTRY", registry.address.as_str())];
     let publish = || {
-        tree.run_with(&["build", "--arch", "amd64", "--arch", "arm64", "--emulate"], &env).ended(0);
+        tree.run_with(&[&["build"], &BOTH[..]].concat(), &env).ended(0);
         tree.run_with(&["merge"], &env)
     };
     publish().ended(0);

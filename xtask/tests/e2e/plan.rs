@@ -4,10 +4,10 @@ use std::process::Command;
 
 use expect_test::{Expect, expect};
 
-use crate::harness::{DOCKERFILE, Registry, Run, Tree, docker, without_digests};
+use crate::harness::{DOCKERFILE, OTHER, OWN, Registry, Run, Tree, docker, without_digests};
 
 const SHARED: &str = "FROM busybox:1.37\nCOPY jobs/lib/util.sh /\nCMD [\"cat\", \"/util.sh\"]\n";
-const BOTH: [&str; 6] = ["build", "--arch", "amd64", "--arch", "arm64", "--emulate"];
+const BUILD_BOTH: [&str; 6] = ["build", "--arch", "amd64", "--arch", "arm64", "--emulate"];
 
 /// A published tree: `a` and `b` copy a shared file, `c` does not, and has a base of its own.
 struct Published {
@@ -41,13 +41,17 @@ impl Published {
         let mirror = crate::harness::mirrors();
         let mirror = mirror.split(',').find_map(|entry| entry.strip_prefix("docker.io=")).map(str::to_owned);
         let context = mirror.map(|mirror| format!("busybox:1.37=docker-image://{mirror}/library/busybox:1.37"));
-        let mut args =
-            vec!["buildx", "build", "--quiet", "--platform", "linux/amd64,linux/arm64", "--provenance=false"];
-        args.extend(context.iter().flat_map(|context| ["--build-context", context]));
         let image = format!("{}/base:1", self.registry.address);
-        let output = "type=image,oci-mediatypes=true,store=false";
-        args.extend(["-t", &image, "--output", output, "--push", dir.to_str().unwrap()]);
-        docker(&args);
+        let images = ["amd64", "arm64"].map(|arch| format!("{image}-{arch}"));
+        // One after the other, as an engine with the classic image store wants it.
+        for (arch, image) in ["linux/amd64", "linux/arm64"].into_iter().zip(&images) {
+            let mut args = vec!["buildx", "build", "--quiet", "--platform", arch, "--provenance=false"];
+            args.extend(context.iter().flat_map(|context| ["--build-context", context]));
+            let output = "type=image,oci-mediatypes=true,store=false";
+            args.extend(["-t", image, "--output", output, "--push", dir.to_str().unwrap()]);
+            docker(&args);
+        }
+        docker(&["buildx", "imagetools", "create", "-t", &image, &images[0], &images[1]]);
     }
 
     fn run(&self, args: &[&str]) -> Run {
@@ -55,7 +59,7 @@ impl Published {
     }
 
     fn publish(&self) -> Run {
-        self.run(&BOTH).ended(0);
+        self.run(&BUILD_BOTH).ended(0);
         self.run(&["merge"]).ended(0)
     }
 
@@ -95,7 +99,7 @@ fn an_unrelated_commit_builds_nothing_and_every_job_gets_the_new_tag() {
             b reuse - unchanged since <since>
             c reuse - unchanged since <since>"#]],
     );
-    let built = published.run(&BOTH).ended(0);
+    let built = published.run(&BUILD_BOTH).ended(0);
     assert!(built.stderr.contains("Finished nothing to build"), "{}", built.stderr);
     assert_eq!(built.stdout, "");
     published.run(&["merge"]).ended(0);
@@ -165,11 +169,13 @@ fn a_run_that_was_killed_goes_on_where_it_stopped() {
     let registry = Registry::start();
     let tree = Tree::with_jobs(&["one", "two"]);
     let env = [("JOBS_REGISTRY", registry.address.as_str())];
-    tree.run_with(&["build", "--arch", "amd64"], &env).ended(0);
-    let again = tree.run_with(&BOTH, &env).ended(0);
-    let built: Vec<&str> = again.stderr.lines().filter(|line| line.contains("Building")).map(str::trim).collect();
-    assert_eq!(built, ["Building one (arm64)", "Building two (arm64)"]);
-    let forced = tree.run_with(&["build", "--arch", "amd64", "--force"], &env).ended(0);
+    tree.run_with(&["build", "--arch", OWN], &env).ended(0);
+    let again = tree.run_with(&BUILD_BOTH, &env).ended(0);
+    let mut built: Vec<&str> = again.stderr.lines().filter(|line| line.contains("Building")).map(str::trim).collect();
+    // They are built side by side.
+    built.sort_unstable();
+    assert_eq!(built, [format!("Building one ({OTHER})"), format!("Building two ({OTHER})")]);
+    let forced = tree.run_with(&["build", "--arch", OWN, "--force"], &env).ended(0);
     assert_eq!(forced.stderr.matches("Building").count(), 2);
 }
 
@@ -180,7 +186,7 @@ fn what_is_not_committed_is_built_each_time_and_never_found_again() {
     tree.write("jobs/dirty/Dockerfile", &format!("{DOCKERFILE}LABEL x=y\n"));
     let env = [("JOBS_REGISTRY", registry.address.as_str())];
     for _ in 0..2 {
-        let run = tree.run_with(&BOTH, &env).ended(0);
+        let run = tree.run_with(&BUILD_BOTH, &env).ended(0);
         assert_eq!(run.stderr.matches("Building").count(), 2, "{}", run.stderr);
     }
     tree.run_with(&["merge"], &env).ended(0);
@@ -197,18 +203,18 @@ fn a_base_that_moves_between_two_legs_is_refused() {
     let text = std::fs::read_to_string(&c).unwrap();
     published.tree.write("jobs/c/Dockerfile", &format!("{text}LABEL x=y\n"));
     published.tree.commit("c");
-    published.run(&["build", "--arch", "amd64", "c"]).ended(0);
+    published.run(&["build", "--arch", OWN, "c"]).ended(0);
     published.push_base("3");
-    published.run(&["build", "--arch", "arm64", "--emulate", "c"]).ended(0);
+    published.run(&["build", "--arch", OTHER, "--emulate", "c"]).ended(0);
     let run = published.run(&["merge", "c"]).ended(3);
     expect![[r#"
-        error: <registry>/jobs/c:<sha>-amd64: was built from another base: <registry>/base:1 was sha256:…, and is sha256:… for this run
+        error: <registry>/jobs/c:<sha>-<own>: was built from another base: <registry>/base:1 was sha256:…, and is sha256:… for this run
           rule: all images of a tag are built from the same inputs and bases
-          help: cargo xtask build --arch amd64 --no-cache c"#]]
-    .assert_eq(&run.errors_at(&published.registry));
+          help: cargo xtask build --arch <own> --no-cache c"#]]
+    .assert_eq(&run.errors_at(&published.registry).replace(OWN, "<own>"));
     assert_eq!(published.registry.digest("jobs/c", &published.tree.tag()), None);
     // The command that it names mends it.
-    published.run(&["build", "--arch", "amd64", "--no-cache", "c"]).ended(0);
+    published.run(&["build", "--arch", OWN, "--no-cache", "c"]).ended(0);
     published.run(&["merge", "c"]).ended(0);
 }
 
@@ -242,7 +248,7 @@ fn with_slices_every_leg_builds_from_the_same_base() {
     assert_eq!(merged.stdout.lines().count(), 3, "{}", merged.stdout);
     // A slice of another commit is refused.
     published.tree.commit("later");
-    let run = published.tree.run_with(&["build", "--arch", "amd64"], &env).ended(2);
+    let run = published.tree.run_with(&["build", "--arch", OWN], &env).ended(2);
     assert!(run.errors().starts_with("error: --plan: is a slice of the plan for "), "{}", run.errors());
     let run = published.tree.run_with(&["build", "--plan", "nonsense"], &[]).ended(2);
     assert!(run.errors().starts_with("error: --plan: not a slice of a plan"), "{}", run.errors());

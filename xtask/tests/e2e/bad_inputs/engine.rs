@@ -3,11 +3,13 @@
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixListener;
 
 use expect_test::{Expect, expect};
 
 use super::{case, check_with_registry};
-use crate::harness::{Registry, TempDir, Tree};
+use crate::engine::{Engine, Store};
+use crate::harness::{OTHER, OWN, Registry, TempDir, Tree};
 
 #[test]
 fn engines_and_architectures() {
@@ -39,16 +41,30 @@ fn engines_and_architectures() {
 
 #[test]
 fn an_architecture_that_is_not_native() {
-    let foreign = if cfg!(target_arch = "aarch64") { "amd64" } else { "arm64" };
     let registry = Registry::start();
     let tree = Tree::with_jobs(&["job"]);
-    let run = tree.run_with(&["build", "--arch", foreign], &[("JOBS_REGISTRY", &registry.address)]).ended(4);
+    let run = tree.run_with(&["build", "--arch", OTHER], &[("JOBS_REGISTRY", &registry.address)]).ended(4);
     expect![[r#"
-        error: architecture `<foreign>`: not native to the builder, which could only emulate it
+        error: architecture `<other>`: not native to the builder, which could only emulate it
           rule: each architecture is built on hardware of its own
-          help: run this on a native runner, add a native node (docker buildx create --append --platform linux/<foreign> …), or give --emulate"#]].assert_eq(&run.errors().replace(foreign, "<foreign>"));
+          help: run this on a native runner, add a native node (docker buildx create --append --platform linux/<other> …), or give --emulate"#]].assert_eq(&run.errors().replace(OTHER, "<other>"));
     assert_eq!(run.stdout, "");
-    assert_eq!(registry.digest("jobs/job", &format!("{}-{foreign}", tree.tag())), None);
+    assert_eq!(registry.digest("jobs/job", &format!("{}-{OTHER}", tree.tag())), None);
+}
+
+#[test]
+fn an_engine_that_does_not_answer() {
+    let dir = TempDir::new();
+    let socket = dir.0.join("docker.sock");
+    // Connections wait in its queue, and nobody takes them.
+    let _listener = UnixListener::bind(&socket).unwrap();
+    let host = format!("unix://{}", socket.display());
+    let run = Tree::with_jobs(&["job"]).run_with(&["doctor"], &[("DOCKER_HOST", &host)]).ended(4);
+    let (engine, _) = run.errors().split_once("\nerror: builder: ").unwrap();
+    expect![[r#"
+        error: engine: does not answer: `docker version` timed out after 10s
+          help: restart the engine, or set DOCKER_HOST to one that answers"#]]
+    .assert_eq(engine);
 }
 
 #[test]
@@ -145,7 +161,7 @@ fn a_buildx_that_cannot_be_used() {
 }
 
 /// A registry that answers like ECR where the repository was not created: images can be looked for, and not pushed.
-fn without_repositories() -> String {
+pub fn without_repositories() -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap().to_string();
     // It ends with the process of the tests.
@@ -172,14 +188,14 @@ fn answer(mut stream: TcpStream) -> std::io::Result<()> {
 
 #[test]
 fn a_repository_that_was_not_created() {
-    let address = without_repositories();
+    // The other image store has other words for it, see `classic.rs`.
+    let (engine, address) = (Engine::with(Store::Containerd), without_repositories());
     let tree = Tree::with_jobs(&["job"]);
-    let run = tree.run_with(&["build"], &[("JOBS_REGISTRY", &address)]).ended(4);
-    let native = if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" };
+    let run = tree.run_with(&["build"], &[engine.env(), ("JOBS_REGISTRY", &address)]).ended(4);
     expect![[r#"
-        error: <registry>/jobs/job:<sha>-<native>: the build for <native> failed: failed to push <registry>/jobs/job:<sha>-<native>: unknown: The repository with name 'jobs/job' does not exist in the registry with id '111122223333'
+        error: <registry>/jobs/job:<sha>-<own>: the build for <own> failed: failed to push <registry>/jobs/job:<sha>-<own>: unknown: The repository with name 'jobs/job' does not exist in the registry with id '111122223333'
           help: create the repository before the first push: cargo xtask ecr ensure
-            the log is target/xtask/logs/job-<native>.log
-            rerun: cargo xtask build --arch <native> job"#]].assert_eq(&run.errors().replace(&address, "<registry>").replace(native, "<native>"));
+            the log is target/xtask/logs/job-<own>.log
+            rerun: cargo xtask build --arch <own> job"#]].assert_eq(&run.errors().replace(&address, "<registry>").replace(OWN, "<own>"));
     assert_eq!(run.stdout, "");
 }
