@@ -230,6 +230,18 @@ fn revision(ctx: &Context) -> anyhow::Result<Option<Sourced<Revision>>> {
     Ok(Some(Sourced::new(Revision { commit, dirty: git::is_dirty(ctx)? }, Origin::Variable("GITHUB_SHA"))))
 }
 
+/// The complaint about a registry of ECR that is not in the region that is configured.
+fn other_region(registry: &Sourced<Registry>, region: &Sourced<String>) -> Option<Problem> {
+    let (_, of_host) = registry.value.ecr().filter(|(_, of_host)| *of_host != region.value)?;
+    let what = format!("is in {of_host}, not in {}", region.value);
+    let rule = format!("the region of the registry and the one of {} are the same", region.origin);
+    let help = match region.origin {
+        Origin::Target(_) => format!("write region = \"{of_host}\" there, or leave it out"),
+        _ => format!("set AWS_REGION={of_host}, or push to the registry in {}", region.value),
+    };
+    Some(Problem::new(format!("registry `{}`", registry.value), what).rule(rule).help(help))
+}
+
 fn flag_or_variable(ctx: &Context, flag: &'static str, variable: &'static str, value: &str) -> Origin {
     if ctx.env.get(variable) == Some(value) { Origin::Variable(variable) } else { Origin::Flag(flag) }
 }
@@ -245,41 +257,18 @@ struct Layers<'a> {
 impl Layers<'_> {
     fn resolve(&self, git_ref: Option<&str>, revision: Option<Sourced<Revision>>) -> anyhow::Result<Target> {
         let mut problems = Vec::new();
-        let region = self.region();
+        let (region, prefix) = (self.region(), self.prefix());
         let registry = self.registry().map_err(|problem| problems.push(problem)).unwrap_or_default();
-        if let (Some(registry), Some(region)) = (&registry, &region)
-            && let Some((_, of_host)) = registry.value.ecr()
-            && of_host != region.value
-        {
-            problems.push(
-                Problem::new(
-                    format!("registry `{}`", registry.value),
-                    format!("is in {of_host}, not in {}", region.value),
-                )
-                .rule(format!("the region of the registry and the one of {} are the same", region.origin))
-                .help(match region.origin {
-                    Origin::Target(_) => format!("write region = \"{of_host}\" there, or leave it out"),
-                    _ => format!("set AWS_REGION={of_host}, or push to the registry in {}", region.value),
-                }),
-            );
-        }
+        problems.extend(registry.as_ref().zip(region.as_ref()).and_then(|(r, region)| other_region(r, region)));
         let mirrors = self.mirrors().map_err(|mut found| problems.append(&mut found)).unwrap_or_default();
-        let prefix = self.prefix();
         if let Err(problem) = Repository::new(None, &prefix.value) {
             problems.push(Problem { at: format!("prefix `{}`", prefix.value), ..problem });
         }
-        let tag = self.tag(git_ref, revision.as_ref()).map_err(|problem| problems.push(problem)).ok();
-        let settings = self.target.as_ref().map(|(_, settings)| *settings);
-        let moving_tags: Vec<Tag> =
-            settings.iter().flat_map(|target| &target.moving_tags).filter_map(|tag| tag.parse().ok()).collect();
-        if let Some(tag) = tag.as_ref().filter(|tag| moving_tags.contains(&tag.value)) {
-            problems.push(
-                Problem::new(format!("tag `{}`", tag.value), "is a moving tag of this target")
-                    .rule("a published tag never changes, and a moving tag does"),
-            );
-        }
+        let settings = self.target.as_ref().map(|(_, settings)| (*settings).clone()).unwrap_or_default();
+        let moving_tags: Vec<Tag> = settings.moving_tags.iter().filter_map(|tag| tag.parse().ok()).collect();
+        let tag = self.tag(git_ref, revision.as_ref(), &moving_tags).map_err(|problem| problems.push(problem));
         Failure::unless_empty(Exit::Usage, problems)?;
-        let Some(tag) = tag else { anyhow::bail!("a tag or a problem with it was expected") };
+        let Ok(tag) = tag else { anyhow::bail!("a tag or a problem with it was expected") };
         Ok(Target {
             name: self.target.as_ref().map(|(name, _)| name.clone()),
             registry,
@@ -289,13 +278,11 @@ impl Layers<'_> {
             region,
             moving_tags,
             mirrors,
-            provenance: settings.and_then(|target| target.provenance).unwrap_or(self.config.provenance),
-            attested: settings.is_some_and(|target| {
-                target.sbom || matches!(target.provenance, Some(Provenance::Min | Provenance::Max))
-            }),
-            sbom: settings.is_some_and(|target| target.sbom),
-            sign: settings.is_some_and(|target| target.sign),
-            cache: settings.map(|target| target.cache).unwrap_or_default(),
+            provenance: settings.provenance.unwrap_or(self.config.provenance),
+            attested: settings.sbom || matches!(settings.provenance, Some(Provenance::Min | Provenance::Max)),
+            sbom: settings.sbom,
+            sign: settings.sign,
+            cache: settings.cache,
             revision: revision.map(|revision| revision.value),
             sha_length: self.config.sha_length,
         })
@@ -349,7 +336,21 @@ impl Layers<'_> {
         if problems.is_empty() { Ok(mirrors) } else { Err(problems) }
     }
 
-    fn tag(&self, git_ref: Option<&str>, revision: Option<&Sourced<Revision>>) -> Result<Sourced<Tag>, Problem> {
+    fn tag(
+        &self,
+        git_ref: Option<&str>,
+        revision: Option<&Sourced<Revision>>,
+        moving_tags: &[Tag],
+    ) -> Result<Sourced<Tag>, Problem> {
+        let tag = self.tag_of_ref(git_ref, revision)?;
+        if moving_tags.contains(&tag.value) {
+            return Err(Problem::new(format!("tag `{}`", tag.value), "is a moving tag of this target")
+                .rule("a published tag never changes, and a moving tag does"));
+        }
+        Ok(tag)
+    }
+
+    fn tag_of_ref(&self, git_ref: Option<&str>, revision: Option<&Sourced<Revision>>) -> Result<Sourced<Tag>, Problem> {
         if let Some(tag) = &self.given.tag {
             return Ok(Sourced::new(Tag::for_images(tag)?, flag_or_variable(self.ctx, "tag", "JOBS_TAG", tag)));
         }
