@@ -2,21 +2,22 @@
 
 use super::*;
 
-fn value_of(name: &str) -> Value {
+fn value_of(name: &str) -> Result<Option<String>, NoValue> {
+    let set = |value: &str| Ok(Some(value.to_owned()));
     match name {
-        "X" => Value::Set("x".to_owned()),
-        "SPACED" => Value::Set("a b".to_owned()),
-        "EMPTY" => Value::Set(String::new()),
-        "ANY" => Value::Unknown,
-        _ => Value::Unset,
+        "X" => set("x"),
+        "SPACED" => set("a b"),
+        "EMPTY" => set(""),
+        "ANY" => Err(NoValue { what: "ANY".to_owned(), is_refused: false }),
+        _ => Ok(None),
     }
 }
 
 fn text(word: &str) -> String {
-    match expand(word, '\\', &value_of) {
-        Ok(expanded) => expanded.text,
-        Err(NoValue::Unknown(name)) => format!("unknown: {name}"),
-        Err(NoValue::Refused(what)) => format!("refused: {what}"),
+    match expand(word, '\\', &mut value_of) {
+        Ok(text) => text,
+        Err(NoValue { what, is_refused: false }) => format!("unknown: {what}"),
+        Err(NoValue { what, .. }) => format!("refused: {what}"),
     }
 }
 
@@ -64,16 +65,18 @@ fn what_has_no_certain_value_says_why() {
         ("${X:-$ANY}", "unknown: ANY"),
         ("${NO:?say it}", "refused: NO: say it"),
         ("${EMPTY:?}", "refused: EMPTY: has no value"),
-        ("${X#v}", "refused: `${X#…}` is not understood here"),
-        ("${X%v}", "refused: `${X%…}` is not understood here"),
-        ("${X/a/b}", "refused: `${X/…}` is not understood here"),
-        ("${X:0:1}", "refused: `${X:0…}` is not understood here"),
+        ("${X#v}", "unknown: `${X#…}` is not understood here"),
+        ("${X%v}", "unknown: `${X%…}` is not understood here"),
+        ("${X/a/b}", "unknown: `${X/…}` is not understood here"),
+        ("${X:0:1}", "unknown: `${X:0…}` is not understood here"),
         ("${X^^}", "refused: unsupported modifier `^` after `${X`"),
         ("${}", "refused: bad substitution after `${`"),
         ("${X", "refused: unsupported modifier `` after `${X`"),
         ("${X:-d", "refused: `}` is missing"),
         ("'a", "refused: `'` is not closed"),
         ("\"a", "refused: `\"` is not closed"),
+        ("${X:?m}${ANY:?m}", "unknown: ANY"),
+        ("${X#v}'", "refused: `'` is not closed"),
     ] {
         assert_eq!(text(word), expected, "{word}");
     }
@@ -81,22 +84,5 @@ fn what_has_no_certain_value_says_why() {
 
 #[test]
 fn the_other_escape_character_leaves_backslashes_alone() {
-    assert_eq!(expand("a\\b`$X", '`', &value_of).unwrap().text, "a\\b$X");
-}
-
-#[test]
-fn variables_without_a_value_are_told() {
-    assert_eq!(expand("a:$NO$X${NO2}", '\\', &value_of).unwrap().unset, ["NO", "NO2"]);
-}
-
-#[test]
-fn words_as_written() {
-    let words = |line| written_words(line).unwrap();
-    assert_eq!(words("a <<  EOF b"), ["a", "<<  EOF", "b"]);
-    assert_eq!(words("a <<- EOF"), ["a", "<<-", "EOF"]);
-    assert_eq!(words("x '<<A b' \"c d\" \\  e"), ["x", "'<<A b'", "\"c d\"", "\\ ", "e"]);
-    assert_eq!(words("${x:0:3} ${x//a/b} $$ <<$X"), ["${x:0:3}", "${x/a/b}", "$$", "<<$X"]);
-    assert_eq!(written_words("it's"), None);
-    assert_eq!(written_words("${x^^} <<EOF"), None);
-    assert_eq!(plain_words("'E F'\\G$H").unwrap(), ["E FG$H"]);
+    assert_eq!(expand("a\\b`$X", '`', &mut value_of).unwrap(), "a\\b$X");
 }

@@ -1,54 +1,49 @@
-//! `.dockerignore`: which files of the repository are not part of the build context.
+//! `.dockerignore`: which files of the repository are not part of the build context, and the list of those that are.
 //!
-//! Follows moby/patternmatcher, with which BuildKit filters the context: its patterns become regular expressions, which
-//! makes them differ from shell patterns, and from `.gitignore`, in the corners.
+//! BuildKit filters the context with moby/patternmatcher, whose patterns become regular expressions, so that they differ
+//! from shell patterns, and from `.gitignore`, in the corners. Here they become patterns of the crate `glob`; a pattern
+//! that has no equal there is not guessed at.
+
+use std::iter::Peekable;
+use std::str::Chars;
+
+use glob::MatchOptions;
+
+use super::{Fault, clean};
+
+const OPTIONS: MatchOptions =
+    MatchOptions { case_sensitive: true, require_literal_separator: true, require_literal_leading_dot: false };
 
 /// The patterns of a `.dockerignore` file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Ignore {
     patterns: Vec<Pattern>,
+    /// A pattern of which it is not certain what BuildKit makes of it. Nothing is ignored here then, and all of the
+    /// context has to count, because BuildKit applies the file by itself.
+    pub unclear: Option<Fault>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Pattern {
     /// Begins with `!`: takes back what patterns before it ignore.
-    exception: bool,
-    matcher: Matcher,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Matcher {
-    Exact(String),
-    Prefix(String),
-    Suffix(String),
-    Glob(Vec<Token>),
-    /// BuildKit would refuse it, or take it for something that nobody meant. It ignores nothing here.
-    Unclear,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Token {
-    Char(char),
-    /// `?`: a character other than `/`.
-    AnyChar,
-    /// `*`: characters other than `/`, or none.
-    AnyName,
-    /// `**` at the end: everything.
-    Rest,
-    /// `**/`, first half: directories, or none.
-    MaybeDirectories,
-    /// `**/`, second half: up to and including a `/`.
-    Directories,
-    Class {
-        negated: bool,
-        ranges: Vec<(char, char)>,
-    },
+    is_exception: bool,
+    glob: glob::Pattern,
 }
 
 impl Ignore {
     pub fn parse(text: &str) -> Ignore {
-        let lines = text.strip_prefix('\u{feff}').unwrap_or(text).lines();
-        Ignore { patterns: lines.filter_map(Pattern::parse).collect() }
+        let mut patterns = Vec::new();
+        for (line, number) in text.strip_prefix('\u{feff}').unwrap_or(text).lines().zip(1..) {
+            if line.starts_with('#') || line.trim().is_empty() {
+                continue;
+            }
+            let Some(pattern) = Pattern::parse(line.trim()) else {
+                let what = format!("the pattern `{}` is not understood here", line.trim());
+                return Ignore { patterns: Vec::new(), unclear: Some(Fault::new(number, what)) };
+            };
+            patterns.push(pattern);
+        }
+        Ignore { patterns, unclear: None }
     }
 
     /// Whether the file at `path`, relative to the context's root, is kept out of the context.
@@ -58,194 +53,117 @@ impl Ignore {
         if self.patterns.is_empty() {
             return false;
         }
+        let path = String::from_utf8_lossy(path);
         let mut matched = vec![false; self.patterns.len()];
-        let ends = path.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(at, _)| at);
         let mut ignored = false;
-        for end in ends.chain([path.len()]) {
+        for end in path.match_indices('/').map(|(at, _)| at).chain([path.len()]) {
             ignored = false;
             for (pattern, matched) in self.patterns.iter().zip(&mut matched) {
-                *matched = *matched || pattern.exception == ignored && pattern.matches(&path[..end]);
+                *matched =
+                    *matched || pattern.is_exception == ignored && pattern.glob.matches_with(&path[..end], OPTIONS);
                 if *matched {
-                    ignored = !pattern.exception;
+                    ignored = !pattern.is_exception;
                 }
             }
         }
         ignored
     }
+
+    /// Whether the folder and all that may be below it is kept out: no exception may be about something in there.
+    pub(super) fn ignored_with_all_below(&self, folder: &[u8]) -> bool {
+        let below = format!("{}/", String::from_utf8_lossy(folder));
+        let may_be_below = |pattern: &Pattern| {
+            let text = pattern.glob.as_str();
+            let wildcard = text.find(['*', '?', '[']);
+            let fixed = &text[..wildcard.unwrap_or(text.len())];
+            fixed.starts_with(&below) || wildcard.is_some() && below.starts_with(fixed)
+        };
+        self.ignored(folder) && !self.patterns.iter().any(|pattern| pattern.is_exception && may_be_below(pattern))
+    }
 }
 
 impl Pattern {
+    /// `None` if BuildKit refuses it, or if it has no equal here.
     fn parse(line: &str) -> Option<Pattern> {
-        if line.starts_with('#') || line.trim().is_empty() {
-            return None;
-        }
-        let (exception, pattern) = match line.trim().strip_prefix('!') {
+        let (is_exception, pattern) = match line.strip_prefix('!') {
             Some(pattern) => (true, pattern.trim()),
-            None => (false, line.trim()),
+            None => (false, line),
         };
         let cleaned = clean(pattern);
-        let matcher = match cleaned.strip_prefix('/').filter(|pattern| !pattern.is_empty()).unwrap_or(&cleaned) {
-            "" | "/" if exception => Matcher::Unclear,
-            pattern => Matcher::parse(pattern),
-        };
-        Some(Pattern { exception, matcher })
-    }
-
-    fn matches(&self, path: &[u8]) -> bool {
-        match (&self.matcher, str::from_utf8(path)) {
-            (Matcher::Exact(text), _) => path == text.as_bytes(),
-            (Matcher::Prefix(text), _) => path.starts_with(text.as_bytes()),
-            (Matcher::Suffix(text), _) => {
-                path.ends_with(text.as_bytes()) || text.strip_prefix('/').is_some_and(|name| path == name.as_bytes())
-            }
-            (Matcher::Glob(tokens), Ok(path)) => glob(tokens, path),
-            // Whatever is not certain is kept in the context.
-            (Matcher::Glob(_), Err(_)) | (Matcher::Unclear, _) => self.exception,
-        }
-    }
-}
-
-/// The shortest path that is equal to `path` (Go's `filepath.Clean`).
-pub fn clean(path: &str) -> String {
-    let mut parts: Vec<&str> = Vec::new();
-    for part in path.split('/').filter(|part| !matches!(*part, "" | ".")) {
-        match (part, parts.last()) {
-            ("..", Some(last)) if *last != ".." => drop(parts.pop()),
-            ("..", None) if path.starts_with('/') => {}
-            _ => parts.push(part),
-        }
-    }
-    match (path.starts_with('/'), parts.join("/")) {
-        (true, path) => format!("/{path}"),
-        (false, path) if path.is_empty() => ".".to_owned(),
-        (false, path) => path,
-    }
-}
-
-impl Matcher {
-    fn parse(pattern: &str) -> Matcher {
-        let mut tokens = Vec::new();
-        let mut matcher = Matcher::Exact(pattern.to_owned());
-        let mut anchored = false;
-        let mut chars = pattern.chars().peekable();
-        let mut first = true;
-        while let Some(c) = chars.next() {
-            match c {
-                '*' if chars.next_if_eq(&'*').is_some() => {
-                    chars.next_if_eq(&'/');
-                    matcher = match (chars.peek(), &matcher) {
-                        _ if first => Matcher::Suffix(pattern.get(2..).unwrap_or_default().to_owned()),
-                        (None, Matcher::Exact(_)) => Matcher::Prefix(pattern.trim_end_matches("**").to_owned()),
-                        _ => Matcher::Glob(Vec::new()),
-                    };
-                    tokens.extend(match chars.peek() {
-                        None => vec![Token::Rest],
-                        Some(_) => vec![Token::MaybeDirectories, Token::Directories],
-                    });
-                }
-                '*' | '?' | '[' | ']' | '\\' => {
-                    matcher = Matcher::Glob(Vec::new());
-                    let Some(token) = special(c, &mut chars) else { return Matcher::Unclear };
-                    tokens.push(token);
-                }
-                c => {
-                    anchored |= c == '^';
-                    tokens.push(Token::Char(c));
-                }
-            }
-            first = false;
-        }
-        match matcher {
-            // In a regular expression it is not a character, and nothing can match it in the middle.
-            Matcher::Glob(_) if anchored => Matcher::Unclear,
-            Matcher::Glob(_) => Matcher::Glob(tokens),
-            matcher => matcher,
-        }
-    }
-}
-
-fn special(c: char, chars: &mut std::iter::Peekable<std::str::Chars>) -> Option<Token> {
-    match c {
-        '*' => Some(Token::AnyName),
-        '?' => Some(Token::AnyChar),
-        '[' => class(chars),
-        // An escaped letter or digit is a class or an assertion of regular expressions.
-        '\\' => chars.next().filter(|c| c.is_ascii() && !c.is_ascii_alphanumeric()).map(Token::Char),
-        c => Some(Token::Char(c)),
-    }
-}
-
-/// The rest of `[a-z]`; `None` for what shell patterns and regular expressions understand differently.
-fn class(chars: &mut std::iter::Peekable<std::str::Chars>) -> Option<Token> {
-    let negated = chars.next_if_eq(&'^').is_some();
-    let mut ranges = Vec::new();
-    let member = |chars: &mut std::iter::Peekable<std::str::Chars>| match chars.next()? {
-        '\\' => chars.next().filter(|c| c.is_ascii_punctuation()),
-        '-' | '[' | ']' | '*' | '?' | '^' => None,
-        c => Some(c),
-    };
-    loop {
-        let low = member(chars)?;
-        let high = if chars.next_if_eq(&'-').is_some() { member(chars)? } else { low };
-        if high < low {
+        // For BuildKit, a `..` at the beginning leads out of the context.
+        if is_exception && cleaned.is_empty() || pattern.split('/').any(|part| part == "..") {
             return None;
         }
-        ranges.push((low, high));
-        if chars.next_if_eq(&']').is_some() {
-            return Some(Token::Class { negated, ranges });
-        }
+        Some(Pattern { is_exception, glob: glob::Pattern::new(&translated(&cleaned)?).ok()? })
     }
 }
 
-/// Whether the tokens match all of `path`: every place in the pattern that can be reached is followed at once.
-fn glob(tokens: &[Token], path: &str) -> bool {
-    // Most paths already differ in the characters that a pattern begins or ends with, and there are many paths.
-    let literal = |token: &Token| if let Token::Char(c) = token { Some(*c) } else { None };
-    let mut begin = tokens.iter().map_while(literal).zip(path.chars());
-    let mut end = tokens.iter().rev().map_while(literal).zip(path.chars().rev());
-    if begin.any(|(expected, c)| expected != c) || end.any(|(expected, c)| expected != c) {
-        return false;
+/// The same pattern for `glob`, which itself refuses a `**` that is not alone between slashes.
+fn translated(pattern: &str) -> Option<String> {
+    let has_wildcards = pattern.contains(['*', '?', '[', ']', '\\']);
+    let mut out = String::new();
+    let mut chars = pattern.chars().peekable();
+    while let Some(c) = chars.next() {
+        match c {
+            '[' => out.push_str(&class(&mut chars, out.is_empty() || out.ends_with('/'))?),
+            // An escaped letter or digit is a class or an assertion of regular expressions.
+            '\\' => {
+                let literal = chars.next().filter(|c| c.is_ascii() && !c.is_ascii_alphanumeric())?;
+                out.push_str(&glob::Pattern::escape(&literal.to_string()));
+            }
+            // In a regular expression it is not a character, and nothing can match it in the middle.
+            '^' if has_wildcards => return None,
+            char::REPLACEMENT_CHARACTER => return None,
+            c => out.push(c),
+        }
     }
-    let mut places = vec![false; tokens.len() + 1];
-    enter(tokens, 0, &mut places);
-    for c in path.chars() {
-        let mut reached = vec![false; tokens.len() + 1];
-        for (at, token) in tokens.iter().enumerate().filter(|(at, _)| places[*at]) {
-            match token {
-                Token::Char(expected) if *expected == c => enter(tokens, at + 1, &mut reached),
-                Token::AnyChar if c != '/' => enter(tokens, at + 1, &mut reached),
-                Token::Class { negated, ranges }
-                    if ranges.iter().any(|(low, high)| (low..=high).contains(&&c)) != *negated =>
-                {
-                    enter(tokens, at + 1, &mut reached);
-                }
-                Token::AnyName if c != '/' => enter(tokens, at, &mut reached),
-                Token::Rest if c != '\n' => enter(tokens, at, &mut reached),
-                Token::Directories if c != '\n' => {
-                    reached[at] = true;
-                    if c == '/' {
-                        enter(tokens, at + 1, &mut reached);
-                    }
-                }
-                _ => {}
+    Some(out)
+}
+
+/// The rest of `[a-z]`; `None` for what shell patterns and regular expressions may understand differently.
+///
+/// In a regular expression, `[^a]` matches a slash too. `begins_name` says that it cannot: no name is empty.
+fn class(chars: &mut Peekable<Chars>, begins_name: bool) -> Option<String> {
+    let negated = chars.next_if_eq(&'^').is_some();
+    let mut class = String::from(if negated { "[!" } else { "[" });
+    let is_clear = |c: &char| c.is_alphanumeric() || matches!(c, '.' | '_');
+    loop {
+        let low = chars.next().filter(is_clear)?;
+        class.push(low);
+        if chars.next_if_eq(&'-').is_some() {
+            let high = chars.next().filter(is_clear).filter(|high| *high >= low && !(low..=*high).contains(&'/'))?;
+            class.extend(['-', high]);
+        }
+        if chars.next_if_eq(&']').is_some() {
+            break;
+        }
+    }
+    let ends_name = matches!(chars.peek(), None | Some('/'));
+    class.push(']');
+    (!negated || begins_name || ends_name).then_some(class)
+}
+
+/// The text of a `.dockerignore` that lets these paths into the context, and no others.
+///
+/// A character that cannot be written there is a `?`, which stands for any other one.
+pub fn allow_list<'a>(paths: impl IntoIterator<Item = &'a [u8]>) -> String {
+    let mut list = "*\n".to_owned();
+    for path in paths {
+        let path = String::from_utf8_lossy(path);
+        let last = path.chars().count().saturating_sub(1);
+        list.push('!');
+        for (at, c) in path.chars().enumerate() {
+            match c {
+                '\n' | char::REPLACEMENT_CHARACTER => list.push('?'),
+                '\\' | '*' | '?' | '[' | ']' | '^' => list.extend(['\\', c]),
+                // Blanks at the ends of a line would be taken away.
+                c if c.is_whitespace() && (at == 0 || at == last) => list.extend(['[', c, ']']),
+                c => list.push(c),
             }
         }
-        places = reached;
+        list.push('\n');
     }
-    places[tokens.len()]
-}
-
-/// Marks a place, and those that are reached from it without a character.
-fn enter(tokens: &[Token], at: usize, places: &mut [bool]) {
-    places[at] = true;
-    match tokens.get(at) {
-        Some(Token::AnyName | Token::Rest) => enter(tokens, at + 1, places),
-        Some(Token::MaybeDirectories) => {
-            enter(tokens, at + 1, places);
-            enter(tokens, at + 2, places);
-        }
-        _ => {}
-    }
+    list
 }
 
 #[cfg(test)]

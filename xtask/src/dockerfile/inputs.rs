@@ -1,76 +1,72 @@
-//! Which files of the build context can reach a job's image.
-//!
-//! The rule for every doubt: too much is an input, never too little.
+//! Which files of a listing are those that a build reads.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::ops::Range;
+use std::collections::BTreeSet;
 
-use crate::dockerfile::base::Globals;
-use crate::dockerfile::expand::NoValue;
-use crate::dockerfile::ignore::{Ignore, clean};
-use crate::dockerfile::instruction::{Copy, Dockerfile, Flag, Kind, Mount, Run, Verb};
-use crate::dockerfile::scope::{self, Scope};
-use crate::model::arch::Arch;
+use super::{Ignore, clean};
 use crate::model::key::TreeEntry;
 
-/// The paths of the build context that a Dockerfile reads.
-///
-/// What the `ONBUILD` triggers of a base image from elsewhere read is not in the Dockerfile, so it is not here either.
+/// git's modes of a symbolic link, a folder and a submodule.
+const LINK: u32 = 0o120_000;
+const FOLDER: u32 = 0o040_000;
+const SUBMODULE: u32 = 0o160_000;
+
+/// The paths of the build context that a build reads.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Inputs {
     /// All of the context, by intent or because it cannot be told.
     Whole {
+        /// The line of the Dockerfile that is to blame, if one is.
         line: Option<usize>,
         because: String,
     },
-    Sources(BTreeSet<Source>),
+    Sources(BTreeSet<ContextPath>),
 }
 
-/// One source of a `COPY`, an `ADD` or a bind mount.
+impl Default for Inputs {
+    fn default() -> Inputs {
+        Inputs::Sources(BTreeSet::new())
+    }
+}
+
+/// A path of the build context that counts: a source of a `COPY`, an `ADD` or a bind mount, or one that is named
+/// without being copied.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Source {
-    pub line: usize,
+pub struct ContextPath {
+    /// The line of the Dockerfile; `None` for a path that something else names.
+    pub line: Option<usize>,
     /// With its variables replaced.
     pub written: String,
     /// From the context's root; never empty, except before a pattern's first wildcard.
     pub path: String,
-    pub reach: Reach,
+    /// Whether `path` is but the part of a pattern before its first wildcard.
+    pub is_pattern: bool,
+    /// How many names the paths may have that the pattern matches.
+    pub depth: usize,
 }
 
-/// What a source's path stands for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Reach {
-    /// The file, or everything below the directory.
-    Path,
-    /// Whatever begins with these characters: they are the part of a pattern before its first wildcard. Wildcards stand
-    /// for no more than this many directories and names.
-    Pattern { depth: usize },
-}
-
-/// The files that count.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Selected<'a> {
+/// The files of a listing that count.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Matched<'a> {
     /// Sorted by path.
     pub files: Vec<&'a TreeEntry>,
-    /// Why all of the context counts, if it does: the line, if one is to blame, and the reason.
-    pub whole: Option<(Option<usize>, String)>,
-    pub missing: Vec<Missing>,
-}
-
-/// A source that is not among the files.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Missing {
-    pub line: usize,
-    pub source: String,
-    /// The build fails without a path, but not without a match for a pattern.
-    pub is_pattern: bool,
-    /// It is there, but `.dockerignore` keeps it out of the context.
-    pub is_ignored: bool,
+    /// Sources that are not there. Patterns are not among them: a build takes one without a match.
+    pub missing: Vec<&'a ContextPath>,
+    /// Sources that are there, but that the ignore file keeps out of the context.
+    pub ignored: Vec<&'a ContextPath>,
 }
 
 impl Inputs {
-    /// The inputs of two builds, of two architectures for one.
-    pub fn and(self, other: Inputs) -> Inputs {
+    /// A file, or everything below a folder, that counts although the Dockerfile does not copy it, whether it is ignored
+    /// or not: what `job.json` names, the Dockerfile itself, ignore files.
+    pub fn named(path: &str) -> Inputs {
+        match ContextPath::new(None, path, &[]) {
+            Some(path) => Inputs::Sources(BTreeSet::from([path])),
+            None => Inputs::Whole { line: None, because: format!("`{path}` is the whole context") },
+        }
+    }
+
+    /// The inputs of two builds, of two architectures for one. Of two reasons for all of the context, the first stays.
+    pub fn union(self, other: Inputs) -> Inputs {
         match (self, other) {
             (Inputs::Sources(mut paths), Inputs::Sources(more)) => {
                 paths.extend(more);
@@ -79,248 +75,87 @@ impl Inputs {
             (whole @ Inputs::Whole { .. }, _) | (_, whole) => whole,
         }
     }
-}
 
-/// The paths that any stage of `dockerfile` reads.
-pub fn inputs(dockerfile: &Dockerfile, args: &BTreeMap<String, String>, target: Arch, build: Arch) -> Inputs {
-    let (globals, _) = Globals::new(dockerfile, args, target, build);
-    let mut found = Found { whole: foreign_syntax(dockerfile, args), paths: BTreeSet::new() };
-    scope::each(dockerfile, args, &globals, &mut |instruction, scope| {
-        found.read(&instruction.kind, instruction.line, scope);
-    });
-    match found.whole {
-        Some((line, because)) => Inputs::Whole { line, because },
-        None => Inputs::Sources(found.paths),
-    }
-}
-
-/// Only Docker's own frontends are sure to read the file as we do.
-fn foreign_syntax(dockerfile: &Dockerfile, args: &BTreeMap<String, String>) -> Option<(Option<usize>, String)> {
-    let (line, image) = match (args.get("BUILDKIT_SYNTAX"), &dockerfile.syntax) {
-        (Some(image), _) => (None, image),
-        (None, Some(syntax)) => (Some(syntax.line), &syntax.image),
-        (None, None) => return None,
-    };
-    let name = image.split('@').next().unwrap_or(image);
-    let name = name.rsplit_once(':').filter(|(_, tag)| !tag.contains('/')).map_or(name, |(name, _)| name);
-    let ours = ["docker/dockerfile", "docker/dockerfile-upstream"];
-    let known =
-        ours.iter().any(|own| name.strip_suffix(own).is_some_and(|host| host.is_empty() || host.ends_with('/')));
-    (!known).then(|| (line, format!("`{image}` may read the Dockerfile in its own way")))
-}
-
-/// What is found while the instructions are read.
-struct Found {
-    whole: Option<(Option<usize>, String)>,
-    paths: BTreeSet<Source>,
-}
-
-impl Found {
-    fn read(&mut self, kind: &Kind, line: usize, scope: &Scope) {
-        let result = match kind {
-            Kind::Copy(copy) => self.copy(copy, line, scope),
-            Kind::Run(run) => self.run(run, line, scope),
-            Kind::Onbuild(kind) => return self.read(kind, line, &Scope::unknown(scope.escape())),
-            Kind::Arg(_) | Kind::Env(_) | Kind::Other => Ok(()),
-        };
-        if let Err(because) = result {
-            self.whole.get_or_insert((Some(line), because));
+    /// All of the context, where a source leads through a symbolic link, which BuildKit follows. A link below a copied
+    /// directory is copied as a link. `listing` is sorted by path, byte by byte, as git lists files.
+    pub fn through_links(self, listing: &[TreeEntry]) -> Inputs {
+        let Inputs::Sources(sources) = &self else { return self };
+        let link = sources.iter().find_map(|source| Some((source.line, source.link(listing)?)));
+        match link {
+            Some((line, link)) => {
+                let because =
+                    format!("`{}` is a symbolic link, which a build follows", String::from_utf8_lossy(&link.path));
+                Inputs::Whole { line, because }
+            }
+            None => self,
         }
     }
 
-    fn copy(&mut self, copy: &Copy, line: usize, scope: &Scope) -> Result<(), String> {
-        let (verb, own) = match copy.verb {
-            Verb::Add => ("ADD", ["keep-git-dir", "checksum", "unpack"].as_slice()),
-            Verb::Copy => ("COPY", [].as_slice()),
+    /// The files of `listing` that count. It is sorted by path, byte by byte, as git lists files. A folder or a submodule
+    /// in it stands for all that is below.
+    pub fn select<'a>(&'a self, listing: &'a [TreeEntry], ignore: &Ignore) -> Matched<'a> {
+        let mut selected = Matched::default();
+        let Inputs::Sources(sources) = self else {
+            selected.files.extend(listing.iter().filter(|entry| !is_ignored(entry, ignore)));
+            return selected;
         };
-        understood(verb, &copy.flags, &[["chown", "chmod", "link", "parents", "exclude"].as_slice(), own].concat())?;
-        if copy.from.is_some() {
-            return Ok(());
-        }
-        for source in &copy.sources {
-            let written = scope.expand(source).map_err(|reason| unclear(verb, source, reason))?;
-            if copy.verb == Verb::Add && is_remote(&written) {
+        for source in sources {
+            let found: Vec<&TreeEntry> = source.entries(listing).collect();
+            let files = selected.files.len();
+            let is_named = source.line.is_none();
+            selected.files.extend(found.iter().copied().filter(|entry| is_named || !is_ignored(entry, ignore)));
+            if is_named || source.is_pattern || selected.files.len() > files {
                 continue;
             }
-            let path = clean(&format!("/{written}"));
-            let Some(path) = path.strip_prefix('/').filter(|path| !path.is_empty()) else {
-                return Err(format!("`{verb} {source}` copies the whole context"));
-            };
-            let reach = |_| {
-                let depth = if path.contains("**") { usize::MAX } else { path.split('/').count() };
-                Reach::Pattern { depth }
-            };
-            // A backslash only escapes in a pattern, but what it escapes is not looked into.
-            let wildcard = path.find(['*', '?', '[', '\\']);
-            let fixed = path.get(..wildcard.unwrap_or(path.len())).unwrap_or_default().to_owned();
-            self.paths.insert(Source { line, written, path: fixed, reach: wildcard.map_or(Reach::Path, reach) });
-        }
-        Ok(())
-    }
-
-    fn run(&mut self, run: &Run, line: usize, scope: &Scope) -> Result<(), String> {
-        understood("RUN", &run.flags, &["network", "security", "device"])?;
-        run.mounts.iter().try_for_each(|mount| self.mount(mount, line, scope))
-    }
-
-    fn mount(&mut self, mount: &Mount, line: usize, scope: &Scope) -> Result<(), String> {
-        if mount.from().is_some() {
-            return Ok(());
-        }
-        let kind = mount.get(&["type"]).unwrap_or("bind");
-        match scope.expand(kind).map_err(|reason| unclear("RUN --mount", kind, reason))?.to_lowercase().as_str() {
-            "bind" => {}
-            // A cache begins empty where it is not told from which image.
-            "cache" | "tmpfs" | "secret" | "ssh" => return Ok(()),
-            other => return Err(format!("`RUN --mount=type={other}` is not known here")),
-        }
-        let source = mount.get(&["source", "src"]).unwrap_or_default();
-        let written = scope.expand(source).map_err(|reason| unclear("RUN --mount", source, reason))?;
-        let path = clean(&format!("/{written}"));
-        let path = path.trim_start_matches('/').to_owned();
-        if path.is_empty() {
-            return Err("`RUN --mount` mounts the whole context".to_owned());
-        }
-        self.paths.insert(Source { line, written, path, reach: Reach::Path });
-        Ok(())
-    }
-}
-
-fn understood(verb: &str, flags: &[Flag], known: &[&str]) -> Result<(), String> {
-    match flags.iter().find(|flag| !known.contains(&flag.name.as_str())) {
-        Some(flag) => Err(format!("`{verb} --{}` is not known here", flag.name)),
-        None => Ok(()),
-    }
-}
-
-fn unclear(verb: &str, source: &str, reason: NoValue) -> String {
-    match reason {
-        NoValue::Unknown(name) => format!("`{verb} {source}`: the value of `{name}` is not known here"),
-        NoValue::Refused(what) => format!("`{verb} {source}`: {what}"),
-    }
-}
-
-/// Whether `ADD` downloads the source or clones it, also from `user@host:path`.
-fn is_remote(source: &str) -> bool {
-    let word = |text: &str, others: &str| {
-        !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || others.contains(c))
-    };
-    let scp = source.split_once(':').and_then(|(login, _)| login.split_once('@'));
-    ["http://", "https://", "git://", "ssh://"].iter().any(|scheme| source.starts_with(scheme))
-        || scp.is_some_and(|(user, host)| word(user, "_") && word(host, "."))
-}
-
-/// The files of `entries` that count for `inputs`. `entries` have to be sorted by path, byte by byte, as git lists them.
-///
-/// Where a source leads through a symbolic link, BuildKit follows it, so that all of the context counts; a link below a
-/// copied directory is copied as a link.
-pub fn select<'a>(inputs: &Inputs, entries: &'a [TreeEntry], ignore: &Ignore) -> Selected<'a> {
-    let mut selected = Selected { files: Vec::new(), whole: None, missing: Vec::new() };
-    let mut ranges = Vec::new();
-    match inputs {
-        Inputs::Whole { line, because } => selected.whole = Some((*line, because.clone())),
-        Inputs::Sources(sources) => {
-            for source in sources {
-                let reached = Reached::find(source, entries);
-                if let Some(link) = reached.link {
-                    let link = String::from_utf8_lossy(&link.path);
-                    let because = format!("`{link}` is a symbolic link, which a build follows");
-                    selected.whole.get_or_insert((Some(source.line), because));
-                } else {
-                    selected.missing.extend(reached.missing(source, entries, ignore));
-                }
-                ranges.extend(reached.ranges);
+            match found.is_empty() {
+                true => selected.missing.push(source),
+                // A directory of which everything is ignored but not itself is an empty directory.
+                false if ignore.ignored(source.path.as_bytes()) => selected.ignored.push(source),
+                false => {}
             }
         }
-    }
-    if selected.whole.is_some() {
-        ranges.push(0..entries.len());
-    }
-    selected.files = kept(entries, ranges, ignore);
-    selected
-}
-
-fn kept<'a>(entries: &'a [TreeEntry], mut ranges: Vec<Range<usize>>, ignore: &Ignore) -> Vec<&'a TreeEntry> {
-    // The longer of two that begin together comes first, so that the other is skipped.
-    ranges.sort_by_key(|range| (range.start, std::cmp::Reverse(range.end)));
-    let mut next = 0;
-    let mut kept = Vec::new();
-    for range in ranges {
-        let rest = range.start.max(next)..range.end;
-        next = next.max(range.end);
-        kept.extend(entries.get(rest).unwrap_or_default().iter().filter(|entry| !ignore.ignored(&entry.path)));
-    }
-    kept
-}
-
-/// What one source leads to.
-struct Reached<'a> {
-    ranges: Vec<Range<usize>>,
-    link: Option<&'a TreeEntry>,
-}
-
-const LINK: u32 = 0o120_000;
-const SUBMODULE: u32 = 0o160_000;
-
-impl<'a> Reached<'a> {
-    fn find(source: &Source, entries: &'a [TreeEntry]) -> Reached<'a> {
-        let path = source.path.as_bytes();
-        let mut reached = Reached { ranges: Vec::new(), link: None };
-        for (end, _) in path.iter().enumerate().filter(|(_, byte)| **byte == b'/') {
-            reached.step(entries, &path[..end], Step::Through);
-        }
-        match source.reach {
-            Reach::Path => {
-                reached.step(entries, path, Step::To);
-                reached.ranges.push(beginning_with(entries, format!("{}/", source.path).as_bytes()));
-            }
-            Reach::Pattern { depth } => {
-                let range = beginning_with(entries, path);
-                let found = entries.get(range.clone()).unwrap_or_default();
-                let links = found.iter().filter(|entry| entry.mode == LINK);
-                let names = |entry: &&TreeEntry| entry.path.split(|byte| *byte == b'/').count();
-                reached.link = reached.link.or(links.into_iter().find(|link| names(link) <= depth));
-                reached.ranges.push(range);
-            }
-        }
-        reached
-    }
-
-    /// The file at `path`, on the way to the source or the source itself.
-    ///
-    /// What is below a submodule is not listed: it stands for all of it.
-    fn step(&mut self, entries: &'a [TreeEntry], path: &[u8], step: Step) {
-        let Ok(at) = entries.binary_search_by(|entry| entry.path.as_slice().cmp(path)) else { return };
-        match entries[at].mode {
-            LINK => self.link = self.link.or(Some(&entries[at])),
-            mode if step == Step::To || mode == SUBMODULE => self.ranges.push(at..at + 1),
-            _ => {}
-        }
-    }
-
-    fn missing(&self, source: &Source, entries: &[TreeEntry], ignore: &Ignore) -> Option<Missing> {
-        let is_pattern = source.reach != Reach::Path;
-        let mut found = self.ranges.iter().flat_map(|range| entries.get(range.clone()).unwrap_or_default()).peekable();
-        let exists = found.peek().is_some();
-        // A directory of which everything is ignored but not itself is an empty directory.
-        let is_ignored = exists && (is_pattern || ignore.ignored(source.path.as_bytes()));
-        if exists && !is_ignored || found.any(|entry| !ignore.ignored(&entry.path)) {
-            return None;
-        }
-        Some(Missing { line: source.line, source: source.written.clone(), is_pattern, is_ignored })
+        selected.files.sort_by(|a, b| a.path.cmp(&b.path));
+        selected.files.dedup();
+        selected
     }
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Step {
-    Through,
-    To,
+fn is_ignored(entry: &TreeEntry, ignore: &Ignore) -> bool {
+    match entry.mode {
+        FOLDER | SUBMODULE => ignore.ignored_with_all_below(&entry.path),
+        _ => ignore.ignored(&entry.path),
+    }
 }
 
-fn beginning_with(entries: &[TreeEntry], prefix: &[u8]) -> Range<usize> {
-    let start = entries.partition_point(|entry| entry.path.as_slice() < prefix);
-    let rest = entries.get(start..).unwrap_or_default();
-    start..start + rest.partition_point(|entry| entry.path.starts_with(prefix))
+impl ContextPath {
+    /// The file or everything below the folder, or what begins with the part of a pattern before the first of the
+    /// `wildcards`; `None` for the context itself.
+    pub fn new(line: Option<usize>, written: &str, wildcards: &[char]) -> Option<ContextPath> {
+        let mut path = clean(written);
+        let depth = if path.contains("**") { usize::MAX } else { path.split('/').count() };
+        let wildcard = path.find(wildcards);
+        path.truncate(wildcard.unwrap_or(path.len()));
+        let source = ContextPath { line, written: written.to_owned(), path, depth, is_pattern: wildcard.is_some() };
+        (source.is_pattern || !source.path.is_empty()).then_some(source)
+    }
+
+    /// What it leads to, and what stands for that in the listing: a folder, a submodule or a link on the way.
+    fn entries<'a>(&self, listing: &'a [TreeEntry]) -> impl Iterator<Item = &'a TreeEntry> {
+        let path = self.path.as_bytes();
+        let from = |path: &[u8]| &listing[listing.partition_point(|entry| entry.path.as_slice() < path)..];
+        let ends = self.path.match_indices('/').map(|(end, _)| &path[..end]);
+        let on_the_way = ends.filter_map(move |path| from(path).first().filter(|entry| entry.path == path));
+        let beginning = from(path).iter().take_while(move |entry| entry.path.starts_with(path));
+        on_the_way.filter(|entry| matches!(entry.mode, LINK | FOLDER | SUBMODULE)).chain(
+            beginning.filter(move |entry| self.is_pattern || matches!(entry.path.get(path.len()), None | Some(b'/'))),
+        )
+    }
+
+    /// The symbolic link through which it leads.
+    fn link<'a>(&self, listing: &'a [TreeEntry]) -> Option<&'a TreeEntry> {
+        let is_passed = |entry: &TreeEntry| entry.path.split(|byte| *byte == b'/').count() <= self.depth;
+        self.entries(listing).find(|entry| entry.mode == LINK && is_passed(entry))
+    }
 }
 
 #[cfg(test)]

@@ -41,8 +41,8 @@ impl Arch {
         Arch::from_alias(std::env::consts::ARCH)
     }
 
-    /// What people and other tools call the same architecture, for a "did you mean".
-    fn from_alias(name: &str) -> Option<Arch> {
+    /// The architecture that people and other tools call by another name, also that of its platform.
+    pub fn from_alias(name: &str) -> Option<Arch> {
         match name.trim_start_matches("linux/").to_lowercase().as_str() {
             "amd64" | "x86_64" | "x86-64" | "x64" | "amd64/v1" | "amd64/v2" | "amd64/v3" => Some(Arch::Amd64),
             "arm64" | "aarch64" | "arm64/v8" | "armv8" => Some(Arch::Arm64),

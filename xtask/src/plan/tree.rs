@@ -1,10 +1,11 @@
 //! The commit's files, and which of them reach a job's image.
 
+use std::collections::BTreeSet;
 use std::sync::OnceLock;
 
 use super::jobs::Job;
 use super::recipe::Recipe;
-use crate::dockerfile::{Ignore, Inputs, Missing, Selection, allow_list};
+use crate::dockerfile::{ContextPath, Ignore, Inputs, Matched, allow_list};
 use crate::model::commit::Commit;
 use crate::model::key::{Key, TreeEntry, hash_of_files};
 use crate::model::problem::Problem;
@@ -12,8 +13,9 @@ use crate::run::context::Context;
 use crate::settings::job::JobSettings;
 use crate::tools::git;
 
-/// git's mode of a symbolic link.
-const LINK: u32 = 0o120_000;
+/// git's modes of a folder and a file.
+const FOLDER: u32 = 0o040_000;
+const FILE: u32 = 0o100_644;
 
 /// The files of the commit, and what of the working tree differs from them.
 #[derive(Default)]
@@ -40,13 +42,15 @@ impl Tree {
             None => (Vec::new(), Vec::new()),
         };
         let ignore = ignore_file(ctx, ".dockerignore").unwrap_or_default();
-        let uncommitted = uncommitted.into_iter().map(path_entry).collect();
+        let mut uncommitted: Vec<TreeEntry> = uncommitted.iter().map(|path| path_entry(path)).collect();
+        uncommitted.sort_by(|a, b| a.path.cmp(&b.path));
         Ok(Tree { entries, uncommitted, commit, ignore, whole: OnceLock::new() })
     }
 
-    /// The paths that differ from the commit, or are in no commit.
+    /// The paths that differ from the commit, or are in no commit; folders end with a slash.
     pub fn uncommitted(&self) -> impl Iterator<Item = Vec<u8>> {
-        self.uncommitted.iter().map(|entry| entry.path.clone())
+        let slash = |entry: &TreeEntry| if entry.mode == FOLDER { b"/".as_slice() } else { b"" };
+        self.uncommitted.iter().map(move |entry| [entry.path.as_slice(), slash(entry)].concat())
     }
 
     /// Sets what follows from a job's files: its key, unless one of them is not committed or a base is not resolved.
@@ -54,25 +58,34 @@ impl Tree {
     pub fn finish(&self, ctx: &Context, recipe: &mut Recipe) -> Vec<Problem> {
         let own = own_ignore_file(ctx, &recipe.job);
         let ignore = own.as_ref().unwrap_or(&self.ignore);
-        let selected = self.select(&recipe.job, &recipe.inputs, ignore);
-        recipe.whole = selected.whole.as_ref().map(|(line, because)| match line {
-            Some(line) => format!("{because} ({}:{line})", recipe.job.name.dockerfile()),
-            None => because.clone(),
-        });
-        recipe.uncommitted = self.first_uncommitted(ctx, recipe, ignore, &selected);
-        let missing = self.missing(ctx, &recipe.job, &selected);
-        let context = recipe.whole.is_some().then(|| match own {
-            Some(_) => self.hash_of_context(&selected.files, ignore),
-            None => *self.whole.get_or_init(|| self.hash_of_context(&selected.files, ignore)),
-        });
-        let chosen = if recipe.whole.is_some() { Vec::new() } else { selected.files };
-        let named = hash_of_files(merged(self.named(&recipe.job), chosen).into_iter(), None);
+        let inputs = self.effective(&recipe.job, &recipe.inputs, ignore);
+        let selected = inputs.select(&self.entries, ignore);
+        recipe.whole = match &inputs {
+            Inputs::Whole { line: Some(line), because } => {
+                Some(format!("{because} ({}:{line})", recipe.job.name.dockerfile()))
+            }
+            Inputs::Whole { line: None, because } => Some(because.clone()),
+            Inputs::Sources(_) => None,
+        };
+        recipe.uncommitted = self.first_uncommitted(ctx, &recipe.job, &inputs, ignore, &selected);
+        let missing = missing(ctx, &recipe.job, &selected);
         recipe.expected.bases = recipe.digests();
         if recipe.uncommitted.is_none() && recipe.expected.bases.len() == recipe.bases.len() {
-            let JobSettings { target, args, .. } = &recipe.job.settings;
-            recipe.expected.key = Some(Key::of(target.as_deref(), args, &recipe.expected.bases, named, context));
+            recipe.expected.key = Some(self.key(recipe, ignore, selected));
         }
         missing
+    }
+
+    fn key(&self, recipe: &Recipe, ignore: &Ignore, selected: Matched<'_>) -> Key {
+        let named = named(&recipe.job);
+        let context = recipe.whole.is_some().then(|| match std::ptr::eq(ignore, &self.ignore) {
+            true => *self.whole.get_or_init(|| self.hash_of_context(&selected.files, ignore)),
+            false => self.hash_of_context(&selected.files, ignore),
+        });
+        let files = if context.is_some() { named.select(&self.entries, ignore).files } else { selected.files };
+        let JobSettings { target, args, .. } = &recipe.job.settings;
+        let files = hash_of_files(files.into_iter(), None);
+        Key::of(target.as_deref(), args, &recipe.expected.bases, files, context)
     }
 
     /// The ignore file by which BuildKit sees the very files that were hashed for the key; `None` where there is no key,
@@ -82,38 +95,34 @@ impl Tree {
             return None;
         }
         let own = own_ignore_file(ctx, &recipe.job);
-        let selected = self.select(&recipe.job, &recipe.inputs, own.as_ref().unwrap_or(&self.ignore));
-        let files = merged(self.named(&recipe.job), selected.files);
-        Some(allow_list(files.iter().map(|entry| entry.path.as_slice())))
+        let ignore = own.as_ref().unwrap_or(&self.ignore);
+        let inputs = self.effective(&recipe.job, &recipe.inputs, ignore);
+        let files = inputs.select(&self.entries, ignore).files;
+        // What counts by its name may be ignored, and is not part of the context then.
+        let files = files.iter().filter(|entry| !ignore.ignored(&entry.path));
+        Some(allow_list(files.map(|entry| entry.path.as_slice())))
     }
 
-    /// Those of the paths that count for the job, sorted.
+    /// Those of the paths that count for the job, sorted. Folders end with a slash.
     pub fn counting(&self, ctx: &Context, recipe: &Recipe, paths: &[Vec<u8>]) -> Vec<String> {
-        let paths: Vec<TreeEntry> = paths.iter().cloned().map(path_entry).collect();
+        let mut paths: Vec<TreeEntry> = paths.iter().map(|path| path_entry(path)).collect();
+        paths.sort_by(|a, b| a.path.cmp(&b.path));
         let own = own_ignore_file(ctx, &recipe.job);
         let ignore = own.as_ref().unwrap_or(&self.ignore);
-        let inputs = effective(&recipe.inputs, recipe.whole.as_deref());
-        let named = named_paths(&recipe.job).into_iter().flat_map(|path| below(&paths, &path));
-        let all = merged(named.collect(), inputs.select(&paths, ignore).files);
-        all.into_iter().map(|entry| shown(&entry.path)).collect()
+        let (inputs, named) = (self.effective(&recipe.job, &recipe.inputs, ignore), named(&recipe.job));
+        let all = [&inputs, &named].into_iter().flat_map(|inputs| inputs.select(&paths, ignore).files);
+        all.map(|entry| shown(&entry.path)).collect::<BTreeSet<String>>().into_iter().collect()
     }
-}
 
-impl Tree {
-    /// The files that the Dockerfile reads; all of them where it is a link, as nothing tells then what it is read from.
-    fn select<'a>(&'a self, job: &Job, inputs: &Inputs, ignore: &Ignore) -> Selection<'a> {
-        let dockerfile = job.name.dockerfile();
-        let is_link = below(&self.entries, dockerfile.as_str()).iter().any(|entry| entry.mode == LINK);
-        let because = || format!("{dockerfile} is a symbolic link");
-        match is_link {
-            true => Inputs::Whole { line: None, because: because() }.select(&self.entries, ignore),
-            false => inputs.select(&self.entries, ignore),
+    /// What the job reads: what its Dockerfile does, and what counts by its name. All of the context counts where a link
+    /// is on the way, or where it is not certain what BuildKit makes of the ignore file.
+    fn effective(&self, job: &Job, inputs: &Inputs, ignore: &Ignore) -> Inputs {
+        if let Some(fault) = &ignore.unclear {
+            let because = format!("line {} of the ignore file: {}", fault.line, fault.what);
+            return Inputs::Whole { line: None, because };
         }
-    }
-
-    /// The files that count by their names, whatever the Dockerfile copies.
-    fn named(&self, job: &Job) -> Vec<&TreeEntry> {
-        named_paths(job).iter().flat_map(|path| below(&self.entries, path)).collect()
+        let further = job.settings.inputs.iter().map(|path| Inputs::named(path));
+        further.fold(inputs.clone(), Inputs::union).union(named(job)).through_links(&self.entries)
     }
 
     /// All of the context. Unless it is ignored, git's own folder is part of it, and another in every commit.
@@ -126,105 +135,62 @@ impl Tree {
     fn first_uncommitted(
         &self,
         ctx: &Context,
-        recipe: &Recipe,
+        job: &Job,
+        inputs: &Inputs,
         ignore: &Ignore,
-        selected: &Selection<'_>,
+        selected: &Matched<'_>,
     ) -> Option<String> {
-        let dockerfile = recipe.job.name.dockerfile();
-        if below(&self.entries, dockerfile.as_str()).is_empty() {
+        let dockerfile = job.name.dockerfile();
+        let of_path = |entry: &TreeEntry| entry.path.as_slice().cmp(dockerfile.as_str().as_bytes());
+        if self.entries.binary_search_by(of_path).is_err() {
             return Some(dockerfile.into_string());
         }
-        let inputs = effective(&recipe.inputs, recipe.whole.as_deref());
-        let named = named_paths(&recipe.job);
-        let differing = inputs.select(&self.uncommitted, ignore).files.into_iter();
-        let differing = differing.chain(named.iter().flat_map(|path| below(&self.uncommitted, path)));
-        let mut paths = named.iter().map(String::as_str).chain(inputs.paths());
-        let first = differing.map(|entry| shown(&entry.path)).next();
-        first.or_else(|| paths.find_map(|path| self.inside_uncommitted(path))).or_else(|| {
-            let on_disk = |missing: &&Missing| !missing.is_pattern && is_on_disk(ctx, missing);
-            selected
-                .missing
-                .iter()
-                .find(on_disk)
-                .map(|missing| missing.source.trim_start_matches(['.', '/']).to_owned())
-        })
+        let named = named(job);
+        let mut differing =
+            [inputs, &named].into_iter().flat_map(|inputs| inputs.select(&self.uncommitted, ignore).files);
+        let on_disk = || selected.missing.iter().find(|source| is_on_disk(ctx, source));
+        let first = differing.next().map(|entry| shown(&entry.path));
+        first.or_else(|| on_disk().map(|source| source.path.clone()))
     }
+}
 
-    /// git tells of a folder that is in no commit by its name alone: what is below it is not committed either.
-    fn inside_uncommitted(&self, path: &str) -> Option<String> {
-        let inside = |entry: &&TreeEntry| {
-            path.as_bytes().strip_prefix(entry.path.as_slice()).is_some_and(|rest| rest.starts_with(b"/"))
+/// Sources that are neither in the commit nor on the disk, and those that are kept out of the context.
+fn missing(ctx: &Context, job: &Job, selected: &Matched<'_>) -> Vec<Problem> {
+    let at = |source: &ContextPath| format!("{}:{}", job.name.dockerfile(), source.line.unwrap_or(1));
+    let ignored = selected.ignored.iter().map(|source| {
+        let what = format!("`{}` is kept out of the build context by .dockerignore", source.written);
+        Problem::new(at(source), what).help("copy something else, or except it there with `!`")
+    });
+    let missing = selected.missing.iter().filter(|source| !is_on_disk(ctx, source)).map(|source| {
+        let in_job = job.name.dir().join(source.written.trim_start_matches(['.', '/']));
+        let help = match ctx.root.join(&in_job).exists() {
+            true => format!("did you mean `{in_job}`?"),
+            false => "add the file, or mend the path".to_owned(),
         };
-        self.uncommitted.iter().find(inside).map(|entry| shown(&entry.path))
-    }
-
-    /// Sources that are neither in the commit nor on the disk.
-    fn missing(&self, ctx: &Context, job: &Job, selected: &Selection<'_>) -> Vec<Problem> {
-        let missing = selected.missing.iter().filter(|missing| !missing.is_pattern && !is_on_disk(ctx, missing));
-        missing.map(|missing| no_such_source(ctx, job, missing)).collect()
-    }
+        Problem::new(at(source), format!("there is no `{}` to copy", source.written))
+            .rule("paths start at the repository's root, which is the build context")
+            .help(help)
+    });
+    ignored.chain(missing).collect()
 }
 
-fn is_on_disk(ctx: &Context, missing: &Missing) -> bool {
-    !missing.is_ignored && ctx.root.join(missing.source.trim_start_matches('/')).symlink_metadata().is_ok()
+fn is_on_disk(ctx: &Context, source: &ContextPath) -> bool {
+    ctx.root.join(source.written.trim_start_matches('/')).symlink_metadata().is_ok()
 }
 
-fn no_such_source(ctx: &Context, job: &Job, missing: &Missing) -> Problem {
-    let at = format!("{}:{}", job.name.dockerfile(), missing.line);
-    if missing.is_ignored {
-        let what = format!("`{}` is kept out of the build context by .dockerignore", missing.source);
-        return Problem::new(at, what).help("copy something else, or except it there with `!`");
-    }
-    let in_job = job.name.dir().join(missing.source.trim_start_matches(['.', '/']));
-    let help = match ctx.root.join(&in_job).exists() {
-        true => format!("did you mean `{in_job}`?"),
-        false => "add the file, or mend the path".to_owned(),
-    };
-    Problem::new(at, format!("there is no `{}` to copy", missing.source))
-        .rule("paths start at the repository's root, which is the build context")
-        .help(help)
-}
-
-/// What counts once the links among the files are known too.
-fn effective(inputs: &Inputs, whole: Option<&str>) -> Inputs {
-    match whole {
-        Some(because) => Inputs::Whole { line: None, because: because.to_owned() },
-        None => inputs.clone(),
-    }
-}
-
-fn named_paths(job: &Job) -> Vec<String> {
+/// The files that count by their names, whatever the Dockerfile copies and whatever is ignored.
+fn named(job: &Job) -> Inputs {
     let dockerfile = job.name.dockerfile().into_string();
-    let mut paths = vec![format!("{dockerfile}.dockerignore"), ".dockerignore".to_owned()];
-    paths.push(job.name.settings_file().into_string());
-    paths.push(dockerfile);
-    paths.extend(job.settings.inputs.iter().map(|path| path.trim_matches('/').trim_start_matches("./").to_owned()));
-    paths
+    let ignore_file = format!("{dockerfile}.dockerignore");
+    let own = [ignore_file, ".dockerignore".to_owned(), job.name.settings_file().into_string(), dockerfile];
+    let named = own.iter().chain(&job.settings.inputs).map(|path| Inputs::named(path));
+    named.filter(|named| matches!(named, Inputs::Sources(_))).fold(Inputs::default(), Inputs::union)
 }
 
-/// The entry of this path, and those below it. (Sorted by bytes, they need not stand side by side: `a-b` is before `a/b`.)
-fn below<'a>(entries: &'a [TreeEntry], path: &str) -> Vec<&'a TreeEntry> {
-    if path.is_empty() || path == "." {
-        return entries.iter().collect();
-    }
-    let start = |prefix: &[u8]| entries.partition_point(|entry| entry.path.as_slice() < prefix);
-    let folder = format!("{path}/").into_bytes();
-    let file = entries.get(start(path.as_bytes())).filter(|entry| entry.path == path.as_bytes());
-    let inside = entries[start(&folder)..].iter().take_while(|entry| entry.path.starts_with(&folder));
-    file.into_iter().chain(inside).collect()
-}
-
-/// Both, sorted by path, each once.
-fn merged<'a>(some: Vec<&'a TreeEntry>, others: Vec<&'a TreeEntry>) -> Vec<&'a TreeEntry> {
-    let mut all = others;
-    all.extend(some);
-    all.sort_by(|a, b| a.path.cmp(&b.path));
-    all.dedup();
-    all
-}
-
-fn path_entry(path: Vec<u8>) -> TreeEntry {
-    TreeEntry { path, mode: 0, blob: String::new() }
+/// A path that git lists; a folder ends with a slash.
+fn path_entry(path: &[u8]) -> TreeEntry {
+    let (path, mode) = path.strip_suffix(b"/").map_or((path, FILE), |folder| (folder, FOLDER));
+    TreeEntry { path: path.to_vec(), mode, blob: String::new() }
 }
 
 fn shown(path: &[u8]) -> String {

@@ -235,7 +235,8 @@ fn replace(path: &Utf8Path, content: &[u8]) -> std::io::Result<()> {
 
 /// For `--build-context`: name in the Dockerfile -> image by digest, so that a build pulls what was resolved.
 fn contexts(recipe: &Recipe) -> BTreeMap<String, String> {
-    let images = recipe.bases.iter().filter(|base| base.role == BaseRole::Image);
+    // A frontend's name may be that of a base too.
+    let images = recipe.bases.iter();
     images.filter_map(|base| Some((base.written.clone(), format!("docker-image://{}", base.image()?)))).collect()
 }
 

@@ -86,8 +86,8 @@ fn entry(line: &[u8]) -> Option<TreeEntry> {
 }
 
 /// The paths at which the working tree differs from the commit, and those that are in no commit, also where git ignores
-/// them: BuildKit knows nothing of `.gitignore`. A folder of which nothing is committed stands for all that is in it.
-/// Files that git was told not to look at (`--assume-unchanged`, `--skip-worktree`) count as different.
+/// them: BuildKit knows nothing of `.gitignore`. A folder of which nothing is committed stands for all that is in it, and
+/// ends with a slash. Files that git was told not to look at (`--assume-unchanged`, `--skip-worktree`) count as different.
 pub fn uncommitted(ctx: &Context) -> anyhow::Result<Vec<Vec<u8>>> {
     let sh = ctx.shell()?;
     let diff = ["diff", "--name-only", "--no-renames", "--no-ext-diff", "--ignore-submodules=none", "--relative", "-z"];
@@ -115,7 +115,7 @@ pub fn changed_since(ctx: &Context, commit: &Commit) -> anyhow::Result<Option<Ve
 
 fn paths_of(list: &[u8]) -> Vec<Vec<u8>> {
     let paths = list.split(|&byte| byte == 0).filter(|path| !path.is_empty());
-    let mut paths: Vec<Vec<u8>> = paths.map(|path| path.strip_suffix(b"/").unwrap_or(path).to_vec()).collect();
+    let mut paths: Vec<Vec<u8>> = paths.map(<[u8]>::to_vec).collect();
     paths.sort();
     paths
 }

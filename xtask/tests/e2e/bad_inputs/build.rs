@@ -157,6 +157,41 @@ fn dockerfiles() {
 }
 
 #[test]
+fn platforms() {
+    check_with_registry([
+        case("of another architecture, in the chain of the last stage", &["build"])
+            .file("jobs/job/Dockerfile", "FROM --platform=$BUILDPLATFORM busybox:1.37 AS base\nFROM base\n")
+            .file("jobs/other/Dockerfile", "FROM busybox:1.37\nFROM --platform=linux/amd64 busybox:1.37\n")
+            .file("jobs/right/Dockerfile", "FROM --platform=linux/amd64 busybox:1.37 AS a\nFROM busybox:1.37\n")
+            .file("jobs/single/Dockerfile", "FROM --platform=linux/amd64 busybox:1.37\n")
+            .file("jobs/single/job.json", r#"{"arches": ["amd64"]}"#)
+            .says(expect![[r#"
+                error: jobs/job/Dockerfile:1: `FROM --platform=$BUILDPLATFORM` gives an image for amd64 the programs of another architecture
+                  rule: an image holds programs of its own architecture, as do the stages that it begins with
+                  help: leave `--platform` out here; to run tools of the builder's architecture, keep it in an earlier stage and `COPY --from` the result
+                error: jobs/other/Dockerfile:2: `FROM --platform=linux/amd64` gives an image for arm64 the programs of another architecture
+                  rule: an image holds programs of its own architecture, as do the stages that it begins with
+                  help: leave `--platform` out here; to run tools of the builder's architecture, keep it in an earlier stage and `COPY --from` the result"#]]),
+        case("in the chain of the stage that is built", &["plan"])
+            .file("jobs/job/Dockerfile", "FROM --platform=linux/arm/v7 busybox:1.37 AS old\nFROM busybox:1.37\n")
+            .file("jobs/job/job.json", r#"{"target": "old"}"#)
+            .says(expect![[r#"
+                error: jobs/job/Dockerfile:1: `FROM --platform=linux/arm/v7` gives an image for amd64 the programs of another architecture
+                  rule: an image holds programs of its own architecture, as do the stages that it begins with
+                  help: leave `--platform` out here; to run tools of the builder's architecture, keep it in an earlier stage and `COPY --from` the result"#]]),
+    ]);
+}
+
+#[test]
+fn frontends() {
+    check_with_registry([case("a build argument that names none", &["build"])
+        .file("jobs/job/job.json", r#"{"args": {"BUILDKIT_SYNTAX": "Docker/dockerfile:1"}}"#)
+        .says(expect![[r#"
+            error: jobs/job/job.json: args: BUILDKIT_SYNTAX: image `Docker/dockerfile:1`: not a valid reference
+              rule: [registry/]name[:tag][@sha256:…]"#]])]);
+}
+
+#[test]
 fn sources_to_copy() {
     check_with_registry([
         case("not there", &["build"])

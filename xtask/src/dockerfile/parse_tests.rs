@@ -1,11 +1,11 @@
-//! Unit tests of `statement.rs`. Every case was tried with BuildKit.
+//! Unit tests of `parse.rs`. Every case was tried with BuildKit.
 
 use super::*;
 
 /// The statements, one a line: `line keyword [flags] rest`.
 fn told(text: &str) -> Vec<String> {
-    match statements(text) {
-        Ok((statements, _)) => statements
+    match escape(text).and_then(|escape| statements(text, escape)) {
+        Ok(statements) => statements
             .iter()
             .map(|s| {
                 format!(
@@ -17,7 +17,7 @@ fn told(text: &str) -> Vec<String> {
                 )
             })
             .collect(),
-        Err(fault) => vec![fault.to_string()],
+        Err(fault) => vec![format!("line {}: {}", fault.line, fault.what)],
     }
 }
 
@@ -48,6 +48,8 @@ fn words_that_only_look_like_a_here_document() {
         "cat <<<x",
         "cat>/f<<EOF",
         "cat <<- EOF",
+        "cat x<< <<EOF",
+        "cat x<<  EOF",
         "echo \"<<EOF\"",
         "echo '<<EOF'",
         "echo \\<<EOF",
@@ -109,14 +111,15 @@ fn directives() {
     assert_eq!(told("# other=1\n# escape=`\nFROM a\nCOPY b \\\n c"), ["3 from a", "4 copy b  c"]);
     assert_eq!(told("# Escape = \\ \n# ESCAPE=`\nFROM a"), ["line 2: a second `escape` directive"]);
     assert_eq!(told("# escape=x\nFROM a"), ["line 1: `x` is not an escape character"]);
-    assert_eq!(told("\u{feff}FROM a"), ["1 from a"]);
+    assert_eq!(Dockerfile::parse("\u{feff}# escape=`\nFROM a`\nb").unwrap().stages[0].image, "ab");
     assert_eq!(told(""), ["line 1: a Dockerfile without instructions"]);
     assert_eq!(told("# a\n\n# b\n"), ["line 3: a Dockerfile without instructions"]);
 }
 
 #[test]
 fn the_frontend_that_syntax_names() {
-    let at = |line, image: &str| Some((line, image.to_owned()));
+    let syntax = |text: &str| Dockerfile::parse(text).unwrap().syntax;
+    let at = |line, image: &str| Some(Base { written: image.to_owned(), line: Some(line), role: BaseRole::Frontend });
     assert_eq!(syntax("# syntax=docker/dockerfile:1\nFROM a"), at(1, "docker/dockerfile:1"));
     assert_eq!(syntax("\u{feff}#Syntax = a/b:c extra\r\nFROM a"), at(1, "a/b:c"));
     assert_eq!(syntax("#!/usr/bin/env x\n# escape=`\n# syntax=a\nFROM a"), at(3, "a"));
@@ -145,4 +148,13 @@ fn json_arguments() {
     assert_eq!(json("[\"a\"] b"), Ok(None));
     assert_eq!(json("a b"), Ok(None));
     assert_eq!(json("[\"a\", 1]"), Err(Fault::new(7, "a JSON array may hold strings only")));
+}
+
+#[test]
+fn words_keep_their_quotes_and_escapes() {
+    let words = |text, escape| words(text, escape).collect::<Vec<&str>>();
+    assert_eq!(words(" x  '<<A b' \"c d\" \\  e\\ ", '\\'), ["x", "'<<A b'", "\"c d\"", "\\ ", "e\\ "]);
+    assert_eq!(words("a` b 'c` d' e\\ f", '`'), ["a` b", "'c` d'", "e\\", "f"]);
+    assert_eq!(words("it's one", '\\'), ["it's one"]);
+    assert_eq!(words("  ", '\\'), [""; 0]);
 }

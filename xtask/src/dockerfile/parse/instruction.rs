@@ -1,0 +1,156 @@
+//! What each statement does, as far as it decides which images and which files a build reads.
+
+use super::{Statement, here_document, is_blank, words};
+use crate::dockerfile::{Assignment, Effect, Fault, Stage, Transfer};
+
+impl Statement {
+    /// The values of a flag; `None` for a flag without one.
+    fn flag<'a>(&'a self, name: &'a str) -> impl Iterator<Item = Option<&'a str>> {
+        self.flags.iter().map(|flag| name_and_value(flag)).filter(move |flag| flag.0 == name).map(|flag| flag.1)
+    }
+
+    /// What is unclear, if there is a flag with which other files may be read than without.
+    fn unclear(&self) -> Option<String> {
+        // BuildKit knows which of them may stand where.
+        let is_known = |name: &str| match name {
+            "mount" | "network" | "security" | "device" | "from" | "chown" | "chmod" | "link" | "parents" => true,
+            name => matches!(name, "exclude" | "keep-git-dir" | "checksum" | "unpack"),
+        };
+        let name = self.flags.iter().map(|flag| name_and_value(flag).0).find(|name| !is_known(name))?;
+        Some(format!("`{} --{name}` is not known here", self.keyword.to_uppercase()))
+    }
+}
+
+fn name_and_value(flag: &str) -> (&str, Option<&str>) {
+    let flag = flag.trim_start_matches("--");
+    flag.split_once('=').map_or((flag, None), |(name, value)| (name, Some(value)))
+}
+
+/// The words of an instruction that has neither quotes nor escapes.
+fn plain_words(text: &str) -> impl Iterator<Item = &str> {
+    text.split(is_blank).filter(|word| !word.is_empty())
+}
+
+pub fn stage(statement: &Statement) -> Result<Stage, Fault> {
+    let words: Vec<&str> = plain_words(&statement.rest).collect();
+    let (image, name) = match words.as_slice() {
+        [image] => (*image, None),
+        [image, word, name] if word.eq_ignore_ascii_case("as") => (*image, Some(name.to_lowercase())),
+        _ => return Err(Fault::new(statement.line, "`FROM` takes an image, or an image, `AS` and a name")),
+    };
+    let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '-' | '_' | '.');
+    if let Some(name) = &name
+        && !(name.starts_with(|c: char| c.is_ascii_lowercase()) && name.chars().all(allowed))
+    {
+        return Err(Fault::new(statement.line, format!("`{name}` is not a name for a stage")));
+    }
+    let platform = statement.flag("platform").next().flatten().map(str::to_owned);
+    Ok(Stage { line: statement.line, name, image: image.to_owned(), platform, instructions: Vec::new() })
+}
+
+pub fn effect(statement: &Statement, escape: char) -> Result<Effect, Fault> {
+    match statement.keyword.as_str() {
+        "arg" => args(statement, escape).map(Effect::Arg),
+        "env" => env(statement, escape).map(Effect::Env),
+        "add" | "copy" => copy(statement),
+        "run" => run(statement),
+        "onbuild" => match statement.held_back() {
+            Some(inner) if !matches!(inner.keyword.as_str(), "from" | "onbuild" | "maintainer") => {
+                Ok(Effect::Onbuild(Box::new(effect(&inner, escape)?)))
+            }
+            _ => Err(Fault::new(statement.line, "not an instruction that `ONBUILD` can hold back")),
+        },
+        "cmd" | "entrypoint" | "expose" | "healthcheck" | "label" | "maintainer" | "shell" | "stopsignal" | "user"
+        | "volume" | "workdir" => Ok(Effect::Other),
+        keyword => Err(Fault::new(statement.line, format!("unknown instruction `{}`", keyword.to_uppercase()))),
+    }
+}
+
+fn assignment(word: &str) -> Assignment {
+    match word.split_once('=') {
+        Some((name, value)) => Assignment { name: name.to_owned(), value: Some(value.to_owned()) },
+        None => Assignment { name: word.to_owned(), value: None },
+    }
+}
+
+fn assignments(text: &str, escape: char, is_right: fn(&Assignment) -> bool) -> Option<Vec<Assignment>> {
+    let all: Vec<Assignment> = words(text, escape).map(assignment).collect();
+    (!all.is_empty() && all.iter().all(is_right)).then_some(all)
+}
+
+fn args(statement: &Statement, escape: char) -> Result<Vec<Assignment>, Fault> {
+    let args = assignments(&statement.rest, escape, |arg| !arg.name.is_empty());
+    args.ok_or_else(|| Fault::new(statement.line, "`ARG` without a name"))
+}
+
+fn env(statement: &Statement, escape: char) -> Result<Vec<Assignment>, Fault> {
+    // The old form has one variable, whose value is the rest of the line.
+    if words(&statement.rest, escape).next().is_some_and(|word| !word.contains('=')) {
+        let pair = statement.rest.split_once(is_blank);
+        let (name, value) = pair.ok_or_else(|| Fault::new(statement.line, "`ENV` without a value"))?;
+        return Ok(vec![assignment(&format!("{name}={}", value.trim_start_matches(is_blank)))]);
+    }
+    let pairs = assignments(&statement.rest, escape, |pair| !pair.name.is_empty() && pair.value.is_some());
+    pairs.ok_or_else(|| Fault::new(statement.line, "`ENV` takes `name=value`"))
+}
+
+fn copy(statement: &Statement) -> Result<Effect, Fault> {
+    let fault = |what: &str| Err(Fault::new(statement.line, what));
+    let mut sources = statement.json()?.unwrap_or_else(|| plain_words(&statement.rest).map(str::to_owned).collect());
+    if sources.len() < 2 {
+        return fault("takes at least a source and a destination");
+    }
+    sources.pop();
+    sources.retain(|word| here_document(word).is_none());
+    let is_add = statement.keyword == "add";
+    let from = match statement.flag("from").collect::<Vec<_>>().as_slice() {
+        [] => None,
+        _ if is_add => return fault("`ADD` has no `--from`"),
+        [Some(from)] => Some(*from).filter(|from| !from.is_empty()).map(str::to_owned),
+        _ => return fault("`--from` takes one value: `--from=stage`"),
+    };
+    let transfer = Transfer { verb: if is_add { "ADD" } else { "COPY" }, from, mount: None, sources };
+    Ok(Effect::Reads { transfers: vec![transfer], unclear: statement.unclear() })
+}
+
+fn run(statement: &Statement) -> Result<Effect, Fault> {
+    let no_value = || Fault::new(statement.line, "`--mount` takes a value: `--mount=type=bind,…`");
+    let mounts = statement.flag("mount").map(|value| mount(value.ok_or_else(no_value)?, statement.line));
+    Ok(Effect::Reads { transfers: mounts.collect::<Result<_, Fault>>()?, unclear: statement.unclear() })
+}
+
+fn mount(value: &str, line: usize) -> Result<Transfer, Fault> {
+    let fields = comma_separated(value).ok_or_else(|| Fault::new(line, format!("cannot read `--mount={value}`")))?;
+    // Of several fields of one meaning, the last one counts.
+    let last = |names: &[&str]| {
+        let pairs = fields.iter().rev().map(|field| field.split_once('=').unwrap_or((field, "")));
+        let mut values = pairs.filter(|(name, _)| names.contains(&name.to_lowercase().as_str()));
+        values.next().map(|(_, value)| value.to_owned())
+    };
+    let from = last(&["from"]).filter(|from| !from.is_empty());
+    if from.as_ref().is_some_and(|from| from.find('$').is_some_and(|at| at + 1 < from.len())) {
+        return Err(Fault::new(line, "`from` of a mount takes no variables: name a stage instead"));
+    }
+    let mount = Some(last(&["type"]).unwrap_or_else(|| "bind".to_owned()));
+    let source = last(&["source", "src"]).unwrap_or_default();
+    Ok(Transfer { verb: "RUN --mount", from, mount, sources: vec![source] })
+}
+
+/// One record of comma-separated values: a field may be quoted, and doubles the quotes in it then.
+fn comma_separated(record: &str) -> Option<Vec<String>> {
+    let (field, rest) = match record.strip_prefix('"') {
+        // Doubled quotes are hidden while the one that closes the field is looked for.
+        Some(quoted) => quoted.split_at(quoted.replace("\"\"", "__").find('"')?),
+        None => record.split_at(record.find([',', '"']).unwrap_or(record.len())),
+    };
+    let mut fields = vec![field.replace("\"\"", "\"")];
+    let rest = if record.starts_with('"') { &rest[1..] } else { rest };
+    if !rest.is_empty() {
+        fields.extend(comma_separated(rest.strip_prefix(',')?)?);
+    }
+    Some(fields)
+}
+
+#[cfg(test)]
+#[path = "instruction_tests.rs"]
+mod tests;
