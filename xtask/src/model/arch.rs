@@ -79,36 +79,6 @@ impl<'de> Deserialize<'de> for Arch {
     }
 }
 
-/// The platform of an image as registries and BuildKit name it: `linux/` and the architecture.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Platform {
-    pub arch: Arch,
-}
-
-impl From<Arch> for Platform {
-    fn from(arch: Arch) -> Platform {
-        Platform { arch }
-    }
-}
-
-impl fmt::Display for Platform {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "linux/{}", self.arch)
-    }
-}
-
-impl FromStr for Platform {
-    type Err = Problem;
-
-    fn from_str(platform: &str) -> Result<Platform, Problem> {
-        let Some(arch) = platform.strip_prefix("linux/") else {
-            return Err(Problem::new(format!("platform `{platform}`"), "not a platform that is built here")
-                .rule("one of `linux/amd64`, `linux/arm64`"));
-        };
-        Ok(Platform { arch: arch.parse()? })
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -117,8 +87,7 @@ mod tests {
     fn names_round_trip() {
         for arch in Arch::ALL {
             assert_eq!(arch.to_string().parse::<Arch>().unwrap(), arch);
-            let platform = Platform::from(arch);
-            assert_eq!(platform.to_string().parse::<Platform>().unwrap(), platform);
+            assert_eq!(arch.platform(), format!("linux/{arch}"));
         }
     }
 
@@ -138,7 +107,6 @@ mod tests {
             "s390x".parse::<Arch>().unwrap_err().to_string(),
             "architecture `s390x`: not an architecture that is built here\n  rule: one of `amd64`, `arm64`"
         );
-        assert!("windows/amd64".parse::<Platform>().is_err());
         assert!("".parse::<Arch>().is_err());
     }
 }

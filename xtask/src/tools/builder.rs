@@ -5,7 +5,7 @@ use std::fmt;
 use xshell::cmd;
 
 use super::process::{self, Given};
-use crate::model::arch::{Arch, Platform};
+use crate::model::arch::Arch;
 use crate::model::problem::{Exit, Failure, Problem};
 use crate::run::context::Context;
 
@@ -86,14 +86,12 @@ pub struct Builder {
 impl Builder {
     /// Whether a node runs this architecture without emulation.
     fn is_native(&self, arch: Arch) -> bool {
-        let platform = Platform::from(arch).to_string();
-        self.nodes.iter().any(|platforms| platforms.first() == Some(&platform))
+        self.nodes.iter().any(|platforms| platforms.first().is_some_and(|first| first == arch.platform()))
     }
 
     /// Whether a node runs this architecture at all.
     fn can_run(&self, arch: Arch) -> bool {
-        let platform = Platform::from(arch).to_string();
-        self.nodes.iter().any(|platforms| platforms.contains(&platform))
+        self.nodes.iter().any(|platforms| platforms.iter().any(|platform| platform == arch.platform()))
     }
 
     /// How a node runs this architecture, in a word; `None` if none does.
