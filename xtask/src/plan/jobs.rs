@@ -117,7 +117,7 @@ fn candidate(ctx: &Context, config: &Config, entry: &DirEntry) -> Result<Option<
     let files = names_in(entry).map_err(|problem| vec![problem])?;
     let has = |name: &str| files.iter().find(|(file, _)| file == name).map(|(_, file_type)| *file_type);
     let Some(file_type) = has(DOCKERFILE) else {
-        return no_dockerfile(ctx, shown, &files, has(SETTINGS_FILE).is_some());
+        return no_dockerfile(ctx, &shown, &files);
     };
     let Some(dir) = Utf8Path::from_path(entry.path()) else {
         return Err(vec![Problem::new(shown, "its name is not UTF-8").rule(NAME_RULE).help("rename the folder")]);
@@ -125,7 +125,8 @@ fn candidate(ctx: &Context, config: &Config, entry: &DirEntry) -> Result<Option<
     let name = dir.file_name().unwrap_or_default().parse::<JobName>();
     let checks = [name.clone().map(drop), check_dockerfile(ctx, &dir.join(DOCKERFILE), file_type)];
     let mut problems: Vec<Problem> = checks.into_iter().filter_map(Result::err).collect();
-    let settings = settings(dir, &shown, has(SETTINGS_FILE).is_some()).map_err(|mut found| problems.append(&mut found));
+    let settings = has(SETTINGS_FILE).map_or_else(|| Ok(JobSettings::default()), |_| settings(dir, &shown));
+    let settings = settings.map_err(|mut found| problems.append(&mut found));
     match (name, settings) {
         (Ok(name), Ok(settings)) if problems.is_empty() => {
             let arches = arches(&settings, config);
@@ -154,56 +155,45 @@ fn names_in(entry: &DirEntry) -> Result<Vec<(String, FileType)>, Problem> {
     Ok(names)
 }
 
-fn no_dockerfile(
-    ctx: &Context,
-    shown: String,
-    files: &[(String, FileType)],
-    has_settings: bool,
-) -> Result<Option<Job>, Vec<Problem>> {
+/// A folder without a Dockerfile is not meant to be a job, unless it looks like one.
+fn no_dockerfile(ctx: &Context, shown: &str, files: &[(String, FileType)]) -> Result<Option<Job>, Vec<Problem>> {
+    let problem = |name: &str, what| Problem::new(format!("{shown}/{name}"), what);
     if let Some((name, _)) = files.iter().find(|(name, _)| name.eq_ignore_ascii_case(DOCKERFILE)) {
-        return Err(vec![
-            Problem::new(format!("{shown}/{name}"), "not a job's Dockerfile")
-                .rule(format!("the file is named `{DOCKERFILE}`, upper-case D, on every machine"))
-                .help(format!("git mv {shown}/{name} {shown}/{DOCKERFILE}")),
-        ]);
+        let rule = format!("the file is named `{DOCKERFILE}`, upper-case D, on every machine");
+        let help = format!("git mv {shown}/{name} {shown}/{DOCKERFILE}");
+        return Err(vec![problem(name, "not a job's Dockerfile").rule(rule).help(help)]);
     }
-    if has_settings {
-        return Err(vec![
-            Problem::new(format!("{shown}/{SETTINGS_FILE}"), "there is no such job: its folder has no Dockerfile")
-                .help("add the Dockerfile, or remove the file"),
-        ]);
+    if files.iter().any(|(name, _)| name == SETTINGS_FILE) {
+        let what = "there is no such job: its folder has no Dockerfile";
+        return Err(vec![problem(SETTINGS_FILE, what).help("add the Dockerfile, or remove the file")]);
     }
     ctx.ui.detail("Skipped", format!("{shown}: no {DOCKERFILE}"));
     Ok(None)
 }
 
 fn check_dockerfile(ctx: &Context, path: &Utf8PathBuf, file_type: FileType) -> Result<(), Problem> {
-    let at = ctx.shown(path).into_string();
-    if file_type.is_symlink() {
-        let root = ctx.root.canonicalize_utf8();
-        return match (path.canonicalize_utf8(), root) {
-            (Ok(real), Ok(root)) if real.starts_with(&root) && real.is_file() => Ok(()),
-            (Ok(real), Ok(root)) if real.starts_with(&root) => {
-                Err(Problem::new(at, "a link that does not lead to a file").rule(format!("`{DOCKERFILE}` is a file")))
-            }
-            (Ok(_), Ok(_)) => Err(Problem::new(at, "a link that leaves the repository")
-                .rule("everything that makes an image is in the repository")
-                .help("replace the link by the file")),
-            (Err(error), _) | (_, Err(error)) => Err(Problem::new(at, format!("a link that leads nowhere: {error}"))
-                .help("mend the link, or replace it by the file")),
-        };
+    let problem = |what: String| Problem::new(ctx.shown(path).into_string(), what);
+    let is_a_file = |problem: Problem| problem.rule(format!("`{DOCKERFILE}` is a file"));
+    if !file_type.is_symlink() {
+        let what = if file_type.is_dir() { "a folder" } else { "neither a file nor a link" };
+        return if file_type.is_file() { Ok(()) } else { Err(is_a_file(problem(what.to_owned()))) };
     }
-    if file_type.is_file() {
-        return Ok(());
+    let real = ctx.root.canonicalize_utf8().and_then(|root| Ok((path.canonicalize_utf8()?, root)));
+    match real {
+        Ok((real, root)) if real.starts_with(&root) && real.is_file() => Ok(()),
+        Ok((real, root)) if real.starts_with(&root) => {
+            Err(is_a_file(problem("a link that does not lead to a file".to_owned())))
+        }
+        Ok(_) => Err(problem("a link that leaves the repository".to_owned())
+            .rule("everything that makes an image is in the repository")
+            .help("replace the link by the file")),
+        Err(error) => {
+            Err(problem(format!("a link that leads nowhere: {error}")).help("mend the link, or replace it by the file"))
+        }
     }
-    let what = if file_type.is_dir() { "a folder" } else { "neither a file nor a link" };
-    Err(Problem::new(at, what).rule(format!("`{DOCKERFILE}` is a file")))
 }
 
-fn settings(dir: &Utf8Path, shown: &str, exists: bool) -> Result<JobSettings, Vec<Problem>> {
-    if !exists {
-        return Ok(JobSettings::default());
-    }
+fn settings(dir: &Utf8Path, shown: &str) -> Result<JobSettings, Vec<Problem>> {
     let at = format!("{shown}/{SETTINGS_FILE}");
     match std::fs::read_to_string(dir.join(SETTINGS_FILE)) {
         Ok(text) => job_settings(&at, &text),
