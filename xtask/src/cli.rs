@@ -1,11 +1,12 @@
 //! Every command and flag, and how flags become what the commands work with. Nothing else is decided here.
 
 use clap::builder::{FalseyValueParser, Resettable};
-use clap::{Arg, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum, value_parser};
+use clap::error::{ContextKind, ContextValue};
+use clap::{Arg, Args, ColorChoice, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum, value_parser};
 
 use crate::model::arch::Arch;
 use crate::model::image::Provenance;
-use crate::model::problem::Problem;
+use crate::model::problem::{Problem, one_line};
 use crate::plan::recipe::Basis;
 use crate::plan::slice::Slice;
 use crate::publish::images::BuildOptions;
@@ -22,14 +23,35 @@ pub struct Cli {
     pub command: Command,
 }
 
-/// The command line. An empty variable stands for no flag: a workflow knows no other way to unset one.
+/// The command line. An empty variable stands for no flag, because a workflow has no other way to unset one.
 pub fn parse(is_empty: impl Fn(&str) -> bool) -> Cli {
+    let matches = without_empty_variables(Cli::command(), &is_empty).try_get_matches();
+    matches.and_then(|matches| Cli::from_arg_matches(&matches)).unwrap_or_else(|error| printable(error).exit())
+}
+
+fn without_empty_variables(command: clap::Command, is_empty: &dyn Fn(&str) -> bool) -> clap::Command {
     let without_empty = |arg: Arg| match arg.get_env().map(|name| name.to_string_lossy().into_owned()) {
         Some(name) if is_empty(&name) => arg.env(Resettable::Reset),
         _ => arg,
     };
-    let command = Cli::command().mut_subcommands(|command| command.mut_args(without_empty));
-    Cli::from_arg_matches(&command.get_matches()).unwrap_or_else(|error| error.exit())
+    command.mut_args(without_empty).mut_subcommands(|command| without_empty_variables(command, is_empty))
+}
+
+/// An error whose quotes of arguments and variables steer neither a terminal nor a workflow's runner.
+fn printable(mut error: clap::Error) -> clap::Error {
+    let quoted: Vec<(ContextKind, ContextValue)> = error.context().map(|(kind, value)| (kind, value.clone())).collect();
+    for (kind, value) in quoted {
+        let shown = match value {
+            ContextValue::String(text) => ContextValue::String(one_line(&text)),
+            ContextValue::Strings(texts) => ContextValue::Strings(texts.iter().map(|text| one_line(text)).collect()),
+            _ => continue,
+        };
+        if error.insert(kind, shown.clone()).is_some_and(|raw| raw != shown) {
+            // The tips repeat the argument as it is.
+            error.remove(ContextKind::Suggested);
+        }
+    }
+    error
 }
 
 #[derive(Args, Debug)]
@@ -42,14 +64,15 @@ pub struct Global {
     pub verbose: u8,
     /// When to use colours
     #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
-    pub color: Color,
+    pub color: ColorChoice,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Color {
-    Auto,
-    Always,
-    Never,
+impl Global {
+    /// How often `--verbose` was given, or below zero how often `--quiet` was.
+    pub fn verbosity(&self) -> i8 {
+        let times = |count: u8| i8::try_from(count).unwrap_or(i8::MAX);
+        times(self.verbose) - times(self.quiet)
+    }
 }
 
 #[derive(Subcommand, Debug)]

@@ -20,26 +20,26 @@ use clap::CommandFactory;
 use cli::{Cli, Command, Destination, EcrCommand};
 use commands::setup::Purpose;
 use model::problem::{Exit, Failure};
-use run::context::{Context, Interrupt};
+use run::{Context, Environment, Ui};
 use settings::Run;
 use settings::config::Config;
 
 fn main() -> ExitCode {
-    let env = run::environment::Environment::of_this_process();
+    let env = Environment::of_this_process();
     let cli = cli::parse(|variable| env.is_empty(variable));
-    let ui = run::report::Ui::new(&cli.global, &env);
+    let ui = Ui::new(cli.global.color, cli.global.verbosity(), &env);
     let outcome = context(env, ui.clone()).map(|(ctx, metadata)| {
         let result = Config::read(&ctx, &metadata).and_then(|config| dispatch(&ctx, &config, &cli.command));
-        (ctx.interrupt.exit_code(), result.inspect_err(|error| run::github::annotate_error(&ctx, error)))
+        (ctx.interrupted(), result)
     });
     match outcome {
         Ok((Some(interrupted), _)) => {
-            ui.error("interrupted");
+            ui.error(&anyhow::anyhow!("interrupted"));
             ExitCode::from(interrupted)
         }
         Ok((None, Ok(code))) => ExitCode::from(code),
         Ok((None, Err(error))) | Err(error) => {
-            ui.error(format!("{error:#}"));
+            ui.error(&error);
             let exit = error.downcast_ref::<Failure>().map_or(Exit::Failed, |failure| failure.exit);
             ExitCode::from(exit as u8)
         }
@@ -47,10 +47,9 @@ fn main() -> ExitCode {
 }
 
 /// The context, and the metadata of the workspace around the working directory.
-fn context(env: run::environment::Environment, ui: run::report::Ui) -> anyhow::Result<(Context, serde_json::Value)> {
+fn context(env: Environment, ui: Ui) -> anyhow::Result<(Context, serde_json::Value)> {
     let here = camino::Utf8PathBuf::try_from(std::env::current_dir()?)?;
-    let target_dir = here.join("target");
-    let mut ctx = Context { root: here, target_dir, env, ui, interrupt: Interrupt::on_signals()? };
+    let mut ctx = Context::new(here, env, ui)?;
     match tools::cargo::metadata(&ctx)? {
         Some(metadata) => {
             ctx.root = metadata.workspace_root;

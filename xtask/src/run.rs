@@ -1,9 +1,20 @@
-//! What every command stands on: the context, the terminal, tasks side by side, GitHub's files, and secrets.
+//! What every command stands on: the context with the terminal and the environment, tasks side by side, the files of
+//! GitHub Actions, remedies for known complaints, and secrets.
+//!
+//! In come flags that the command line was turned into; out go lines for people and data for programs. This folder
+//! knows the vocabulary in `model` and nothing else of the program, and starts no other program.
 
-pub mod context;
-pub mod environment;
+mod context;
+mod environment;
 pub mod fleet;
-pub mod github;
-pub mod hints;
-pub mod report;
-pub mod secret;
+mod github;
+mod hints;
+mod report;
+mod secret;
+
+pub use context::Context;
+pub use environment::Environment;
+pub use github::{set_output, summary};
+pub use hints::{help_for, is_unauthorized};
+pub use report::{Ui, count, human_time, markdown, table};
+pub use secret::{Secret, SecretFile};

@@ -8,7 +8,7 @@ pub mod job;
 mod read;
 pub mod target;
 
-use crate::run::context::Context;
+use crate::run::Context;
 use config::Config;
 use target::{Given, Target};
 

@@ -3,14 +3,13 @@
 use serde_json::{Value, json};
 
 use crate::cli::Format;
-use crate::run::github::Outputs;
-use crate::run::report::table;
+use crate::run::{set_output, table};
 use crate::settings::Run;
 use crate::settings::target::{Origin, Sourced};
 
 pub fn run(run: &Run, format: Format) -> anyhow::Result<()> {
     let ctx = &run.ctx;
-    outputs(run).write()?;
+    set_outputs(run)?;
     let rows = rows(run);
     if run.target.registry.is_none() {
         ctx.ui.status("Skipped", format!("publishing: {}", run.target.why_nowhere(ctx)));
@@ -77,14 +76,12 @@ fn shown(value: &Value) -> String {
 }
 
 /// No registry host and no account number among them: GitHub silently drops an output that holds a masked value.
-fn outputs(run: &Run) -> Outputs<'_> {
-    let target = &run.target;
-    let mut outputs = Outputs::new(&run.ctx);
-    outputs.set("target", target.name.as_ref().map_or("", |name| &name.value));
-    outputs.set("tag", target.tag.value.as_str());
-    outputs.set("region", target.region.as_ref().map_or("", |region| &region.value));
-    outputs.set("push", if target.registry.is_some() { "true" } else { "false" });
+fn set_outputs(run: &Run) -> anyhow::Result<()> {
+    let Run { ctx, target, .. } = run;
+    set_output(ctx, "target", target.name.as_ref().map_or("", |name| &name.value))?;
+    set_output(ctx, "tag", target.tag.value.as_str())?;
+    set_output(ctx, "region", target.region.as_ref().map_or("", |region| &region.value))?;
+    set_output(ctx, "push", if target.registry.is_some() { "true" } else { "false" })?;
     // For steps of the same job only: it holds the account number.
-    outputs.set("role", target.role.as_ref().map_or("", |role| &role.value));
-    outputs
+    set_output(ctx, "role", target.role.as_ref().map_or("", |role| &role.value))
 }

@@ -11,9 +11,7 @@ use crate::plan::jobs::{self, Job};
 use crate::plan::leg::{LegJob, Work, matrix};
 use crate::plan::recipe::{self, Basis, Recipe};
 use crate::plan::{self, Planned};
-use crate::run::context::Context;
-use crate::run::github::{self, Outputs};
-use crate::run::report::{count, markdown, table};
+use crate::run::{self, Context, count, markdown, set_output, table};
 use crate::settings::Run;
 use crate::settings::config::Config;
 
@@ -28,13 +26,11 @@ pub fn run(ctx: &Context, config: &Config, args: &DiscoverArgs) -> anyhow::Resul
     if is_for_workflow(ctx, args) {
         check_size(ctx, &[("jobs", &folders), ("matrix", &build), ("merge", &merge)])?;
     }
-    let mut outputs = Outputs::new(ctx);
-    outputs.set("jobs", &folders);
-    outputs.set("matrix", &build);
-    outputs.set("merge", &merge);
-    outputs.set("any", if work.build.is_empty() { "false" } else { "true" });
-    outputs.set("any-merge", if work.merge.is_empty() { "false" } else { "true" });
-    outputs.write()?;
+    set_output(ctx, "jobs", &folders)?;
+    set_output(ctx, "matrix", &build)?;
+    set_output(ctx, "merge", &merge)?;
+    set_output(ctx, "any", if work.build.is_empty() { "false" } else { "true" })?;
+    set_output(ctx, "any-merge", if work.merge.is_empty() { "false" } else { "true" })?;
     match args.format {
         ListFormat::Json => ctx.ui.data(&folders),
         ListFormat::Matrix => ctx.ui.data(&build),
@@ -80,7 +76,7 @@ fn changed(run: &Run, args: &DiscoverArgs, jobs: Vec<Job>) -> anyhow::Result<Wor
     let mut planned = plan::make(run, jobs, &basis)?;
     run.ctx.ui.status("Planned", summary(&planned));
     let rows: Vec<Vec<String>> = planned.iter().map(row).collect();
-    github::summary(&run.ctx, &format!("### Plan\n\n{}", markdown(&HEADINGS, &rows)))?;
+    run::summary(&run.ctx, &format!("### Plan\n\n{}", markdown(&HEADINGS, &rows)))?;
     planned.retain(|planned| planned.decision.action != Action::Done);
     if args.since.is_some() && is_for_workflow(&run.ctx, args) {
         resolve(run, &mut planned)?;

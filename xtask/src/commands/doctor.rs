@@ -10,8 +10,7 @@ use crate::model::problem::{Exit, Failure, Problem};
 use crate::model::reference::Reference;
 use crate::plan::jobs;
 use crate::plan::recipe::{self, Basis};
-use crate::run::context::Context;
-use crate::run::report::table;
+use crate::run::{Context, table};
 use crate::settings::Run;
 use crate::settings::config::Config;
 use crate::settings::target::{Given, Target};
@@ -166,9 +165,7 @@ pub fn sample_base(mirrors: &BTreeMap<String, String>) -> anyhow::Result<Referen
     Ok(crate::plan::bases::mirrored(Reference::normalized(SAMPLE_BASE)?, mirrors)?)
 }
 
-/// What is wrong, without what it is about: the row names that itself.
+/// What is wrong, on the one line that a row of the table has.
 fn first_line(error: &anyhow::Error) -> String {
-    let problem = error.downcast_ref::<Failure>().and_then(|failure| failure.problems.first());
-    let text = problem.map_or_else(|| format!("{error:#}"), |problem| problem.what.clone());
-    text.lines().next().unwrap_or_default().to_owned()
+    Failure::reason(error).lines().next().unwrap_or_default().to_owned()
 }

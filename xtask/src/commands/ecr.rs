@@ -10,10 +10,7 @@ use crate::cli::Format;
 use crate::model::ecr::{self, EcrFinding, EcrRepository, LifecycleRule};
 use crate::model::problem::{Exit, Failure, Problem};
 use crate::plan::jobs::{self, Job};
-use crate::run::context::Context;
-use crate::run::fleet;
-use crate::run::github;
-use crate::run::report::{count, markdown, table};
+use crate::run::{Context, count, fleet, markdown, summary, table};
 use crate::settings::target::Target;
 use crate::settings::{Run, access};
 use crate::tools::aws::Client;
@@ -62,7 +59,7 @@ pub fn ensure(run: &Run, names: &[String], dry_run: bool) -> anyhow::Result<()> 
         return Ok(());
     }
     let create = |row: &&Row| client.create(&row.repository, &wanted, POLICY);
-    let made = fleet::run(&ctx.interrupt, PARALLEL, fleet::OnFailure::GoOn, &missing, create);
+    let made = fleet::run(ctx, PARALLEL, fleet::OnFailure::GoOn, &missing, create);
     let made = fleet::tally(missing.iter().map(|row| &row.job), made);
     ctx.ui.status("Finished", format!("{} made, {} there", made.done.len(), rows.len() - missing.len()));
     made.result().map(drop)
@@ -176,7 +173,7 @@ fn print(ctx: &Context, format: Format, rows: &[Row]) -> anyhow::Result<()> {
         Format::Json => ctx.ui.data(Value::Array(rows.iter().map(json).collect())),
         Format::Table => ctx.ui.data(table(&HEADINGS, &cells)),
     }
-    github::summary(ctx, &format!("### Repositories\n\n{}", markdown(&HEADINGS, &cells)))
+    summary(ctx, &format!("### Repositories\n\n{}", markdown(&HEADINGS, &cells)))
 }
 
 fn cells(row: &Row) -> Vec<String> {

@@ -6,9 +6,7 @@ use std::io::Read;
 use anyhow::Context as _;
 
 use crate::model::problem::Problem;
-use crate::run::context::Context;
-use crate::run::hints;
-use crate::run::secret::Secret;
+use crate::run::{Context, Secret, is_unauthorized};
 use crate::settings::target::Target;
 use crate::settings::{Run, access};
 use crate::tools::docker;
@@ -37,7 +35,7 @@ pub fn run(run: &Run, username: Option<&str>, password_stdin: bool) -> anyhow::R
 /// Those of the last attempt.
 pub fn renewed<T>(ctx: &Context, target: &Target, attempt: impl Fn() -> anyhow::Result<T>) -> anyhow::Result<T> {
     attempt().or_else(|error| {
-        if !hints::is_unauthorized(&format!("{error:#}")) || ctx.interrupt.is_set() {
+        if !is_unauthorized(&format!("{error:#}")) || ctx.interrupted().is_some() {
             return Err(error);
         }
         let username = ctx.env.get("JOBS_USERNAME");

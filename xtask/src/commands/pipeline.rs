@@ -13,9 +13,7 @@ use crate::plan::{self, Planned, jobs};
 use crate::publish::build::{Built, build_all};
 use crate::publish::images::{self, BuildOptions};
 use crate::publish::merge::{Merged, PARALLEL, merge_all, verify_all};
-use crate::run::context::Context;
-use crate::run::github;
-use crate::run::report::{count, human_size, human_time, markdown, table};
+use crate::run::{Context, count, human_time, markdown, summary, table};
 use crate::settings::Run;
 use crate::settings::config::Config;
 use crate::settings::target::Given;
@@ -99,9 +97,30 @@ fn report(ctx: &Context, expected: &[Expected], verified: &[Merged], built: &[Bu
     }
     let headings = ["JOB", "PLATFORMS", "DIGEST", "SIZE", "BUILD TIME"];
     ctx.ui.text(&format!("\n{}", table(&headings, &rows)));
-    github::summary(ctx, &markdown(&headings, &rows))?;
+    summary(ctx, &markdown(&headings, &rows))?;
     if let Some(Merged { reference, .. }) = verified.first() {
         ctx.ui.text(&format!("\nRun one: docker run --rm {} --help\n", one_line(&reference.to_string())));
     }
     Ok(())
+}
+
+/// A size in bytes as people say it, in powers of 1000.
+fn human_size(bytes: u64) -> String {
+    match bytes {
+        0..1_000 => format!("{bytes} B"),
+        1_000..1_000_000 => format!("{}.{} kB", bytes / 1_000, bytes % 1_000 / 100),
+        1_000_000..1_000_000_000 => format!("{}.{} MB", bytes / 1_000_000, bytes % 1_000_000 / 100_000),
+        _ => format!("{}.{} GB", bytes / 1_000_000_000, bytes % 1_000_000_000 / 100_000_000),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_read_well() {
+        assert_eq!(human_size(999), "999 B");
+        assert_eq!(human_size(1_234_567), "1.2 MB");
+    }
 }

@@ -7,7 +7,7 @@ use crate::plan::decide::Action;
 use crate::plan::jobs;
 use crate::plan::recipe::Basis;
 use crate::plan::{self, Planned};
-use crate::run::report::{count, table};
+use crate::run::{count, table};
 use crate::settings::Run;
 
 /// The exit code of `--exit-code` where there is something to do.

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use crate::commands::doctor::sample_base;
 use crate::model::arch::Arch;
 use crate::model::problem::Problem;
-use crate::run::context::Context;
+use crate::run::Context;
 use crate::settings::config::Config;
 use crate::settings::target::{Given, Target};
 use crate::tools::builder::{self, Bootstrap};
@@ -95,7 +95,7 @@ fn install_emulation(ctx: &Context, machine: &Machine, config: &Config) -> anyho
     }
     let start = Instant::now();
     while !machine.dry_run && builder::probe(ctx, None, Bootstrap::No)?.check_emulated(&missing).is_err() {
-        if start.elapsed() > EMULATION_TIMEOUT || ctx.interrupt.is_set() {
+        if start.elapsed() > EMULATION_TIMEOUT || ctx.interrupted().is_some() {
             return Err(Problem::new("emulation", "is installed, and the engine does not see it")
                 .help("restart the engine, and repeat this")
                 .missing());

@@ -3,9 +3,8 @@
 use std::time::Instant;
 
 use crate::commands::setup::{self, Purpose};
-use crate::model::problem::{Exit, Failure, Problem};
-use crate::run::context::Context;
-use crate::run::report::human_time;
+use crate::model::problem::{Exit, Failure};
+use crate::run::{Context, human_time};
 use crate::settings::config::Config;
 use crate::settings::target::Given;
 use crate::tools::{cargo, registry};
@@ -19,19 +18,8 @@ pub fn run(ctx: &Context, config: &Config, setup: bool) -> anyhow::Result<()> {
         registry::ensure(ctx)?;
     }
     let config = config.clone().with_noted_mirror(ctx);
-    let mut problems = Vec::new();
-    let (mut passed, mut failed) = (0, 0);
-    for check in cargo::Check::ALL {
-        ctx.ui.status("Checking", check.what());
-        let checked = cargo::check(ctx, check, &config.mirrors)?;
-        passed += checked.passed;
-        failed += checked.failed;
-        if checked.failed > 0 {
-            let help = format!("see above; by itself: {}", checked.command);
-            problems.push(Problem::new(check.what(), "failed").help(help));
-        }
-    }
+    let checked = cargo::check(ctx, &config.mirrors)?;
     ctx.ui.status("Finished", format!("all checks in {}", human_time(start.elapsed())));
-    ctx.ui.data(format!("{passed} passed, {failed} failed"));
-    Failure::unless_empty(Exit::Failed, problems)
+    ctx.ui.data(format!("{} passed, {} failed", checked.passed, checked.failed));
+    Failure::unless_empty(Exit::Failed, checked.problems)
 }

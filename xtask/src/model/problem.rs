@@ -110,6 +110,12 @@ impl Failure {
         anyhow::Error::new(Failure { exit, problems })
     }
 
+    /// What is wrong, without what it is about: for a message that names that itself.
+    pub fn reason(error: &anyhow::Error) -> String {
+        let problem = error.downcast_ref::<Failure>().and_then(|failure| failure.problems.first());
+        problem.map_or_else(|| format!("{error:#}"), |problem| problem.what.clone())
+    }
+
     /// `Ok` if there is nothing to complain about.
     pub fn unless_empty(exit: Exit, problems: Vec<Problem>) -> anyhow::Result<()> {
         if problems.is_empty() { Ok(()) } else { Err(Failure::of(exit, problems)) }
@@ -157,6 +163,8 @@ mod tests {
         assert_eq!(problem.to_string(), "jobs/X: not a valid job name\n  rule: lower-case\n  help: rename it");
         let failure = Failure { exit: Exit::Usage, problems: vec![Problem::new("a", "b"), Problem::new("c", "d\ne")] };
         assert_eq!(failure.to_string(), "a: b\nerror: c: d\n    e");
+        assert_eq!(Failure::reason(&anyhow::Error::new(failure)), "b");
+        assert_eq!(Failure::reason(&anyhow::anyhow!("a").context("b")), "b: a");
     }
 
     #[test]

@@ -8,7 +8,7 @@ use crate::dockerfile::{BaseRole, Dockerfile};
 use crate::model::problem::{Failure, Problem};
 use crate::model::reference::{Digest, Reference, Registry};
 use crate::run::fleet::{self, OnFailure};
-use crate::run::hints;
+use crate::run::help_for;
 use crate::settings::Run;
 use crate::tools::buildx;
 
@@ -89,7 +89,7 @@ pub fn resolve(run: &Run, recipes: &mut [Recipe]) -> anyhow::Result<()> {
         wanted.entry(&base.pulled).or_insert(base);
     }
     let wanted: Vec<&PinnedBase> = wanted.into_values().collect();
-    let found = fleet::run(&run.ctx.interrupt, PARALLEL, OnFailure::GoOn, &wanted, |base| look_up(run, base));
+    let found = fleet::run(&run.ctx, PARALLEL, OnFailure::GoOn, &wanted, |base| look_up(run, base));
     let found = fleet::tally(wanted.iter().map(|base| &base.pulled), found).result()?;
     let images = wanted.into_iter().map(|base| base.pulled.clone());
     let digests: BTreeMap<Reference, Digest> = images.zip(found).collect();
@@ -118,23 +118,16 @@ fn no_such_image(base: &PinnedBase) -> Problem {
 
 fn unresolved(base: &PinnedBase, error: &anyhow::Error) -> Problem {
     let registry = base.pulled.repository.registry.as_ref().map(Registry::to_string).unwrap_or_default();
-    let why = innermost(error);
+    let why = Failure::reason(error);
     let what = format!("base `{}` cannot be resolved to a digest at {registry}: {why}", base.written);
     let by_hand = format!(
         "set JOBS_MIRRORS={}=<mirror> (or `mirrors` in Cargo.toml), or docker login {registry}",
         base.registry()
     );
     let problem = Problem::new(&base.at, what);
-    match hints::help_for(&format!("{error:#}")) {
+    match help_for(&format!("{error:#}")) {
         Some(help) => problem.help(format!("{help}; or {by_hand}")),
         None => problem.help(by_hand),
-    }
-}
-
-fn innermost(error: &anyhow::Error) -> String {
-    match error.downcast_ref::<Failure>().and_then(|failure| failure.problems.first()) {
-        Some(problem) => problem.what.clone(),
-        None => format!("{error:#}"),
     }
 }
 

@@ -9,7 +9,7 @@ use walkdir::{DirEntry, WalkDir};
 use crate::model::arch::Arch;
 use crate::model::job::{DOCKERFILE, JOBS_DIR, JobName, NAME_RULE, SETTINGS_FILE};
 use crate::model::problem::{Exit, Failure, Problem};
-use crate::run::context::Context;
+use crate::run::Context;
 use crate::settings::config::Config;
 use crate::settings::job::{JobSettings, job_settings};
 

@@ -6,7 +6,7 @@ use super::decide::RegistryState;
 use crate::model::arch::Arch;
 use crate::model::index::{Expected, Index};
 use crate::model::reference::Tag;
-use crate::run::context::Context;
+use crate::run::Context;
 use crate::tools::buildx;
 
 /// Looks at what the registry holds of a job, as far as the decision needs it.

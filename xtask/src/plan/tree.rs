@@ -9,7 +9,7 @@ use crate::dockerfile::{ContextPath, Ignore, Inputs, Matched, allow_list};
 use crate::model::commit::Commit;
 use crate::model::key::{Key, TreeEntry, hash_of_files};
 use crate::model::problem::Problem;
-use crate::run::context::Context;
+use crate::run::Context;
 use crate::settings::job::JobSettings;
 use crate::tools::git;
 

@@ -15,12 +15,11 @@ use crate::model::image::{Image, Output};
 use crate::model::job::JobName;
 use crate::model::problem::{Exit, Failure, Problem};
 use crate::model::reference::{Digest, Reference};
-use crate::run::context::Context;
+use crate::run::Context;
 use crate::run::fleet::{self, OnFailure, Tally};
-use crate::run::report::{Bar, Level, count, gantt, human_time, markdown};
-use crate::run::{github, hints};
+use crate::run::{count, help_for, human_time, markdown, summary};
 use crate::tools::buildx;
-use crate::tools::process::{self, End, Given, Outcome};
+use crate::tools::process::{self, End, Options, Outcome};
 
 /// How many lines of a failed build's log are shown.
 const LAST_LINES: usize = 20;
@@ -56,7 +55,7 @@ pub fn build_all(ctx: &Context, images: &[Image], options: &BuildOptions) -> any
     let parallel = options.parallel.unwrap_or_else(default_parallel);
     let on_failure = if options.fail_fast { OnFailure::Stop } else { OnFailure::GoOn };
     let (done, bars) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
-    let results = fleet::run(&ctx.interrupt, parallel, on_failure, images, |image| {
+    let results = fleet::run(ctx, parallel, on_failure, images, |image| {
         let started = start.elapsed();
         let built = build_one(ctx, image);
         let length = start.elapsed() - started;
@@ -74,7 +73,7 @@ pub fn build_all(ctx: &Context, images: &[Image], options: &BuildOptions) -> any
     ctx.ui.status("Finished", &line);
     let picture = gantt("builds", &bars.into_inner().unwrap_or_default());
     let table = markdown(&["image", "result", "why", "time", "reference"], &rows);
-    github::summary(ctx, &format!("### Build\n\n{line}\n\n{table}\n\n{picture}"))?;
+    summary(ctx, &format!("### Build\n\n{line}\n\n{table}\n\n{picture}"))?;
     Ok(tally)
 }
 
@@ -112,14 +111,15 @@ fn build_one(ctx: &Context, image: &Image) -> anyhow::Result<Built> {
     let start = Instant::now();
     ctx.ui.status("Building", image.shown());
     let mut outcome = attempt(ctx, image).map_err(|error| cannot(image, &error))?;
-    if matches!(outcome.end, End::Failure(_)) && pushing_failed_for_now(&outcome.stderr) && !ctx.interrupt.is_set() {
+    if matches!(outcome.end, End::Failure(_)) && pushing_failed_for_now(&outcome.stderr) && ctx.interrupted().is_none()
+    {
         ctx.ui.status("Retrying", format!("{}: the registry was busy", image.shown()));
         outcome = attempt(ctx, image).map_err(|error| cannot(image, &error))?;
     }
     if !outcome.success() {
         return Err(failure(ctx, image, &outcome));
     }
-    ctx.ui.foreign(&format!("{} built in {}", image.shown(), human_time(start.elapsed())), &outcome.stderr);
+    ctx.ui.folded_output(&format!("{} built in {}", image.shown(), human_time(start.elapsed())), &outcome.stderr);
     let digest = buildx::digest(ctx, image).filter(|_| image.output == Output::Push);
     Ok(Built { job: image.job.clone(), reference: image.reference.clone(), digest, time: start.elapsed() })
 }
@@ -137,7 +137,7 @@ fn log_path(ctx: &Context, image: &Image) -> Utf8PathBuf {
 fn attempt(ctx: &Context, image: &Image) -> anyhow::Result<Outcome> {
     let path = log_path(ctx, image);
     let log = Mutex::new(File::create(&path).with_context(|| path.to_string())?);
-    let verbose = ctx.ui.level >= Level::Everything;
+    let verbose = ctx.ui.verbosity >= 2;
     let on_line = |line: &str| {
         if let Ok(mut log) = log.lock() {
             // The log is a copy for people: a full disk shows in the build itself.
@@ -148,7 +148,7 @@ fn attempt(ctx: &Context, image: &Image) -> anyhow::Result<Outcome> {
         }
     };
     let sh = ctx.shell()?;
-    let given = Given { deadline: image.timeout, on_line: Some(&on_line), ..Given::default() };
+    let given = Options { deadline: image.timeout, on_line: Some(&on_line), ..Options::default() };
     process::run(ctx, buildx::build(&sh, image), &given)
 }
 
@@ -156,7 +156,7 @@ fn attempt(ctx: &Context, image: &Image) -> anyhow::Result<Outcome> {
 fn pushing_failed_for_now(log: &str) -> bool {
     let lines: Vec<&str> = log.lines().collect();
     let error = lines.iter().rev().find(|line| line.starts_with("ERROR:")).copied().unwrap_or_default();
-    pushing_failed(&lines) && fleet::failing(error) == fleet::Failing::ForNow
+    pushing_failed(&lines) && fleet::is_transient(error)
 }
 
 /// Whether the image was made, and the registry did not take it.
@@ -176,7 +176,7 @@ fn failure(ctx: &Context, image: &Image, outcome: &Outcome) -> anyhow::Error {
     let what = what_failed(image, outcome, &lines);
     let log = ctx.shown(&log_path(ctx, image));
     let more = format!("the log is {log}\nrerun: cargo xtask build --arch {} {}", image.arch, image.job);
-    let hint = hints::help_for(&what);
+    let hint = help_for(&what);
     // The image is there, and its repository or the right to push is not.
     if let (true, Some(hint)) = (pushing_failed(&lines), hint) {
         return Problem::new(image.reference.to_string(), what).help(format!("{hint}\n{more}")).missing();
@@ -208,9 +208,9 @@ fn what_failed(image: &Image, outcome: &Outcome, lines: &[&str]) -> String {
             format!("the build for {} failed: {error}", image.arch)
         }
         None if matches!(outcome.end, End::Failure(_)) => {
-            format!("the build for {} failed: {}", image.arch, outcome.ending())
+            format!("the build for {} failed: {}", image.arch, outcome.end)
         }
-        None => format!("the build for {} {}", image.arch, outcome.ending()),
+        None => format!("the build for {} {}", image.arch, outcome.end),
     }
 }
 
@@ -229,6 +229,32 @@ fn failing_line<'a>(log: &[&'a str]) -> Option<&'a str> {
         (file.ends_with("Dockerfile") && number.parse::<u32>().is_ok()).then_some(number)
     };
     log.iter().rev().find_map(number)
+}
+
+/// One bar of a [`gantt`]: name, start and length, both since the run began.
+struct Bar {
+    name: String,
+    start: Duration,
+    length: Duration,
+    failed: bool,
+}
+
+/// The longest diagram that GitHub draws, in characters.
+const LONGEST_DIAGRAM: usize = 45_000;
+
+/// A picture of time for the summary, in Mermaid; nothing where it would be too long to be drawn.
+fn gantt(title: &str, bars: &[Bar]) -> String {
+    let plain = |text: &str| text.replace([':', ';', '#', ','], " ");
+    let mut lines = vec!["```mermaid".to_owned(), "gantt".to_owned(), format!("  title {}", plain(title))];
+    lines.extend(["  dateFormat X", "  axisFormat %M:%S"].map(str::to_owned));
+    for bar in bars {
+        let state = if bar.failed { "crit, " } else { "" };
+        let (start, end) = (bar.start.as_secs(), (bar.start + bar.length).as_secs().max(bar.start.as_secs() + 1));
+        lines.push(format!("  {} :{state}{start}, {end}", plain(&bar.name)));
+    }
+    lines.push("```".to_owned());
+    let text = lines.join("\n");
+    if bars.is_empty() || text.chars().count() > LONGEST_DIAGRAM { String::new() } else { text }
 }
 
 #[cfg(test)]
@@ -251,5 +277,22 @@ mod tests {
         let failed = |error: &str| format!(" > pushing x with docker:\n------\nERROR: failed to build: {error}\n");
         assert!(pushing_failed_for_now(&failed("received unexpected HTTP status: 502 Bad Gateway")));
         assert!(!pushing_failed_for_now(&failed("name unknown: x")));
+    }
+
+    #[test]
+    fn a_picture_of_time_is_drawn() {
+        let bar = |name: &str, start, length, failed| Bar {
+            name: name.to_owned(),
+            start: Duration::from_secs(start),
+            length: Duration::from_millis(length),
+            failed,
+        };
+        assert_eq!(
+            gantt("leg: a", &[bar("job-a (amd64)", 0, 1500, false), bar("b;#:c", 1, 3000, true)]),
+            "```mermaid\ngantt\n  title leg  a\n  dateFormat X\n  axisFormat %M:%S\n  job-a (amd64) :0, 1\n  \
+             b   c :crit, 1, 4\n```"
+        );
+        assert_eq!(gantt("x", &[]), "");
+        assert_eq!(gantt("x", &std::array::from_fn::<Bar, 2000, _>(|_| bar("a long name of a job", 0, 1, false))), "");
     }
 }

@@ -16,7 +16,7 @@ use crate::model::problem::{Exit, Failure, Problem};
 use crate::plan::Planned;
 use crate::plan::jobs::Job;
 use crate::plan::recipe::Recipe;
-use crate::run::context::Context;
+use crate::run::Context;
 use crate::settings::Run;
 use crate::settings::config::Cache;
 use crate::tools::builder::{self, Bootstrap, Builder};

@@ -13,10 +13,9 @@ use crate::model::reference::{Reference, Tag};
 use crate::plan::decide::RegistryState;
 use crate::plan::recipe::Recipe;
 use crate::plan::state;
-use crate::run::context::Context;
+use crate::run::Context;
 use crate::run::fleet::{self, OnFailure, Tally};
-use crate::run::github;
-use crate::run::report::{count, human_time, markdown};
+use crate::run::{count, human_time, markdown, summary};
 use crate::settings::Run;
 use crate::tools::cosign::{self, Signer};
 use crate::tools::{buildx, git};
@@ -37,7 +36,7 @@ pub struct Merged {
 pub fn merge_all(run: &Run, recipes: &[&Recipe], parallel: usize) -> anyhow::Result<Tally<Merged>> {
     let start = Instant::now();
     let (labels, signer) = (images::labels(run)?, signer(run)?);
-    let results = fleet::run(&run.ctx.interrupt, parallel, OnFailure::GoOn, recipes, |recipe| {
+    let results = fleet::run(&run.ctx, parallel, OnFailure::GoOn, recipes, |recipe| {
         Merge::new(run, recipe, &labels).run(signer.as_ref())
     });
     let tally = fleet::tally(recipes.iter().map(|recipe| &recipe.job.name), results);
@@ -47,7 +46,7 @@ pub fn merge_all(run: &Run, recipes: &[&Recipe], parallel: usize) -> anyhow::Res
     run.ctx.ui.status("Finished", &line);
     let rows: Vec<Vec<String>> =
         tally.done.iter().map(|merged| vec![merged.reference.to_string(), merged.index.digest.to_string()]).collect();
-    github::summary(&run.ctx, &format!("### Merge\n\n{line}\n\n{}", markdown(&["tag", "digest"], &rows)))?;
+    summary(&run.ctx, &format!("### Merge\n\n{line}\n\n{}", markdown(&["tag", "digest"], &rows)))?;
     Ok(tally)
 }
 
@@ -196,7 +195,7 @@ impl<'a> Merge<'a> {
 
 /// Checks the published tags of the jobs; gives each with its index.
 pub fn verify_all(ctx: &Context, expected: &[Expected], signer: Option<&Signer>, parallel: usize) -> Tally<Merged> {
-    let results = fleet::run(&ctx.interrupt, parallel, OnFailure::GoOn, expected, |expected| {
+    let results = fleet::run(ctx, parallel, OnFailure::GoOn, expected, |expected| {
         let verified = verify(ctx, expected)?;
         if let Some(signer) = signer {
             check_signature(ctx, signer, expected, &verified.index)?;

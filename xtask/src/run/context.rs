@@ -5,10 +5,11 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use anyhow::Context as _;
 use camino::Utf8PathBuf;
+use signal_hook::consts::{SIGINT, SIGTERM};
 use xshell::Shell;
 
-use crate::run::environment::Environment;
-use crate::run::report::Ui;
+use super::environment::Environment;
+use super::report::Ui;
 
 /// One per process, shared by all threads.
 #[derive(Clone, Debug)]
@@ -19,10 +20,33 @@ pub struct Context {
     pub target_dir: Utf8PathBuf,
     pub env: Environment,
     pub ui: Ui,
-    pub interrupt: Interrupt,
+    /// The number of the signal that asked to stop, 0 as long as none did.
+    signal: Arc<AtomicUsize>,
 }
 
 impl Context {
+    /// A context at this root. From now on the first SIGINT or SIGTERM asks to stop (somebody typed Ctrl-C, or GitHub
+    /// cancels the run), and the second ends this process at once.
+    pub fn new(root: Utf8PathBuf, env: Environment, ui: Ui) -> anyhow::Result<Context> {
+        let signal = Arc::new(AtomicUsize::new(0));
+        for number in [SIGINT, SIGTERM] {
+            let noted = usize::try_from(number).context("a signal's number is positive")?;
+            let again = Arc::new(AtomicBool::new(false));
+            // The order counts: the second signal finds `again` set by the first.
+            signal_hook::flag::register_conditional_shutdown(number, 128 + number, Arc::clone(&again))
+                .and_then(|_| signal_hook::flag::register(number, again))
+                .and_then(|_| signal_hook::flag::register_usize(number, Arc::clone(&signal), noted))
+                .context("could not listen for signals")?;
+        }
+        Ok(Context { target_dir: root.join("target"), root, env, ui, signal })
+    }
+
+    /// The exit code of a process that a signal ended, 128 and the signal's number, once one has asked to stop.
+    pub fn interrupted(&self) -> Option<u8> {
+        let signal = self.signal.load(Ordering::Relaxed);
+        u8::try_from(signal).ok().filter(|&signal| signal != 0).map(|signal| 128 + signal)
+    }
+
     /// A shell at the repository's root. `Shell` is not `Sync`, so each thread takes its own.
     pub fn shell(&self) -> anyhow::Result<Shell> {
         let sh = Shell::new().context("could not read the working directory")?;
@@ -41,34 +65,18 @@ impl Context {
     }
 }
 
-/// Whether somebody asked to stop: Ctrl-C, or GitHub cancelling the run.
-#[derive(Clone, Debug, Default)]
-pub struct Interrupt(Arc<AtomicUsize>);
-
-impl Interrupt {
-    /// From now on the first SIGINT or SIGTERM asks to stop, and the second ends this process at once.
-    pub fn on_signals() -> anyhow::Result<Interrupt> {
-        use signal_hook::consts::{SIGINT, SIGTERM};
-        let interrupt = Interrupt::default();
-        for signal in [SIGINT, SIGTERM] {
-            let signal_number = usize::try_from(signal).context("a signal's number is positive")?;
-            let again = Arc::new(AtomicBool::new(false));
-            // The order counts: the second signal finds `again` set by the first.
-            signal_hook::flag::register_conditional_shutdown(signal, 128 + signal, Arc::clone(&again))
-                .and_then(|_| signal_hook::flag::register(signal, again))
-                .and_then(|_| signal_hook::flag::register_usize(signal, Arc::clone(&interrupt.0), signal_number))
-                .context("could not listen for signals")?;
-        }
-        Ok(interrupt)
+#[cfg(test)]
+impl Context {
+    /// A context that no signal reaches, at the machine's folder for temporary files.
+    pub fn for_tests() -> Context {
+        let root = Utf8PathBuf::try_from(std::env::temp_dir()).unwrap();
+        let env = Environment::of_this_process();
+        let ui = Ui::new(clap::ColorChoice::Never, -2, &env);
+        Context { target_dir: root.join("target"), root, env, ui, signal: Arc::default() }
     }
 
-    pub fn is_set(&self) -> bool {
-        self.0.load(Ordering::Relaxed) != 0
-    }
-
-    /// The exit code of a process that a signal ended: 128 and the signal's number.
-    pub fn exit_code(&self) -> Option<u8> {
-        let signal = self.0.load(Ordering::Relaxed);
-        u8::try_from(signal).ok().filter(|&signal| signal != 0).map(|signal| 128 + signal)
+    /// What a signal handler does.
+    pub fn interrupt(&self) {
+        self.signal.store(2, Ordering::Relaxed);
     }
 }

@@ -1,4 +1,4 @@
-//! The environment variables, read once and in this place alone. Those behind a flag are read by clap.
+//! The environment variables, read once and in this place alone. clap reads those that stand for a flag.
 
 use std::collections::BTreeMap;
 
@@ -7,18 +7,18 @@ use std::collections::BTreeMap;
 pub struct Environment(BTreeMap<String, String>);
 
 impl Environment {
-    /// Variables whose name or value is not UTF-8 are none of ours, and left out.
+    /// Variables whose name or value is not UTF-8 are left out: this program uses none of them.
     pub fn of_this_process() -> Environment {
         let vars = std::env::vars_os();
         Environment(vars.filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?))).collect())
     }
 
-    /// A variable's value; an empty one counts as not set, as GitHub's workflows know no other way to unset one.
+    /// A variable's value; an empty one counts as not set, because a workflow of GitHub has no other way to unset one.
     pub fn get(&self, name: &str) -> Option<&str> {
         self.0.get(name).map(String::as_str).filter(|value| !value.is_empty())
     }
 
-    /// Whether a variable is there, and holds nothing.
+    /// Whether a variable is set to the empty string.
     pub fn is_empty(&self, name: &str) -> bool {
         self.0.get(name).is_some_and(String::is_empty)
     }
@@ -28,10 +28,10 @@ impl Environment {
         self.get("GITHUB_ACTIONS") == Some("true")
     }
 
-    /// What must not reach the programs that this one starts: what `cargo run` sets for its child alone,
-    /// and secrets, which a program is given over its stdin if it needs them.
+    /// The variables that no program inherits from this one: what `cargo run` sets for its child alone, and secrets,
+    /// which a program is given over its stdin if it needs them.
     pub fn kept_from_programs(&self) -> impl Iterator<Item = &str> {
-        let ours = |name: &&str| {
+        let of_cargo_run = |name: &&str| {
             name.starts_with("CARGO_PKG_")
                 || name.starts_with("CARGO_BIN_")
                 || matches!(*name, "CARGO" | "CARGO_MANIFEST_DIR" | "CARGO_MANIFEST_PATH" | "CARGO_PRIMARY_PACKAGE")
@@ -39,7 +39,7 @@ impl Environment {
         };
         let by_cargo = self.get("CARGO_MANIFEST_DIR").is_some();
         let secret = |name: &&str| matches!(*name, "JOBS_PASSWORD" | "ACTIONS_ID_TOKEN_REQUEST_TOKEN");
-        self.0.keys().map(String::as_str).filter(move |name| by_cargo && ours(name) || secret(name))
+        self.0.keys().map(String::as_str).filter(move |name| by_cargo && of_cargo_run(name) || secret(name))
     }
 }
 

@@ -1,11 +1,11 @@
-//! Many tasks side by side: bounded, in order of their results, and stopped when somebody asks to.
+//! Tasks in parallel: bounded, with results in task order, and none started after a signal.
 
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::time::Duration;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
+use super::context::Context;
 use crate::model::problem::{Exit, Failure, Problem};
-use crate::run::context::{Context, Interrupt};
 
 /// Whether further tasks are started after one has failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,10 +14,10 @@ pub enum OnFailure {
     Stop,
 }
 
-/// Works off the tasks, at most `parallel` at a time. The results come in the order of the tasks;
-/// a task that was never started, because of a signal or an earlier failure, has none.
+/// Runs the tasks, at most `parallel` at a time. Results are in task order; a task that was never started, because of
+/// a signal or an earlier failure, has none.
 pub fn run<T: Sync, R: Send>(
-    interrupt: &Interrupt,
+    ctx: &Context,
     parallel: usize,
     on_failure: OnFailure,
     tasks: &[T],
@@ -25,50 +25,51 @@ pub fn run<T: Sync, R: Send>(
 ) -> Vec<Option<anyhow::Result<R>>> {
     let next = AtomicUsize::new(0);
     let failed = AtomicBool::new(false);
-    let results: Vec<Mutex<Option<anyhow::Result<R>>>> = tasks.iter().map(|_| Mutex::new(None)).collect();
+    let results: Mutex<Vec<Option<anyhow::Result<R>>>> = Mutex::new(tasks.iter().map(|_| None).collect());
     std::thread::scope(|scope| {
         for _ in 0..parallel.clamp(1, tasks.len().max(1)) {
             scope.spawn(|| {
                 let given_up = || on_failure == OnFailure::Stop && failed.load(Ordering::Relaxed);
-                while !interrupt.is_set() && !given_up() {
+                while ctx.interrupted().is_none() && !given_up() {
                     let i = next.fetch_add(1, Ordering::Relaxed);
-                    let (Some(task), Some(slot)) = (tasks.get(i), results.get(i)) else { return };
+                    let Some(task) = tasks.get(i) else { return };
                     let result = work(task);
                     failed.fetch_or(result.is_err(), Ordering::Relaxed);
-                    *lock(slot) = Some(result);
+                    // A panic cannot leave the list half-written, so a poisoned lock is as good as any.
+                    results.lock().unwrap_or_else(PoisonError::into_inner)[i] = Some(result);
                 }
             });
         }
     });
-    results.into_iter().map(|slot| slot.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner)).collect()
+    results.into_inner().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Works off the tasks like [`run`], all of them or none: the first error in their order is the error of all.
+/// Runs the tasks like [`run`], and gives all results or the first error in task order.
 pub fn all<T: Sync, R: Send>(
     ctx: &Context,
     parallel: usize,
     tasks: &[T],
     work: impl Fn(&T) -> anyhow::Result<R> + Sync,
 ) -> anyhow::Result<Vec<R>> {
-    let results = run(&ctx.interrupt, parallel, OnFailure::GoOn, tasks, work);
+    let results = run(ctx, parallel, OnFailure::GoOn, tasks, work);
     results.into_iter().map(|result| result.unwrap_or_else(|| Err(anyhow::anyhow!("interrupted")))).collect()
 }
 
-/// What came of many tasks: what succeeded, and why the rest did not.
+/// Results of parallel tasks: the successes, and one error for the failures.
 pub struct Tally<T> {
     pub done: Vec<T>,
-    failure: Option<anyhow::Error>,
+    failures: anyhow::Result<()>,
 }
 
 impl<T> Tally<T> {
     /// # Errors
     /// Anything failed: all problems as one failure, with the gravest exit code.
     pub fn result(self) -> anyhow::Result<Vec<T>> {
-        self.failure.map_or(Ok(self.done), Err)
+        self.failures.map(|()| self.done)
     }
 }
 
-/// Parts what succeeded from what did not.
+/// Separates the successes from the failures.
 pub fn tally<T, N: std::fmt::Display>(
     names: impl Iterator<Item = N>,
     results: Vec<Option<anyhow::Result<T>>>,
@@ -87,44 +88,42 @@ pub fn tally<T, N: std::fmt::Display>(
             None => problems.push(Problem::new(format!("job `{name}`"), "not reached")),
         }
     }
-    let failure = (!problems.is_empty()).then(|| Failure::of(exit, problems));
-    Tally { done, failure }
-}
-
-/// Whether an attempt that failed is worth another.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Failing {
-    /// The registry or the network was busy or broken for a moment.
-    ForNow,
-    ForGood,
+    Tally { done, failures: Failure::unless_empty(exit, problems) }
 }
 
 /// Pauses before the second, third and fourth attempt, as BuildKit makes them.
 const PAUSES: [Duration; 3] = [Duration::from_secs(1), Duration::from_secs(2), Duration::from_secs(4)];
+/// How often a pause checks for a signal.
+const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
-/// Tries until it succeeds, fails for good, or has failed four times.
+/// Tries until it succeeds, fails with an error that is not transient, has failed four times, or a signal asks to stop.
 pub fn retry<R, E: std::fmt::Display>(
     ctx: &Context,
     what: &str,
-    classify: impl Fn(&E) -> Failing,
+    is_transient: impl Fn(&E) -> bool,
     attempt: impl Fn() -> Result<R, E>,
 ) -> Result<R, E> {
-    for pause in PAUSES {
-        match attempt() {
-            Err(error) if classify(&error) == Failing::ForNow && !ctx.interrupt.is_set() => {
-                ctx.ui.status("Retrying", format!("{what} in {}s: {error}", pause.as_secs()));
-                std::thread::sleep(pause);
+    let mut pauses = PAUSES.into_iter();
+    loop {
+        let result = attempt();
+        let Err(error) = &result else { return result };
+        let pause = pauses.next().filter(|_| is_transient(error) && ctx.interrupted().is_none());
+        let Some(pause) = pause else { return result };
+        ctx.ui.status("Retrying", format!("{what} in {}s: {error}", pause.as_secs()));
+        let end = Instant::now() + pause;
+        while Instant::now() < end {
+            if ctx.interrupted().is_some() {
+                return result;
             }
-            result => return result,
+            std::thread::sleep(POLL_INTERVAL);
         }
     }
-    attempt()
 }
 
-/// Reads from what a program said whether the registry was only busy.
-/// The classes are those that crane, regclient and BuildKit agree on.
-pub fn failing(said: &str) -> Failing {
-    const PASSING: [&str; 14] = [
+/// Whether what a program said tells of a registry or a network that may work again in a moment.
+/// The texts are those that crane, regclient and BuildKit agree on.
+pub fn is_transient(said: &str) -> bool {
+    const TRANSIENT: [&str; 14] = [
         "429 Too Many Requests",
         "toomanyrequests",
         "408 Request Timeout",
@@ -140,12 +139,7 @@ pub fn failing(said: &str) -> Failing {
         ": EOF",
         "use of closed network connection",
     ];
-    if PASSING.iter().any(|text| said.contains(text)) { Failing::ForNow } else { Failing::ForGood }
-}
-
-/// A lock whose holder cannot leave it half-done: a poisoned one is as good as any.
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    TRANSIENT.iter().any(|text| said.contains(text))
 }
 
 #[cfg(test)]
@@ -159,7 +153,7 @@ mod tests {
             std::thread::sleep(Duration::from_millis(20 - n));
             if n == 3 { Err(anyhow::anyhow!("three")) } else { Ok(n * n) }
         };
-        let results = run(&Interrupt::default(), 8, OnFailure::GoOn, &tasks, work);
+        let results = run(&Context::for_tests(), 8, OnFailure::GoOn, &tasks, work);
         let shown: Vec<Option<u64>> = results.into_iter().map(|r| r.and_then(anyhow::Result::ok)).collect();
         let expected: Vec<Option<u64>> = (0..20).map(|n| (n != 3).then_some(n * n)).collect();
         assert_eq!(shown, expected);
@@ -167,7 +161,7 @@ mod tests {
 
     #[test]
     fn a_failure_can_stop_what_was_not_started() {
-        let results = run(&Interrupt::default(), 1, OnFailure::Stop, &[1, 2, 3], |&n| {
+        let results = run(&Context::for_tests(), 1, OnFailure::Stop, &[1, 2, 3], |&n| {
             if n == 2 { Err(anyhow::anyhow!("two")) } else { Ok(n) }
         });
         assert!(matches!(results[..], [Some(Ok(1)), Some(Err(_)), None]));
@@ -176,7 +170,7 @@ mod tests {
     #[test]
     fn no_more_than_so_many_run_at_once() {
         let (running, most) = (AtomicUsize::new(0), AtomicUsize::new(0));
-        run(&Interrupt::default(), 3, OnFailure::GoOn, &[(); 12], |()| {
+        run(&Context::for_tests(), 3, OnFailure::GoOn, &[(); 12], |()| {
             most.fetch_max(running.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
             std::thread::sleep(Duration::from_millis(10));
             running.fetch_sub(1, Ordering::SeqCst);
@@ -186,11 +180,52 @@ mod tests {
     }
 
     #[test]
+    fn a_signal_wakes_a_retry_and_ends_it() {
+        let (ctx, attempts) = (Context::for_tests(), AtomicUsize::new(0));
+        let start = Instant::now();
+        let result: Result<(), &str> = std::thread::scope(|scope| {
+            scope.spawn(|| {
+                std::thread::sleep(Duration::from_millis(100));
+                ctx.interrupt();
+            });
+            retry(
+                &ctx,
+                "x",
+                |_| true,
+                || {
+                    attempts.fetch_add(1, Ordering::SeqCst);
+                    Err("503 Service Unavailable")
+                },
+            )
+        });
+        assert_eq!((result, attempts.into_inner()), (Err("503 Service Unavailable"), 1));
+        assert!(start.elapsed() < Duration::from_secs(1), "{:?}", start.elapsed());
+    }
+
+    #[test]
+    fn a_retry_ends_with_the_first_success_or_an_error_that_stays() {
+        let (ctx, attempts) = (Context::for_tests(), AtomicUsize::new(0));
+        let count = || attempts.fetch_add(1, Ordering::SeqCst);
+        let result = retry(&ctx, "x", |_| true, || if count() == 0 { Err("busy") } else { Ok(()) });
+        assert_eq!((result, count()), (Ok(()), 2));
+        let result: Result<(), &str> = retry(
+            &ctx,
+            "x",
+            |_| false,
+            || {
+                count();
+                Err("no")
+            },
+        );
+        assert_eq!((result, count()), (Err("no"), 4));
+    }
+
+    #[test]
     fn busy_registries_are_worth_another_try_and_refusals_are_not() {
-        assert_eq!(failing("failed: unexpected status from PUT request: 502 Bad Gateway"), Failing::ForNow);
-        assert_eq!(failing("Put \"http://127.0.0.1:5000/v2/x\": EOF"), Failing::ForNow);
-        assert_eq!(failing("toomanyrequests: Rate exceeded"), Failing::ForNow);
-        assert_eq!(failing("401 Unauthorized"), Failing::ForGood);
-        assert_eq!(failing("not found"), Failing::ForGood);
+        assert!(is_transient("failed: unexpected status from PUT request: 502 Bad Gateway"));
+        assert!(is_transient("Put \"http://127.0.0.1:5000/v2/x\": EOF"));
+        assert!(is_transient("toomanyrequests: Rate exceeded"));
+        assert!(!is_transient("401 Unauthorized"));
+        assert!(!is_transient("not found"));
     }
 }

@@ -1,6 +1,6 @@
 //! Remedies for what other programs are known to say. Their own words stay in the message.
 
-/// What registries say to those who are not logged in, or not any more. (ECR says the last with 403.)
+/// What registries say when there is no login, or when it has expired. (ECR says the last with 403.)
 const UNAUTHORIZED: [&str; 5] = [
     "401 Unauthorized",
     "no basic auth credentials",
@@ -9,12 +9,18 @@ const UNAUTHORIZED: [&str; 5] = [
     "authorization token has expired",
 ];
 
+/// What programs written in Go say of a port that nobody listens on, and what curl says.
+const REFUSED: [&str; 2] = ["connection refused", "Couldn't connect to server"];
+/// How both name a port of this machine, as in `dial tcp 127.0.0.1:5000: connect: connection refused`.
+const LOOPBACK: [&str; 5] =
+    ["dial tcp 127.", "dial tcp [::1]:", "connect to 127.", "connect to ::1", "connect to localhost"];
+
 /// Whether a registry asks for a login.
 pub fn is_unauthorized(said: &str) -> bool {
     UNAUTHORIZED.iter().any(|text| said.contains(text))
 }
 
-/// What to do about a known text, if it is known.
+/// What to do about a text, if it is known.
 pub fn help_for(said: &str) -> Option<&'static str> {
     const HINTS: [(&[&str], &str); 13] = [
         (
@@ -44,10 +50,16 @@ pub fn help_for(said: &str) -> Option<&'static str> {
             "the registry speaks plain HTTP, which is for this machine alone: use 127.0.0.1",
         ),
         (&["no such host"], "is the registry's name right? behind a closed network, configure `mirrors`"),
-        (&["connection refused"], "nothing listens there: cargo xtask setup starts the loopback registry"),
+        (&REFUSED, "check that the registry's address is right, and that it can be reached from here"),
         (&["permission denied while trying to connect"], "join the group `docker`, or use sudo"),
     ];
-    HINTS.iter().find(|(texts, _)| texts.iter().any(|text| said.contains(text))).map(|&(_, help)| help)
+    let says = |texts: &[&str]| texts.iter().any(|text| said.contains(text));
+    HINTS.iter().find(|(texts, _)| says(texts)).map(|&(texts, help)| match texts {
+        _ if texts == REFUSED && says(&LOOPBACK) => {
+            "nothing listens there: cargo xtask setup starts the loopback registry"
+        }
+        _ => help,
+    })
 }
 
 #[cfg(test)]
@@ -60,5 +72,24 @@ mod tests {
         assert_eq!(help_for(down), Some("start the engine: cargo xtask setup"));
         assert_eq!(help_for("failed: 401 Unauthorized"), Some("log in to the registry: cargo xtask login"));
         assert_eq!(help_for("something new"), None);
+    }
+
+    #[test]
+    fn the_loopback_registry_is_the_remedy_for_loopback_addresses_alone() {
+        let start = Some("nothing listens there: cargo xtask setup starts the loopback registry");
+        for here in [
+            "Head \"http://localhost:5000/v2/x\": dial tcp 127.0.0.1:5000: connect: connection refused",
+            "dial tcp [::1]:5000: connect: connection refused",
+            "curl: (7) Failed to connect to 127.0.0.1 port 5000 after 0 ms: Couldn't connect to server",
+        ] {
+            assert_eq!(help_for(here), start, "{here}");
+        }
+        let check = Some("check that the registry's address is right, and that it can be reached from here");
+        for elsewhere in [
+            "Head \"https://r.example.com/v2/x\": dial tcp 10.0.0.5:443: connect: connection refused",
+            "curl: (7) Failed to connect to r.example.com port 443 after 2 ms: Couldn't connect to server",
+        ] {
+            assert_eq!(help_for(elsewhere), check, "{elsewhere}");
+        }
     }
 }

@@ -3,44 +3,27 @@
 use std::fmt::Display;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io::Write;
-
 use std::time::Duration;
 
 use anstyle::{AnsiColor, Style};
+use clap::ColorChoice;
 
-use crate::cli::{Color, Global};
-use crate::model::problem::{one_line, printable};
-use crate::run::environment::Environment;
-
-/// How much is said.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Level {
-    Errors,
-    Warnings,
-    Normal,
-    Commands,
-    Everything,
-}
+use super::environment::Environment;
+use crate::model::problem::{Failure, Problem, one_line, printable};
 
 /// The terminal, or the log that stands in its place. stdout is data, stderr is talk.
 #[derive(Clone, Debug)]
 pub struct Ui {
-    pub level: Level,
+    /// How often `--verbose` was given, or below zero how often `--quiet` was.
+    pub verbosity: i8,
     is_github: bool,
 }
 
 impl Ui {
-    pub fn new(global: &Global, env: &Environment) -> Ui {
-        color_choice(global.color, env).write_global();
-        let level = match (global.quiet, global.verbose) {
-            (0, 0) if env.get("RUNNER_DEBUG") == Some("1") => Level::Everything,
-            (0, 0) => Level::Normal,
-            (0, 1) => Level::Commands,
-            (0, _) => Level::Everything,
-            (1, _) => Level::Warnings,
-            (_, _) => Level::Errors,
-        };
-        Ui { level, is_github: env.is_github_actions() }
+    pub fn new(color: ColorChoice, verbosity: i8, env: &Environment) -> Ui {
+        color_choice(color, env).write_global();
+        let debug = verbosity == 0 && env.get("RUNNER_DEBUG") == Some("1");
+        Ui { verbosity: if debug { 2 } else { verbosity }, is_github: env.is_github_actions() }
     }
 
     /// One line of what is going on, the verb right-aligned as cargo does it.
@@ -50,35 +33,41 @@ impl Ui {
             "Skipped" | "Retrying" | "Missing" => AnsiColor::Yellow,
             _ => AnsiColor::Green,
         };
-        if self.level >= Level::Normal {
+        if self.verbosity >= 0 {
             self.line(color.on_default().bold(), &format!("{verb:>12}"), &one_line(&text.to_string()));
         }
     }
 
     /// A line that only `--verbose` shows.
     pub fn detail(&self, verb: &str, text: impl Display) {
-        if self.level >= Level::Commands {
+        if self.verbosity >= 1 {
             self.line(AnsiColor::Cyan.on_default().bold(), &format!("{verb:>12}"), &one_line(&text.to_string()));
         }
     }
 
     /// A block of text for people, such as a table or the end of a log.
     pub fn text(&self, text: &str) {
-        if self.level >= Level::Normal {
+        if self.verbosity >= 0 {
             let shown: Vec<String> = text.lines().map(one_line).collect();
             self.line(Style::new(), "", &shown.join("\n"));
         }
     }
 
     pub fn warning(&self, text: impl Display) {
-        if self.level >= Level::Warnings {
+        if self.verbosity >= -1 {
             self.line(AnsiColor::Yellow.on_default().bold(), "warning:", &printable(&text.to_string()));
         }
     }
 
-    /// An error; its text is taken as it is, because it was made printable where it was put together.
-    pub fn error(&self, text: impl Display) {
-        self.line(AnsiColor::Red.on_default().bold(), "error:", &text.to_string());
+    /// The error that a command ends with, in a workflow also as annotations.
+    /// Its text is taken as it is, because it was made printable where it was put together.
+    pub fn error(&self, error: &anyhow::Error) {
+        // The runner reads its commands from both streams.
+        let annotations = if self.is_github { annotations(error) } else { Vec::new() };
+        for annotation in annotations {
+            self.line(Style::new(), "", &annotation);
+        }
+        self.line(AnsiColor::Red.on_default().bold(), "error:", &format!("{error:#}"));
     }
 
     /// What the caller asked for, on stdout: JSON, references, commands. A closed pipe (`| head`) is no error.
@@ -86,15 +75,10 @@ impl Ui {
         let _ = writeln!(std::io::stdout().lock(), "{text}");
     }
 
-    /// A workflow command for GitHub's runner, which reads both streams.
-    pub fn command(&self, command: &str) {
-        self.line(Style::new(), "", command);
-    }
-
-    /// What a program of somebody else printed. In a workflow's log it is collapsed, and the runner is told to take
-    /// no line of it for a command; elsewhere it is shown with `-vv`, as it came.
-    pub fn foreign(&self, title: &str, text: &str) {
-        if self.is_github && !text.trim().is_empty() && self.level >= Level::Normal {
+    /// The output of a build. In a workflow's log it is collapsed, and the runner is told to take no line of it for a
+    /// command; elsewhere `-vv` has shown it as it came.
+    pub fn folded_output(&self, title: &str, text: &str) {
+        if self.is_github && !text.trim().is_empty() && self.verbosity >= 0 {
             let title = one_line(title);
             let inside = quiet(text);
             self.line(Style::new(), "", &format!("::group::{title}\n{inside}\n::endgroup::"));
@@ -107,14 +91,14 @@ impl Ui {
         let shown: Vec<String> = lines.iter().map(|line| format!("  | {}", one_line(line))).collect();
         let text = shown.join("\n");
         let text = if self.is_github { quiet(&text) } else { text };
-        if self.level >= Level::Normal {
+        if self.verbosity >= 0 {
             self.line(Style::new(), "", &format!("{}\n{text}", one_line(title)));
         }
     }
 
     /// A heading between the stages of a rehearsal; a workflow's log has its steps for that.
     pub fn heading(&self, text: impl Display) {
-        if self.is_github || self.level < Level::Normal {
+        if self.is_github || self.verbosity < 0 {
             return;
         }
         self.line(AnsiColor::Blue.on_default().bold(), "", &format!("\n{}", one_line(&text.to_string())));
@@ -133,25 +117,80 @@ impl Ui {
 /// Text between commands that stop the runner from reading it: the token that resumes is not to be guessed.
 /// See [workflow commands](https://docs.github.com/en/actions/reference/workflows-and-actions/workflow-commands).
 fn quiet(text: &str) -> String {
-    // The standard library's hash maps are seeded by the system: the one source of chance that costs no crate.
+    // The system seeds the standard library's hash maps: a source of randomness that costs no crate.
     let random = || RandomState::new().build_hasher().finish();
     let token = format!("{:016x}{:016x}", random(), random());
     let lines: Vec<String> = text.lines().map(one_line).collect();
     format!("::stop-commands::{token}\n{}\n::{token}::", lines.join("\n"))
 }
 
+/// How many annotations of one kind GitHub shows for a step.
+const MOST_ANNOTATIONS: usize = 10;
+
+/// An error's problems as annotations, on the lines they name.
+fn annotations(error: &anyhow::Error) -> Vec<String> {
+    let Some(failure) = error.downcast_ref::<Failure>() else {
+        return vec![format!("::error::{}", escape_message(&format!("{error:#}")))];
+    };
+    let more = failure.problems.len().saturating_sub(MOST_ANNOTATIONS - 1);
+    let shown = if more > 1 { MOST_ANNOTATIONS - 1 } else { MOST_ANNOTATIONS };
+    let mut lines: Vec<String> = failure.problems.iter().take(shown).map(annotation).collect();
+    lines.extend((more > 1).then(|| format!("::error::and {more} more")));
+    lines
+}
+
+/// `::error file=…,line=…,col=…::message`, or without a place if the problem is not in a file.
+fn annotation(problem: &Problem) -> String {
+    let help = problem.help.as_deref().map(|help| format!("\nhelp: {help}")).unwrap_or_default();
+    // `jobs/x/job.json: arches` is a key of a file, and not the name of one.
+    let is_file = |place: &str| {
+        let file = place.trim_end_matches(|c: char| c == ':' || c.is_ascii_digit());
+        ["Cargo.toml", "/job.json", "/Dockerfile"].iter().any(|name| file.ends_with(name))
+    };
+    let (place, key) = match problem.at.split_once(": ").filter(|(place, _)| is_file(place)) {
+        Some((place, key)) => (place, format!("{key}: ")),
+        None => (problem.at.as_str(), String::new()),
+    };
+    if !(place.starts_with("jobs/") || place.starts_with("Cargo.toml")) {
+        return format!("::error::{}", escape_message(&format!("{}: {}{help}", problem.at, problem.what)));
+    }
+    let title = escape_property(place.rsplit_once('/').map_or("Cargo.toml", |(folder, _)| folder));
+    format!("::error {},title={title}::{}", position(place), escape_message(&format!("{key}{}{help}", problem.what)))
+}
+
+/// `file=…,line=…,col=…` of `file`, `file:line` or `file:line:column`.
+fn position(place: &str) -> String {
+    let number = |(_, number): &(&str, &str)| number.parse::<u32>().is_ok();
+    let Some((start, last)) = place.rsplit_once(':').filter(number) else {
+        return format!("file={}", escape_property(place));
+    };
+    match start.rsplit_once(':').filter(number) {
+        Some((file, line)) => format!("file={},line={line},col={last}", escape_property(file)),
+        None => format!("file={},line={last}", escape_property(start)),
+    }
+}
+
+/// The escapes of [workflow commands](https://github.com/actions/toolkit/blob/main/packages/core/src/command.ts).
+fn escape_message(text: &str) -> String {
+    text.replace('%', "%25").replace('\r', "%0D").replace('\n', "%0A")
+}
+
+fn escape_property(text: &str) -> String {
+    escape_message(text).replace(':', "%3A").replace(',', "%2C")
+}
+
 /// `--color`, then the variables that the field agreed on, then what the terminal can do.
-fn color_choice(flag: Color, env: &Environment) -> anstream::ColorChoice {
+fn color_choice(flag: ColorChoice, env: &Environment) -> anstream::ColorChoice {
     let forced = |name: &str| env.get(name).is_some_and(|value| value != "0");
-    match flag {
-        Color::Always => anstream::ColorChoice::Always,
-        Color::Never => anstream::ColorChoice::Never,
-        Color::Auto if env.get("NO_COLOR").is_some() => anstream::ColorChoice::Never,
-        Color::Auto if forced("FORCE_COLOR") || forced("CLICOLOR_FORCE") => anstream::ColorChoice::Always,
-        Color::Auto if env.get("CARGO_TERM_COLOR") == Some("always") => anstream::ColorChoice::Always,
-        Color::Auto if env.get("CARGO_TERM_COLOR") == Some("never") => anstream::ColorChoice::Never,
-        Color::Auto if env.is_github_actions() => anstream::ColorChoice::Always,
-        Color::Auto => anstream::ColorChoice::Auto,
+    match (flag, env.get("CARGO_TERM_COLOR")) {
+        (ColorChoice::Always, _) => anstream::ColorChoice::Always,
+        (ColorChoice::Never, _) => anstream::ColorChoice::Never,
+        _ if env.get("NO_COLOR").is_some() => anstream::ColorChoice::Never,
+        _ if forced("FORCE_COLOR") || forced("CLICOLOR_FORCE") => anstream::ColorChoice::Always,
+        (_, Some("always")) => anstream::ColorChoice::Always,
+        (_, Some("never")) => anstream::ColorChoice::Never,
+        _ if env.is_github_actions() => anstream::ColorChoice::Always,
+        _ => anstream::ColorChoice::Auto,
     }
 }
 
@@ -182,48 +221,12 @@ pub fn markdown(headings: &[&str], rows: &[Vec<String>]) -> String {
     lines.join("\n")
 }
 
-/// One bar of a [`gantt`]: name, start and length, both since the run began.
-pub struct Bar {
-    pub name: String,
-    pub start: Duration,
-    pub length: Duration,
-    pub failed: bool,
-}
-
-/// The longest diagram that GitHub draws, in characters.
-const LONGEST_DIAGRAM: usize = 45_000;
-
-/// A picture of time for the summary, in Mermaid; nothing where it would be too long to be drawn.
-pub fn gantt(title: &str, bars: &[Bar]) -> String {
-    let plain = |text: &str| text.replace([':', ';', '#', ','], " ");
-    let mut lines = vec!["```mermaid".to_owned(), "gantt".to_owned(), format!("  title {}", plain(title))];
-    lines.extend(["  dateFormat X", "  axisFormat %M:%S"].map(str::to_owned));
-    for bar in bars {
-        let state = if bar.failed { "crit, " } else { "" };
-        let (start, end) = (bar.start.as_secs(), (bar.start + bar.length).as_secs().max(bar.start.as_secs() + 1));
-        lines.push(format!("  {} :{state}{start}, {end}", plain(&bar.name)));
-    }
-    lines.push("```".to_owned());
-    let text = lines.join("\n");
-    if bars.is_empty() || text.chars().count() > LONGEST_DIAGRAM { String::new() } else { text }
-}
-
 /// A duration as people say it: `0.4s`, `12s`, `3m12s`.
 pub fn human_time(time: Duration) -> String {
     match time.as_secs() {
         0..10 => format!("{:.1}s", time.as_secs_f64()),
         seconds @ 10..60 => format!("{seconds}s"),
         seconds => format!("{}m{:02}s", seconds / 60, seconds % 60),
-    }
-}
-
-/// A size in bytes as people say it, in powers of 1000.
-pub fn human_size(bytes: u64) -> String {
-    match bytes {
-        0..1_000 => format!("{bytes} B"),
-        1_000..1_000_000 => format!("{}.{} kB", bytes / 1_000, bytes % 1_000 / 100),
-        1_000_000..1_000_000_000 => format!("{}.{} MB", bytes / 1_000_000, bytes % 1_000_000 / 100_000),
-        _ => format!("{}.{} GB", bytes / 1_000_000_000, bytes % 1_000_000_000 / 100_000_000),
     }
 }
 
@@ -235,6 +238,7 @@ pub fn count(number: usize, thing: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::problem::Exit;
 
     #[test]
     fn a_table_is_as_wide_as_its_cells() {
@@ -253,28 +257,9 @@ mod tests {
     }
 
     #[test]
-    fn a_picture_of_time_is_drawn() {
-        let bar = |name: &str, start, length, failed| Bar {
-            name: name.to_owned(),
-            start: Duration::from_secs(start),
-            length: Duration::from_millis(length),
-            failed,
-        };
-        assert_eq!(
-            gantt("leg: a", &[bar("job-a (amd64)", 0, 1500, false), bar("b;#:c", 1, 3000, true)]),
-            "```mermaid\ngantt\n  title leg  a\n  dateFormat X\n  axisFormat %M:%S\n  job-a (amd64) :0, 1\n  \
-             b   c :crit, 1, 4\n```"
-        );
-        assert_eq!(gantt("x", &[]), "");
-        assert_eq!(gantt("x", &std::array::from_fn::<Bar, 2000, _>(|_| bar("a long name of a job", 0, 1, false))), "");
-    }
-
-    #[test]
     fn figures_read_well() {
         assert_eq!(human_time(Duration::from_millis(420)), "0.4s");
         assert_eq!(human_time(Duration::from_secs(192)), "3m12s");
-        assert_eq!(human_size(999), "999 B");
-        assert_eq!(human_size(1_234_567), "1.2 MB");
         assert_eq!(count(1, "job"), "1 job");
         assert_eq!(count(0, "job"), "0 jobs");
     }
@@ -283,16 +268,61 @@ mod tests {
     fn colour_follows_the_flag_then_the_variables() {
         use anstream::ColorChoice::{Always, Auto, Never};
         let cases = [
-            (Color::Always, Environment::from([("NO_COLOR", "1")]), Always),
-            (Color::Never, Environment::from([("FORCE_COLOR", "1")]), Never),
-            (Color::Auto, Environment::from([("NO_COLOR", "1"), ("FORCE_COLOR", "1")]), Never),
-            (Color::Auto, Environment::from([("CLICOLOR_FORCE", "1")]), Always),
-            (Color::Auto, Environment::from([("CARGO_TERM_COLOR", "never"), ("GITHUB_ACTIONS", "true")]), Never),
-            (Color::Auto, Environment::from([("GITHUB_ACTIONS", "true")]), Always),
-            (Color::Auto, Environment::default(), Auto),
+            (ColorChoice::Always, Environment::from([("NO_COLOR", "1")]), Always),
+            (ColorChoice::Never, Environment::from([("FORCE_COLOR", "1")]), Never),
+            (ColorChoice::Auto, Environment::from([("NO_COLOR", "1"), ("FORCE_COLOR", "1")]), Never),
+            (ColorChoice::Auto, Environment::from([("CLICOLOR_FORCE", "1")]), Always),
+            (ColorChoice::Auto, Environment::from([("CARGO_TERM_COLOR", "never"), ("GITHUB_ACTIONS", "true")]), Never),
+            (ColorChoice::Auto, Environment::from([("GITHUB_ACTIONS", "true")]), Always),
+            (ColorChoice::Auto, Environment::default(), Auto),
         ];
         for (flag, env, choice) in cases {
             assert_eq!(color_choice(flag, &env), choice, "{flag:?} {env:?}");
         }
+    }
+
+    #[test]
+    fn annotations_point_at_the_line_and_inject_nothing() {
+        let on_line = Problem::new("jobs/a/Dockerfile:3", "no such file\n::set-output name=x::y").help("add it");
+        assert_eq!(
+            annotation(&on_line),
+            "::error file=jobs/a/Dockerfile,line=3,title=jobs/a::no such file%0A::set-output name=x::y%0Ahelp: add it"
+        );
+        assert_eq!(annotation(&Problem::new("registry `x`", "100% bad")), "::error::registry `x`: 100%25 bad");
+        assert_eq!(
+            annotation(&Problem::new("jobs/a,b:c", "bad name")),
+            "::error file=jobs/a%2Cb%3Ac,title=jobs::bad name"
+        );
+    }
+
+    #[test]
+    fn annotations_tell_the_line_from_the_column_and_a_file_from_its_keys() {
+        for (at, annotated) in [
+            ("jobs/a/job.json:2:17", "::error file=jobs/a/job.json,line=2,col=17,title=jobs/a::wrong"),
+            ("jobs/a/Dockerfile:3", "::error file=jobs/a/Dockerfile,line=3,title=jobs/a::wrong"),
+            ("jobs/a/job.json", "::error file=jobs/a/job.json,title=jobs/a::wrong"),
+            ("jobs/a/job.json: arches", "::error file=jobs/a/job.json,title=jobs/a::arches: wrong"),
+            (
+                "Cargo.toml: [workspace.metadata.jobs.runners]",
+                "::error file=Cargo.toml,title=Cargo.toml::[workspace.metadata.jobs.runners]: wrong",
+            ),
+            ("Cargo.toml:12:1: prefix", "::error file=Cargo.toml,line=12,col=1,title=Cargo.toml::prefix: wrong"),
+            ("jobs/a: b", "::error file=jobs/a%3A b,title=jobs::wrong"),
+            ("jobs/1:2:3:4", "::error file=jobs/1%3A2,line=3,col=4,title=jobs::wrong"),
+            ("--arch: x", "::error::--arch: x: wrong"),
+        ] {
+            assert_eq!(annotation(&Problem::new(at, "wrong")), annotated);
+        }
+    }
+
+    #[test]
+    fn the_eleventh_annotation_says_how_many_more_there_are() {
+        let lines = |count: usize| {
+            let problems = (0..count).map(|n| Problem::new(format!("jobs/a/Dockerfile:{n}"), "wrong")).collect();
+            annotations(&Failure::of(Exit::Usage, problems))
+        };
+        assert_eq!(lines(10).len(), 10);
+        assert_eq!((lines(12).len(), lines(12)[9].as_str()), (10, "::error::and 3 more"));
+        assert_eq!(annotations(&anyhow::anyhow!("a\nb")), ["::error::a%0Ab"]);
     }
 }

@@ -1,9 +1,9 @@
-//! What nobody else may read: a token or a password, and the file that hands one to a program.
+//! Secrets: kept out of logs, `argv` and child environments.
 //!
-//! Secrets are not given to GitHub's `::add-mask::`. That command is the secret itself, printed: the runner swallows
-//! it, but a `tee`, a local runner of workflows or a script around the step keeps it. What this program never prints
-//! needs no mask: a secret goes to another program over its stdin, or in a file that only this user can read, and what
-//! the program says passes [`redacted`] before anybody sees it.
+//! They are not given to GitHub's `::add-mask::`. That command is the secret itself, printed: the runner swallows it,
+//! but a `tee`, a local runner of workflows or a script around the step keeps it. What this program never prints needs
+//! no mask: a secret goes to another program over its stdin, or in a file that only this user can read, and is covered
+//! in what that program says before anybody sees it (`tools/process.rs`).
 
 use std::fmt;
 use std::fs::OpenOptions;
@@ -15,12 +15,7 @@ use std::time::SystemTime;
 use anyhow::Context as _;
 use camino::Utf8PathBuf;
 
-use crate::run::context::Context;
-
-/// What stands in the place of a secret.
-const COVER: &str = "***";
-/// A shorter text is no secret, and covering it would make every message unreadable.
-const SHORTEST: usize = 4;
+use super::context::Context;
 
 /// A token or a password. It has no `Display`, so that it cannot get into a message by accident.
 #[derive(Clone, PartialEq, Eq)]
@@ -39,48 +34,19 @@ impl Secret {
 
 impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(COVER)
+        f.write_str("***")
     }
-}
-
-/// A text without the secrets, also not in the form in which HTTP's basic authentication sends `AWS:<secret>`.
-pub fn redacted(text: &str, secrets: &[&Secret]) -> String {
-    let mut text = text.to_owned();
-    for Secret(secret) in secrets.iter().filter(|secret| secret.0.len() >= SHORTEST) {
-        // A secret of several lines is printed line by line.
-        for part in std::iter::once(secret.as_str()).chain(secret.lines().filter(|line| line.len() >= SHORTEST)) {
-            text = text.replace(part, COVER);
-        }
-        text = text.replace(&base64(secret.as_bytes()), COVER);
-        text = text.replace(&base64(format!("AWS:{secret}").as_bytes()), COVER);
-    }
-    text
-}
-
-/// Base64 with padding (RFC 4648, section 4).
-fn base64(bytes: &[u8]) -> String {
-    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut out = String::new();
-    for chunk in bytes.chunks(3) {
-        let byte = |i: usize| u32::from(chunk.get(i).copied().unwrap_or_default());
-        let bits = byte(0) << 16 | byte(1) << 8 | byte(2);
-        for i in 0..4 {
-            let six = (bits >> (18 - 6 * i) & 0x3f) as usize;
-            out.push(if i <= chunk.len() { char::from(ALPHABET[six]) } else { '=' });
-        }
-    }
-    out
 }
 
 /// A file with a secret that only this user can read, gone when it is dropped.
 #[derive(Debug)]
 pub struct SecretFile {
-    path: Utf8PathBuf,
+    pub path: Utf8PathBuf,
 }
 
 impl SecretFile {
-    /// Writes the secret to a new file outside of the repository, so that no build context and no cache of `target/`
-    /// can take it up: in the runner's own folder, which the runner empties, or the machine's for temporary files.
+    /// Writes the secret to a new file outside of the repository, where no build context and no cache of `target/`
+    /// includes it: in the runner's own folder, which the runner empties, or the machine's for temporary files.
     ///
     /// # Errors
     /// The file cannot be made. One that is there already, or a link, is never written to.
@@ -98,15 +64,11 @@ impl SecretFile {
         file.write_all(secret.reveal().as_bytes()).with_context(not_written)?;
         Ok(this)
     }
-
-    pub fn path(&self) -> &str {
-        self.path.as_str()
-    }
 }
 
 impl Drop for SecretFile {
     fn drop(&mut self) {
-        // Gone already is as good; anything else leaves a file that only this user can read, and that soon expires.
+        // If this fails, the file is gone already, or stays readable for this user alone until the token expires.
         let _ = std::fs::remove_file(&self.path);
     }
 }
@@ -116,19 +78,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn secrets_are_covered_in_every_form_they_are_sent_in() {
-        let secret = Secret::new("pass-word");
-        let text = "pass-word, cGFzcy13b3Jk, QVdTOnBhc3Mtd29yZA==, passw";
-        assert_eq!(redacted(text, &[&secret]), "***, ***, ***, passw");
-        assert_eq!(redacted("abc", &[&Secret::new(""), &Secret::new("b")]), "abc");
-        assert_eq!(redacted("x: line one\ny: line two", &[&Secret::new("line one\nline two")]), "x: ***\ny: ***");
-        assert_eq!(format!("{secret:?}"), "***");
+    fn a_secret_is_not_shown_by_accident() {
+        assert_eq!(format!("{:?}", Secret::new("pass-word")), "***");
     }
 
     #[test]
-    fn base64_is_padded() {
-        for (text, encoded) in [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("foobar", "Zm9vYmFy")] {
-            assert_eq!(base64(text.as_bytes()), encoded);
-        }
+    fn a_file_with_a_secret_is_this_users_alone_and_goes_when_it_is_dropped() {
+        use std::os::unix::fs::PermissionsExt;
+        let file = SecretFile::new(&Context::for_tests(), "xtask-test", &Secret::new("pass-word")).unwrap();
+        let path = file.path.clone();
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "pass-word");
+        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        drop(file);
+        assert!(!path.exists());
     }
 }

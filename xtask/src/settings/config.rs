@@ -9,7 +9,7 @@ use crate::model::arch::Arch;
 use crate::model::image::Provenance;
 use crate::model::problem::{Exit, Failure, Problem};
 use crate::model::reference::{Registry, Repository, Tag};
-use crate::run::context::Context;
+use crate::run::Context;
 use crate::tools::registry;
 
 use super::build_args::is_credential;

@@ -8,7 +8,7 @@ use crate::model::image::Provenance;
 use crate::model::job::JobName;
 use crate::model::problem::{Exit, Failure, Problem};
 use crate::model::reference::{Registry, Repository, Tag};
-use crate::run::context::Context;
+use crate::run::Context;
 use crate::settings::config::{Cache, Config, TargetSettings, check_mirror};
 use crate::tools::git;
 

@@ -6,13 +6,11 @@ use std::time::Duration;
 use serde_json::Value;
 use xshell::{Cmd, Shell, cmd};
 
-use super::process::{self, Given, Outcome};
+use super::process::{self, Options, Outcome};
 use super::{curl, system};
 use crate::model::ecr::{self, EcrRepository, LifecycleRule};
 use crate::model::problem::Problem;
-use crate::run::context::Context;
-use crate::run::fleet;
-use crate::run::secret::{Secret, SecretFile};
+use crate::run::{Context, Secret, SecretFile, fleet};
 
 /// What the AWS client would use before the role: credentials in the environment win over an identity token.
 const CREDENTIALS: [&str; 5] =
@@ -186,17 +184,17 @@ impl<'a> Client<'a> {
 
     /// What the client printed, if AWS did what it was asked.
     fn accepted(&self, outcome: Outcome) -> anyhow::Result<String> {
-        if outcome.success() { Ok(outcome.stdout) } else { Err(self.refused(&outcome).missing()) }
+        if outcome.success() { Ok(outcome.stdout().into_owned()) } else { Err(self.refused(&outcome).missing()) }
     }
 
     /// Runs the client to its end.
     fn run(&self, cmd: Cmd<'_>) -> anyhow::Result<Outcome> {
         let secrets: Vec<&Secret> = self.identity.iter().map(|identity| &identity.token).collect();
-        let given = Given { deadline: Some(TIMEOUT), secrets: &secrets, ..Given::default() };
+        let given = Options { deadline: Some(TIMEOUT), secrets: &secrets, ..Options::default() };
         let outcome = process::run(self.ctx, self.with_identity(cmd), &given)?;
         // What a client that failed has printed may be half a password, and no message may show that.
-        let stdout = if outcome.success() { outcome.stdout } else { String::new() };
-        Ok(Outcome { stdout, ..outcome })
+        let stdout_bytes = if outcome.success() { outcome.stdout_bytes } else { Vec::new() };
+        Ok(Outcome { stdout_bytes, ..outcome })
     }
 
     fn with_identity<'c>(&self, cmd: Cmd<'c>) -> Cmd<'c> {
@@ -208,17 +206,15 @@ impl<'a> Client<'a> {
         let cmd = CREDENTIALS.iter().fold(cmd, |cmd, name| cmd.env_remove(name));
         cmd.env("AWS_ROLE_ARN", identity.role)
             .env("AWS_ROLE_SESSION_NAME", &identity.session)
-            .env("AWS_WEB_IDENTITY_TOKEN_FILE", identity.file.path())
+            .env("AWS_WEB_IDENTITY_TOKEN_FILE", &identity.file.path)
     }
 
     /// What AWS refused, with the remedy if it is known.
     fn refused(&self, outcome: &Outcome) -> Problem {
-        let said = outcome.last_words();
+        let (said, ended) = (outcome.reason(), outcome.end.to_string());
         let at = outcome.command.split(" --").next().unwrap_or_default();
-        Problem {
-            help: self.help_for(&said),
-            ..Problem::new(format!("`{at}`"), format!("{}: {said}", outcome.ending()))
-        }
+        let what = if said.starts_with(&ended) { said.clone() } else { format!("{ended}: {said}") };
+        Problem { help: self.help_for(&said), ..Problem::new(format!("`{at}`"), what) }
     }
 
     fn help_for(&self, said: &str) -> Option<String> {

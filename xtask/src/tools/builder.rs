@@ -4,10 +4,10 @@ use std::fmt;
 
 use xshell::cmd;
 
-use super::process::{self, Given};
+use super::process::{self, Options};
 use crate::model::arch::Arch;
 use crate::model::problem::{Exit, Failure, Problem};
-use crate::run::context::Context;
+use crate::run::Context;
 
 /// The oldest buildx whose merges push children by digest, as immutable repositories need it.
 const OLDEST_BUILDX: Version = Version(0, 22, 0);
@@ -62,8 +62,8 @@ pub fn usable_buildx(text: &str) -> Result<String, String> {
 /// Docker or buildx is missing, too old, or known to be broken.
 pub fn buildx_version(ctx: &Context) -> anyhow::Result<String> {
     let sh = ctx.shell()?;
-    let outcome = process::run(ctx, cmd!(sh, "docker buildx version"), &Given::default())?;
-    let usable = if outcome.success() { usable_buildx(&outcome.stdout) } else { Err("not installed".to_owned()) };
+    let outcome = process::run(ctx, cmd!(sh, "docker buildx version"), &Options::default())?;
+    let usable = if outcome.success() { usable_buildx(&outcome.stdout()) } else { Err("not installed".to_owned()) };
     usable.map_err(|what| {
         Problem::new("buildx", what)
             .rule(format!("buildx {OLDEST_BUILDX} or newer, and not {BROKEN_BUILDX}, is needed"))
@@ -150,14 +150,14 @@ pub fn probe(ctx: &Context, name: Option<&str>, bootstrap: Bootstrap) -> anyhow:
     let sh = ctx.shell()?;
     let bootstrap = (bootstrap == Bootstrap::Yes).then_some("--bootstrap");
     // `inspect` prints no JSON. `ls` does, but it asks every builder, and waits 20 s for each that is out of reach.
-    let outcome = process::run(ctx, cmd!(sh, "docker buildx inspect {bootstrap...} {name...}"), &Given::default())?;
-    let (builder, error) = parse(&outcome.stdout);
-    let Some(error) = error.or((!outcome.success()).then(|| outcome.last_words())) else {
+    let outcome = process::run(ctx, cmd!(sh, "docker buildx inspect {bootstrap...} {name...}"), &Options::default())?;
+    let (builder, error) = parse(&outcome.stdout());
+    let Some(error) = error.or((!outcome.success()).then(|| outcome.reason())) else {
         let attestations = builder.driver != "docker" || has_containerd_store(ctx)?;
         return Ok(Builder { attestations, ..builder });
     };
     let at = name.map_or("the builder".to_owned(), |name| format!("builder `{name}`"));
-    let help = match crate::run::hints::help_for(&error) {
+    let help = match crate::run::help_for(&error) {
         Some(help) => help,
         None if error.contains("no builder") => {
             "docker buildx ls lists the builders, and docker buildx create makes one"

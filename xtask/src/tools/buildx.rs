@@ -7,15 +7,14 @@ use camino::Utf8PathBuf;
 use serde_json::Value;
 use xshell::{Cmd, Shell, cmd};
 
-use super::process::{self, Given, Outcome};
+use super::process::{self, Options, Outcome};
 use super::registry;
 use crate::model::arch::Arch;
 use crate::model::image::{Image, Output, Provenance};
 use crate::model::index::{Index, Manifest};
 use crate::model::problem::Problem;
 use crate::model::reference::{Digest, Reference};
-use crate::run::context::Context;
-use crate::run::fleet;
+use crate::run::{Context, fleet};
 
 /// The command of a build: what `--dry-run` prints and what runs.
 pub fn build<'a>(sh: &'a Shell, image: &Image) -> Cmd<'a> {
@@ -64,7 +63,7 @@ pub fn build_base(ctx: &Context, context: &Utf8PathBuf, image: &Reference, arche
             "docker buildx build --platform {platform} -t {reference} --output {output} --push --provenance=false
                 --progress plain {context}"
         );
-        process::run(ctx, cmd, &Given::default())?.read()?;
+        process::run(ctx, cmd, &Options::default())?.read()?;
         sources.push(reference);
     }
     let image = image.to_string();
@@ -99,14 +98,12 @@ pub fn write(ctx: &Context, what: &str, cmd: impl Fn(&Shell) -> Option<Cmd<'_>>)
     let attempt = || -> anyhow::Result<Result<(), Outcome>> {
         let sh = ctx.shell()?;
         let Some(cmd) = cmd(&sh) else { return Ok(Ok(())) };
-        let outcome = process::run(ctx, cmd, &Given::default())?;
+        let outcome = process::run(ctx, cmd, &Options::default())?;
         Ok(if outcome.success() { Ok(()) } else { Err(outcome) })
     };
-    let classify = |error: &WriteError| match error {
-        WriteError::Refused(outcome) => fleet::failing(&outcome.stderr),
-        WriteError::Other(_) => fleet::Failing::ForGood,
-    };
-    let result = fleet::retry(ctx, what, classify, || match attempt() {
+    let is_transient =
+        |error: &WriteError| matches!(error, WriteError::Refused(outcome) if fleet::is_transient(&outcome.stderr));
+    let result = fleet::retry(ctx, what, is_transient, || match attempt() {
         Ok(result) => result.map_err(WriteError::Refused),
         Err(error) => Err(WriteError::Other(error)),
     });
@@ -124,7 +121,7 @@ enum WriteError {
 impl std::fmt::Display for WriteError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            WriteError::Refused(outcome) => f.write_str(&outcome.last_words()),
+            WriteError::Refused(outcome) => f.write_str(&outcome.reason()),
             WriteError::Other(error) => write!(f, "{error:#}"),
         }
     }
@@ -170,14 +167,14 @@ pub fn inspect(ctx: &Context, reference: &Reference) -> anyhow::Result<Option<In
             Some(plugin) => cmd!(sh, "{plugin} imagetools inspect {shown} --format {format}"),
             None => cmd!(sh, "docker buildx imagetools inspect {shown} --format {format}"),
         };
-        process::run(ctx, cmd, &Given { deadline: Some(ANSWER), ..Given::default() })
+        process::run(ctx, cmd, &Options { deadline: Some(ANSWER), ..Options::default() })
     };
     let mut outcome = look()?;
-    if !outcome.success() && fleet::failing(&outcome.stderr) == fleet::Failing::ForNow {
+    if !outcome.success() && fleet::is_transient(&outcome.stderr) {
         outcome = look()?;
     }
     if outcome.success() {
-        return parse_inspected(&outcome.stdout).map(Some);
+        return parse_inspected(&outcome.stdout()).map(Some);
     }
     // The last word of buildx on a 404, for a tag and for a repository; `could not resolve host: not found` is another.
     if outcome.stderr.trim_end().ends_with(&format!("{shown}: not found")) {
@@ -188,12 +185,12 @@ pub fn inspect(ctx: &Context, reference: &Reference) -> anyhow::Result<Option<In
 
 /// The complaint about a registry that did not do what it was asked, with the remedy where its words are known.
 fn unreachable_or(at: &str, outcome: &Outcome) -> anyhow::Error {
-    let said = outcome.last_words();
-    let problem = Problem::new(at, if said.is_empty() { outcome.complaint() } else { said.clone() });
+    let said = outcome.reason();
+    let problem = Problem::new(at, &said);
     if said.contains("immutable") {
         return problem.rule("the repository's tags never change").refused();
     }
-    match crate::run::hints::help_for(&said) {
+    match crate::run::help_for(&said) {
         Some(help) => problem.help(help).missing(),
         None => problem.help("is the registry's address right, and can it be reached from here?").missing(),
     }

@@ -9,7 +9,7 @@ use xshell::cmd;
 use super::system::Machine;
 use super::{apt, process};
 use crate::model::arch::Arch;
-use crate::run::context::Context;
+use crate::run::Context;
 
 /// A BusyBox that needs nothing else.
 const PACKAGE: &str = "busybox-static";

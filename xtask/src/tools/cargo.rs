@@ -1,16 +1,19 @@
 //! cargo: where the workspace is, what its metadata say, and the checks that cargo runs.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use camino::Utf8PathBuf;
 use serde::Deserialize;
 use serde_json::Value;
-use xshell::cmd;
+use xshell::{Cmd, cmd};
 
-use super::process::{self, Given};
+use super::process::{self, Options};
 use crate::model::problem::Problem;
-use crate::run::context::Context;
+use crate::run::Context;
+
+/// The check whose lines count tests.
+const TESTS: &str = "unit, tidy, end-to-end and workflow tests";
 
 /// What `cargo metadata` tells of a workspace.
 #[derive(Debug, Deserialize)]
@@ -29,12 +32,12 @@ pub struct Metadata {
 pub fn metadata(ctx: &Context) -> anyhow::Result<Option<Metadata>> {
     let sh = ctx.shell()?;
     let cmd = cmd!(sh, "cargo metadata --no-deps --offline --format-version 1");
-    let outcome = process::run(ctx, cmd, &Given::default())?;
+    let outcome = process::run(ctx, cmd, &Options::default())?;
     if !outcome.success() {
         if outcome.stderr.contains("could not find `Cargo.toml`") {
             return Ok(None);
         }
-        let said = outcome.last_words();
+        let said = outcome.reason();
         return Err(Problem::new(
             "Cargo.toml",
             format!("cargo cannot read it: {}", said.trim_start_matches("error: ")),
@@ -42,65 +45,54 @@ pub fn metadata(ctx: &Context) -> anyhow::Result<Option<Metadata>> {
         .help("mend it; `cargo metadata --no-deps` says the same")
         .usage());
     }
-    Ok(Some(serde_json::from_str(&outcome.stdout)?))
+    Ok(Some(serde_json::from_str(&outcome.stdout())?))
 }
 
-/// A check that cargo runs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Check {
-    Format,
-    Lints,
-    Tests,
-}
-
-impl Check {
-    pub const ALL: [Check; 3] = [Check::Format, Check::Lints, Check::Tests];
-
-    pub fn what(self) -> &'static str {
-        match self {
-            Check::Format => "formatting",
-            Check::Lints => "lints",
-            Check::Tests => "unit, tidy, end-to-end and workflow tests",
-        }
-    }
-}
-
-/// How a check ended.
+/// Results of the checks that cargo runs.
+#[derive(Default)]
 pub struct Checked {
-    /// How many tests passed; one for a check that has none and is in order.
+    /// How many tests passed; a check that has none counts as one.
     pub passed: usize,
     pub failed: usize,
-    /// The command, to be run by itself.
-    pub command: String,
+    /// The checks that failed, each with the command that runs it by itself.
+    pub problems: Vec<Problem>,
 }
 
-/// Runs a check, its output to the terminal.
-pub fn check(ctx: &Context, check: Check, mirrors: &BTreeMap<String, String>) -> anyhow::Result<Checked> {
+/// Runs every check, in the order in which they fail fastest, their output to the terminal.
+pub fn check(ctx: &Context, mirrors: &BTreeMap<String, String>) -> anyhow::Result<Checked> {
     let sh = ctx.shell()?;
-    let cmd = match check {
-        Check::Format => cmd!(sh, "cargo fmt --all --check"),
-        Check::Lints => cmd!(sh, "cargo clippy --workspace --all-targets --locked -- --deny warnings"),
-        Check::Tests => cmd!(sh, "cargo test --workspace --locked --no-fail-fast"),
-    };
     let mirrors: Vec<String> = mirrors.iter().map(|(registry, prefix)| format!("{registry}={prefix}")).collect();
     // The tests' own repositories pull from where this one does.
-    let cmd = cmd.env("JOBS_MIRRORS", mirrors.join(","));
-    let (passed, failed) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    let _mirrors = sh.push_env("JOBS_MIRRORS", mirrors.join(","));
+    let mut checked = Checked::default();
+    for (what, cmd) in [
+        ("formatting", cmd!(sh, "cargo fmt --all --check")),
+        ("lints", cmd!(sh, "cargo clippy --workspace --all-targets --locked -- --deny warnings")),
+        (TESTS, cmd!(sh, "cargo test --workspace --locked --no-fail-fast")),
+    ] {
+        ctx.ui.status("Checking", what);
+        run_check(ctx, what, cmd, &mut checked)?;
+    }
+    Ok(checked)
+}
+
+fn run_check(ctx: &Context, what: &str, cmd: Cmd<'_>, checked: &mut Checked) -> anyhow::Result<()> {
+    let (passed, failed) = (Cell::new(0), Cell::new(0));
     let on_line = |line: &str| {
-        passed.fetch_add(counted(line, "passed"), Ordering::Relaxed);
-        failed.fetch_add(counted(line, "failed"), Ordering::Relaxed);
+        passed.set(passed.get() + counted(line, "passed"));
+        failed.set(failed.get() + counted(line, "failed"));
         ctx.ui.text(line);
     };
-    let given = Given { on_line: Some(&on_line), both_streams: true, ..Given::default() };
-    let outcome = process::run(ctx, cmd, &given)?;
-    let (mut passed, mut failed) = (passed.into_inner(), failed.into_inner());
-    match outcome.success() {
-        // A test run that ran nothing has checked nothing.
-        true if check == Check::Tests && passed == 0 => failed = 1,
-        true => passed = passed.max(1),
-        false => failed = failed.max(1),
+    let outcome = process::run(ctx, cmd, &Options { on_line: Some(&on_line), ..Options::default() })?;
+    // A test run that ran nothing has checked nothing.
+    let is_good = outcome.success() && !(what == TESTS && passed.get() == 0);
+    checked.passed += passed.get().max(usize::from(is_good));
+    checked.failed += failed.get().max(usize::from(!is_good));
+    if !is_good {
+        let help = format!("see above; by itself: {}", outcome.command);
+        checked.problems.push(Problem::new(what, "failed").help(help));
     }
-    Ok(Checked { passed, failed, command: outcome.command })
+    Ok(())
 }
 
 /// A number in cargo's `test result: ok. 12 passed; 0 failed; …`.

@@ -2,10 +2,10 @@
 
 use xshell::{Cmd, Shell, cmd};
 
-use super::process::{self, Given};
+use super::process::{self, Options};
 use crate::model::problem::Problem;
 use crate::model::reference::Reference;
-use crate::run::context::Context;
+use crate::run::Context;
 
 /// Who vouches for a workflow's identity.
 const ISSUER: &str = "https://token.actions.githubusercontent.com";
@@ -28,7 +28,7 @@ impl Signer {
     /// cosign is missing, or there is neither: with exit code 4, before anything is published.
     pub fn find(ctx: &Context) -> anyhow::Result<Signer> {
         let sh = ctx.shell()?;
-        process::run(ctx, cmd!(sh, "cosign version"), &Given::default())?;
+        process::run(ctx, cmd!(sh, "cosign version"), &Options::default())?;
         let variable = |name| ctx.env.get(name).map(str::to_owned);
         let private = variable("JOBS_COSIGN_KEY");
         // What is no file of a key pair is a key in a service, which gives out its public half by the same name.
@@ -79,8 +79,8 @@ impl Signer {
 /// Whether a digest carries a signature of this signer, or what cosign says if it does not.
 pub fn is_signed(ctx: &Context, signer: &Signer, index: &Reference) -> anyhow::Result<Result<(), String>> {
     let sh = ctx.shell()?;
-    let outcome = process::run(ctx, signer.verify(&sh, index), &Given::default())?;
-    Ok(if outcome.success() { Ok(()) } else { Err(outcome.last_words()) })
+    let outcome = process::run(ctx, signer.verify(&sh, index), &Options::default())?;
+    Ok(if outcome.success() { Ok(()) } else { Err(outcome.reason()) })
 }
 
 /// Signs a digest, unless it is signed.
@@ -92,11 +92,11 @@ pub fn sign(ctx: &Context, signer: &Signer, index: &Reference) -> anyhow::Result
         return Ok(());
     }
     let sh = ctx.shell()?;
-    let outcome = process::run(ctx, signer.sign(&sh, index).map_err(Problem::missing)?, &Given::default())?;
+    let outcome = process::run(ctx, signer.sign(&sh, index).map_err(Problem::missing)?, &Options::default())?;
     if outcome.success() {
         return Ok(());
     }
-    let problem = Problem::new(index.to_string(), format!("could not be signed: {}", outcome.last_words()));
+    let problem = Problem::new(index.to_string(), format!("could not be signed: {}", outcome.reason()));
     Err(problem.help("cosign 3 is needed, with a key that it can read, or `id-token: write` in the workflow").missing())
 }
 

@@ -5,11 +5,10 @@ use std::time::Duration;
 use serde_json::Value;
 use xshell::cmd;
 
-use super::process::{self, Given, Outcome};
+use super::process::{self, Options, Outcome};
 use crate::model::problem::Problem;
 use crate::model::reference::Registry;
-use crate::run::context::Context;
-use crate::run::secret::Secret;
+use crate::run::{Context, Secret};
 
 /// Where GitHub hands out identity tokens; it is set for a job that may ask for them.
 pub const TOKEN_URL: &str = "ACTIONS_ID_TOKEN_REQUEST_URL";
@@ -32,15 +31,15 @@ pub fn identity_token(ctx: &Context) -> anyhow::Result<Secret> {
     let sh = ctx.shell()?;
     // `-q` goes first, so that no ~/.curlrc can ask for a trace of headers.
     let cmd = cmd!(sh, "curl -q --silent --show-error --fail --max-time 60 --retry 3 --config -");
-    let given = Given { stdin: Some(&config), deadline: Some(TIMEOUT), secrets: &[&bearer], ..Given::default() };
+    let given = Options { stdin: Some(&config), deadline: Some(TIMEOUT), secrets: &[&bearer], ..Options::default() };
     let outcome = process::run(ctx, cmd, &given)?;
     if !outcome.success() {
         // What curl has printed may be half a token, and no message may show that.
-        let said = Outcome { stdout: String::new(), ..outcome }.complaint();
+        let said = Outcome { stdout_bytes: Vec::new(), ..outcome }.to_string();
         let help = "is `id-token: write` among the job's `permissions`? if so, run the job again";
         return Err(Problem::new(at, said).help(help).missing());
     }
-    let answer: Value = serde_json::from_str(&outcome.stdout).unwrap_or_default();
+    let answer: Value = serde_json::from_str(&outcome.stdout()).unwrap_or_default();
     match answer["value"].as_str() {
         Some(token) if is_token(token) => Ok(Secret::new(token)),
         // The answer itself is not shown, because it may hold the token.

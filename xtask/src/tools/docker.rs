@@ -4,12 +4,10 @@ use std::time::Duration;
 
 use xshell::cmd;
 
-use super::process::{self, Given};
+use super::process::{self, Options};
 use crate::model::problem::{Failure, Problem};
 use crate::model::reference::Registry;
-use crate::run::context::Context;
-use crate::run::secret::Secret;
-use crate::run::{fleet, hints};
+use crate::run::{Context, Secret, fleet, help_for, is_unauthorized};
 
 /// After how long one attempt to log in is ended.
 const TIMEOUT: Duration = Duration::from_secs(120);
@@ -23,18 +21,18 @@ pub fn login(ctx: &Context, registry: &Registry, username: &str, password: &Secr
     let host = registry.to_string();
     let secrets = [password];
     let given =
-        Given { stdin: Some(password.reveal()), deadline: Some(TIMEOUT), secrets: &secrets, ..Given::default() };
+        Options { stdin: Some(password.reveal()), deadline: Some(TIMEOUT), secrets: &secrets, ..Options::default() };
     let attempt =
         || process::run(ctx, cmd!(sh, "docker login --username {username} --password-stdin {host}"), &given)?.read();
-    let classify = |error: &anyhow::Error| fleet::failing(&error.to_string());
-    fleet::retry(ctx, "the login", classify, attempt).map_err(|error| {
+    let is_transient = |error: &anyhow::Error| fleet::is_transient(&error.to_string());
+    fleet::retry(ctx, "the login", is_transient, attempt).map_err(|error| {
         // A docker that could not be started comes with its own remedy.
         if error.is::<Failure>() {
             return error;
         }
         let said = error.to_string();
         // Whoever is just logging in needs no advice to log in.
-        let help = hints::help_for(&said).filter(|_| !hints::is_unauthorized(&said));
+        let help = help_for(&said).filter(|_| !is_unauthorized(&said));
         Problem::new(format!("registry `{registry}`"), format!("the login failed: {said}"))
             .help(help.unwrap_or("check the user name and the password, and that they are for this registry"))
             .missing()

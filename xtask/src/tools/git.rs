@@ -6,11 +6,11 @@
 use anyhow::Context as _;
 use xshell::{Cmd, cmd};
 
-use super::process::{self, End, Given, Outcome};
+use super::process::{self, End, Options, Outcome};
 use crate::model::commit::Commit;
 use crate::model::key::TreeEntry;
 use crate::model::problem::Problem;
-use crate::run::context::Context;
+use crate::run::Context;
 
 /// Settings under which git compares what is really there: a repository's own could hide a changed executable bit, or
 /// leave the comparison to a program that watches the files.
@@ -135,7 +135,7 @@ pub fn file_at(ctx: &Context, commit: &Commit, path: &str) -> anyhow::Result<Opt
 pub fn is_ancestor(ctx: &Context, ancestor: &Commit, commit: &Commit) -> anyhow::Result<bool> {
     let (sh, older, newer) = (ctx.shell()?, ancestor.as_str(), commit.as_str());
     let cmd = cmd!(sh, "git merge-base --is-ancestor --end-of-options {older} {newer}");
-    match process::run(ctx, cmd, &Given::default())?.end {
+    match process::run(ctx, cmd, &Options::default())?.end {
         End::Success => Ok(true),
         End::Failure(status) if status.code() == Some(1) => Ok(false),
         _ => Err(Problem::new(
@@ -177,9 +177,9 @@ pub fn merge_base(ctx: &Context, revision: &str) -> anyhow::Result<Commit> {
 
 /// What git prints, where it may also say by exit code 1 that there is nothing, or that there is no repository.
 fn optional(ctx: &Context, cmd: Cmd<'_>) -> anyhow::Result<Option<String>> {
-    let outcome = process::run(ctx, cmd.env("LC_ALL", "C"), &Given::default())?;
+    let outcome = process::run(ctx, cmd.env("LC_ALL", "C"), &Options::default())?;
     match outcome.end {
-        End::Success => Ok(Some(outcome.stdout.trim().to_owned()).filter(|text| !text.is_empty())),
+        End::Success => Ok(Some(outcome.stdout().trim().to_owned()).filter(|text| !text.is_empty())),
         End::Failure(status) if status.code() == Some(1) => Ok(None),
         _ if outcome.stderr.contains("not a git repository") => Ok(None),
         _ => Err(refused(&outcome)),
@@ -188,11 +188,12 @@ fn optional(ctx: &Context, cmd: Cmd<'_>) -> anyhow::Result<Option<String>> {
 
 /// What git prints, byte for byte: paths need not be UTF-8.
 fn answer(ctx: &Context, cmd: Cmd<'_>) -> anyhow::Result<Vec<u8>> {
-    process::run_bytes(ctx, cmd.env("LC_ALL", "C"))?.ok_or_else(|| anyhow::anyhow!("git failed"))
+    let outcome = process::run(ctx, cmd.env("LC_ALL", "C"), &Options::default())?;
+    if outcome.success() { Ok(outcome.stdout_bytes) } else { Err(refused(&outcome)) }
 }
 
 fn refused(outcome: &Outcome) -> anyhow::Error {
-    Problem::new("git", outcome.complaint())
+    Problem::new("git", outcome.to_string())
         .rule("git says which files a commit holds, and without it nobody knows what an image is built from")
         .help("follow what git says above, and run this again")
         .missing()

