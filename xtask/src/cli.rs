@@ -154,7 +154,7 @@ pub enum Command {
         setup: bool,
     },
     /// Print the completions of a shell
-    #[command(after_help = "Example: cargo xtask completions bash > ~/.local/share/bash-completion/completions/xtask")]
+    #[command(after_help = "Example: cargo xtask completions bash >> ~/.bash_completion")]
     Completions { shell: clap_complete::Shell },
 }
 

@@ -1,6 +1,7 @@
 //! One file per command. Each reads like the description of the command in the README.
 
 pub mod build;
+pub mod completions;
 pub mod config;
 pub mod discover;
 pub mod doctor;

@@ -15,9 +15,7 @@ mod tools; // the only code that starts another program // what every command st
 
 use std::process::ExitCode;
 
-use clap::CommandFactory;
-
-use cli::{Cli, Command, Destination, EcrCommand};
+use cli::{Command, Destination, EcrCommand};
 use commands::setup::Purpose;
 use model::problem::{Exit, Failure};
 use run::{Context, Environment, Ui};
@@ -92,10 +90,7 @@ fn dispatch(ctx: &Context, config: &Config, command: &Command) -> anyhow::Result
             commands::setup::run(ctx, config, &destination.given(), purpose)
         }
         Command::Test { setup } => commands::test::run(ctx, config, *setup),
-        Command::Completions { shell } => {
-            clap_complete::generate(*shell, &mut Cli::command(), "cargo-xtask", &mut std::io::stdout());
-            Ok(())
-        }
+        Command::Completions { shell } => commands::completions::run(ctx, *shell),
     };
     done.map(|()| 0)
 }

@@ -9,6 +9,7 @@ mod build;
 mod classic;
 mod cli;
 mod cloud;
+mod completions;
 mod ecr;
 mod engine;
 mod harness;

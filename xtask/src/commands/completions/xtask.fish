@@ -1,0 +1,22 @@
+function __xtask_jobs
+    set -l root $PWD
+    while test -n "$root"; and not test -d "$root/jobs"
+        set root (string replace -r '/[^/]*$' '' -- "$root")
+    end
+    for dockerfile in $root/jobs/*/Dockerfile
+        string split -r -m 2 / -- $dockerfile | sed -n 2p
+    end
+end
+
+for command in (string split '|' -- '@COMMANDS@')
+    complete -c xtask -n "__fish_xtask_using_subcommand $command" -f -a '(__xtask_jobs)'
+end
+
+# What follows `cargo xtask` is completed as if it followed `xtask`.
+function __xtask_after_cargo
+    set -l words (commandline -opc)
+    set -l at (contains -i -- xtask $words)
+    complete -C (string join -- ' ' (string escape -- $words[$at..-1]) (commandline -ct | string escape))
+end
+
+complete -c cargo -n '__fish_seen_subcommand_from xtask' -f -a '(__xtask_after_cargo)'

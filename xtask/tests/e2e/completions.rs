@@ -1,0 +1,103 @@
+//! The completions, in a real shell.
+
+use std::process::Command;
+
+use crate::harness::{TempDir, Tree};
+
+/// Completes command lines as readline does: it finds the function that is registered, and calls it.
+const READLINE: &str = r#"
+completions_of() {
+    COMP_WORDS=("$@") COMP_CWORD=$(($# - 1)) COMP_LINE="$*" COMP_POINT=${#COMP_LINE} COMPREPLY=()
+    local spec=$(complete -p "$1")
+    spec=${spec##*-F }
+    "${spec%% *}" "$1" "${COMP_WORDS[COMP_CWORD]}" "${COMP_WORDS[COMP_CWORD-1]}"
+    echo "$*: ${COMPREPLY[*]}"
+}
+"#;
+
+/// What a script of bash prints after it has sourced the completions, between two pieces of its own.
+fn bash(tree: &Tree, before: &str, after: &str) -> String {
+    let dir = TempDir::new();
+    let completions = tree.run(&["completions", "bash"]).ended(0).stdout;
+    let script = format!("{before}\n{completions}\n{READLINE}\n{after}\n");
+    let path = dir.0.join("script");
+    std::fs::write(&path, script).unwrap();
+    let output =
+        Command::new("bash").args(["--norc", "--noprofile"]).arg(path).current_dir(tree.path()).output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&output.stderr), "");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[test]
+fn bash_completes_cargo_xtask_with_commands_options_and_jobs() {
+    let tree = Tree::with_jobs(&["job-a", "job-b", "other"]);
+    tree.write("jobs/job-docs/README.md", "no job");
+    tree.write("jobs/job-$(touch ran)/Dockerfile", "a name that no job can have");
+    let lines = "
+        completions_of xtask bu
+        completions_of cargo xtask bu
+        completions_of cargo xtask build job-
+        completions_of cargo xtask build job-a --push o
+        completions_of cargo +stable --locked xtask ecr check job-
+        completions_of cargo xtask ecr en
+        completions_of cargo xtask config job-
+        completions_of cargo xtask build --no-c
+        completions_of cargo xtask build --arch job-
+        completions_of cargo xtask build --tag = job-
+        cd jobs/other
+        completions_of cargo xtask plan other";
+    assert_eq!(
+        bash(&tree, "", lines),
+        "xtask bu: build\n\
+         cargo xtask bu: build\n\
+         cargo xtask build job-: job-a job-b\n\
+         cargo xtask build job-a --push o: other\n\
+         cargo +stable --locked xtask ecr check job-: job-a job-b\n\
+         cargo xtask ecr en: ensure\n\
+         cargo xtask config job-: \n\
+         cargo xtask build --no-c: --no-cache\n\
+         cargo xtask build --arch job-: \n\
+         cargo xtask build --tag = job-: \n\
+         cargo xtask plan other: other\n"
+    );
+    assert!(!tree.path().join("ran").exists());
+}
+
+#[test]
+fn bash_completes_the_rest_of_cargo_as_before() {
+    let tree = Tree::with_jobs(&["job-a"]);
+    let cargo = "_cargo() { COMPREPLY=(\"cargo's own for $2\"); }\ncomplete -o nosort -F _cargo cargo";
+    let lines = "completions_of cargo bu; completions_of cargo xtask bu; completions_of cargo xt; complete -p cargo";
+    let own = "cargo bu: cargo's own for bu\ncargo xtask bu: build\ncargo xt: cargo's own for xt\n";
+    assert_eq!(bash(&tree, cargo, lines), format!("{own}complete -o nosort -F _xtask_or_cargo cargo\n"));
+    let twice = "completions=$(declare -f _xtask_take_over_cargo); eval \"$completions\"; _xtask_take_over_cargo";
+    assert_eq!(
+        bash(&tree, cargo, &format!("{twice}; {lines}")),
+        format!("{own}complete -o nosort -F _xtask_or_cargo cargo\n")
+    );
+    // bash-completion loads a command's completion when it is first asked for.
+    let lazy = format!("__load_completion() {{\n[[ $1 == cargo ]] || return 1\n{cargo}\n}}");
+    assert_eq!(bash(&tree, &lazy, lines), format!("{own}complete -o nosort -F _xtask_or_cargo cargo\n"));
+    // Without either, bash goes on with the names of files.
+    assert_eq!(
+        bash(&tree, "", lines),
+        "cargo bu: \ncargo xtask bu: build\ncargo xt: \ncomplete -o bashdefault -o default -F _xtask_or_cargo cargo\n"
+    );
+    // What is no function cannot be called, and stays.
+    assert_eq!(
+        bash(&tree, "complete -W 'build bench' cargo", "complete -p cargo"),
+        "complete -W 'build bench' cargo\n"
+    );
+}
+
+#[test]
+fn other_shells_get_xtask_and_cargo_xtask_too() {
+    let tree = Tree::with_jobs(&["job-a"]);
+    let zsh = tree.run(&["completions", "zsh"]).ended(0).stdout;
+    assert!(zsh.starts_with("#compdef xtask\n") && zsh.contains("\n_cargo-xtask() {\n"), "{zsh}");
+    assert_eq!(zsh.matches("'*::jobs -- ").count(), zsh.matches(":_xtask_jobs' \\\n").count());
+    let fish = tree.run(&["completions", "fish"]).ended(0).stdout;
+    assert!(fish.contains("\ncomplete -c xtask ") && fish.contains("\ncomplete -c cargo -n "), "{fish}");
+    assert!(fish.contains("'discover|plan|build|merge|verify|pipeline|"), "{fish}");
+    assert!(tree.run(&["completions", "elvish"]).ended(0).stdout.contains("'xtask;build'"));
+}
