@@ -4,13 +4,10 @@ use clap::builder::{FalseyValueParser, Resettable};
 use clap::error::{ContextKind, ContextValue};
 use clap::{Arg, Args, ColorChoice, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum, value_parser};
 
-use crate::model::arch::Arch;
-use crate::model::image::Provenance;
-use crate::model::problem::{Problem, one_line};
-use crate::plan::recipe::Basis;
-use crate::plan::slice::Slice;
-use crate::publish::images::BuildOptions;
-use crate::settings::target::Given;
+use crate::model::{Arch, Problem, Provenance, one_line};
+use crate::plan::{Basis, Slice};
+use crate::publish::BuildOptions;
+use crate::settings::Given;
 
 /// Turns the folders under jobs/ into multi-platform images, each architecture built natively.
 #[derive(Parser, Debug)]

@@ -1,15 +1,50 @@
-//! One file per command. Each reads like the description of the command in the README.
+//! One file per command. Each reads like the description of the command in the README, and turns its flags into what the
+//! folders below work with.
 
-pub mod build;
-pub mod completions;
-pub mod config;
-pub mod discover;
-pub mod doctor;
-pub mod ecr;
-pub mod login;
-pub mod merge;
-pub mod pipeline;
-pub mod plan;
-pub mod setup;
-pub mod test;
-pub mod verify;
+mod build;
+mod completions;
+mod config;
+mod discover;
+mod doctor;
+mod ecr;
+mod login;
+mod merge;
+mod pipeline;
+mod plan;
+mod setup;
+mod test;
+mod verify;
+
+use crate::cli::{Command, Destination, EcrCommand};
+use crate::run::Context;
+use crate::settings::{Config, Run};
+use setup::Purpose;
+
+/// Runs a command; gives the exit code of one that has its own.
+pub fn dispatch(ctx: &Context, config: &Config, command: &Command) -> anyhow::Result<u8> {
+    let run = |destination: &Destination| Run::new(ctx, config, &destination.given());
+    let done = match command {
+        Command::Discover(args) => discover::run(ctx, config, args),
+        Command::Config { format, destination } => config::run(&run(destination)?, *format),
+        Command::Plan(args) => return plan::run(&run(&args.destination)?, args),
+        Command::Build(args) => build::run(&run(&args.destination)?, args),
+        Command::Merge(args) => merge::run(&run(&args.destination)?, args),
+        Command::Verify { jobs, parallel, destination } => verify::run(&run(destination)?, jobs, *parallel),
+        Command::Pipeline(args) => pipeline::run(ctx, config, args),
+        Command::Login { username, password_stdin, destination } => {
+            login::run(&run(destination)?, username.as_deref(), *password_stdin)
+        }
+        Command::Ecr(EcrCommand::Check { jobs, format, destination }) => ecr::check(&run(destination)?, jobs, *format),
+        Command::Ecr(EcrCommand::Ensure { jobs, dry_run, destination }) => {
+            ecr::ensure(&run(destination)?, jobs, *dry_run)
+        }
+        Command::Doctor { format, destination } => doctor::run(ctx, config, &destination.given(), *format),
+        Command::Setup { dry_run, destination } => {
+            let purpose = if *dry_run { Purpose::DryRun } else { Purpose::Pipeline };
+            setup::run(ctx, config, &destination.given(), purpose)
+        }
+        Command::Test { setup } => test::run(ctx, config, *setup),
+        Command::Completions { shell } => completions::run(ctx, *shell),
+    };
+    done.map(|()| 0)
+}

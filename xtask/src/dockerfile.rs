@@ -11,7 +11,7 @@ mod reading;
 pub use ignore::{Ignore, allow_list};
 pub use inputs::{ContextPath, Inputs, Matched};
 
-use crate::model::problem::Problem;
+use crate::model::Problem;
 
 /// What is wrong with a Dockerfile, and on which line.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -2,12 +2,21 @@
 //! to build, and what can be wrong. Text from outside becomes one of these types where it comes in. Everything here is
 //! pure, and depends on nothing else of this program.
 
-pub mod arch;
-pub mod commit;
+mod arch;
+mod commit;
 pub mod ecr;
-pub mod image;
-pub mod index;
-pub mod job;
-pub mod key;
-pub mod problem;
-pub mod reference;
+mod image;
+mod index;
+mod job;
+mod key;
+mod problem;
+mod reference;
+
+pub use arch::Arch;
+pub use commit::{Commit, Revision};
+pub use image::{Image, Output, Provenance};
+pub use index::{Expected, FORCED, Index, Manifest, REVISION};
+pub use job::{DOCKERFILE, JOBS_DIR, JobName, NAME_RULE, SETTINGS_FILE};
+pub use key::{BASES_LABEL, KEY_LABEL, Key, Moved, TreeEntry, bases_label, hash_of_files, moved_base};
+pub use problem::{Exit, Failure, Problem, one_line, printable};
+pub use reference::{Digest, Reference, Registry, Repository, Tag};

@@ -2,22 +2,28 @@
 //! decisions, and the legs of a workflow with their slices. What is asked of git and of registries is asked through
 //! `tools/`; what is decided is decided by pure functions. Nothing is built or published here.
 
-pub mod bases;
-pub mod decide;
+mod bases;
+mod decide;
 mod explain;
-pub mod jobs;
-pub mod leg;
-pub mod recipe;
-pub mod slice;
-pub mod state;
+mod jobs;
+mod leg;
+mod recipe;
+mod slice;
+mod state;
 mod tree;
 
-use crate::model::problem::{Exit, Failure};
+pub use bases::mirrored;
+pub use decide::{Action, Decision, RegistryState};
+pub use jobs::{Job, select_jobs};
+pub use leg::{LegJob, Work, matrix};
+pub use recipe::{Basis, Recipe, expected, recipes};
+pub use slice::Slice;
+pub use state::parts;
+
+use crate::model::{Exit, Failure};
 use crate::run::fleet;
 use crate::settings::Run;
-use decide::{Decision, Reason};
-use jobs::Job;
-use recipe::{Basis, Recipe};
+use decide::Reason;
 
 /// How many jobs are looked up in the registry side by side.
 const PARALLEL: usize = 8;
@@ -34,7 +40,7 @@ pub struct Planned {
 /// What makes a Dockerfile unusable, a slice of another commit (2); a forced rebuild under a tag that is published (3);
 /// a base, a registry or git that cannot be asked (4).
 pub fn make(run: &Run, jobs: Vec<Job>, basis: &Basis) -> anyhow::Result<Vec<Planned>> {
-    let recipes = recipe::recipes(run, jobs, basis)?;
+    let recipes = recipes(run, jobs, basis)?;
     let decisions = match (basis, &run.target.registry) {
         (Basis::Since(revision), _) => explain::since(run, revision, &recipes)?,
         (_, None) => recipes.iter().map(without_registry).collect(),

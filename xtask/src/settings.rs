@@ -1,16 +1,19 @@
 //! Cargo.toml, job.json, the environment and flags come in; out come the configuration, and the target of this run, with
 //! every mistake named. Nothing of a job's image is decided here.
 
-pub mod access;
+mod access;
 mod build_args;
-pub mod config;
-pub mod job;
+mod config;
+mod job;
 mod read;
-pub mod target;
+mod target;
+
+pub use access::aws_client;
+pub use config::{Cache, Config};
+pub use job::{JobSettings, job_settings};
+pub use target::{Given, Origin, Sourced, Target};
 
 use crate::run::Context;
-use config::Config;
-use target::{Given, Target};
 
 /// What every stage of the flow is given: the context, the configuration, and where images go.
 #[derive(Clone, Debug)]

@@ -2,12 +2,9 @@
 
 use super::login;
 use crate::cli::BuildArgs;
-use crate::model::arch::Arch;
-use crate::model::image::Output;
-use crate::model::problem::Problem;
-use crate::plan::{self, jobs};
-use crate::publish::build::build_all;
-use crate::publish::images;
+use crate::model::{Arch, Output, Problem};
+use crate::plan::{self, select_jobs};
+use crate::publish::{build_all, settle};
 use crate::settings::Run;
 use crate::tools::{buildx, process};
 
@@ -18,14 +15,14 @@ pub fn run(run: &Run, args: &BuildArgs) -> anyhow::Result<()> {
 fn build(run: &Run, args: &BuildArgs) -> anyhow::Result<()> {
     let arches = arches(&args.arch)?;
     let output = output(run, args)?;
-    let jobs = jobs::select(&run.ctx, &run.config, &args.jobs)?;
+    let jobs = select_jobs(&run.ctx, &run.config, &args.jobs)?;
     // What is loaded is for this engine, whatever a registry holds.
     let plan = match output {
         Output::Load => plan::make(&run.without_registry(), jobs, &args.basis()?)?,
         Output::Push => plan::make(run, jobs, &args.basis()?)?,
     };
     let options = args.options.options();
-    let images = images::settle(run, &plan, &arches, output, &options)?;
+    let images = settle(run, &plan, &arches, output, &options)?;
     if args.dry_run {
         let sh = run.ctx.shell()?;
         images.iter().for_each(|image| run.ctx.ui.data(process::shown(&run.ctx, buildx::build(&sh, image))));

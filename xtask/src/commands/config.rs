@@ -4,8 +4,7 @@ use serde_json::{Value, json};
 
 use crate::cli::Format;
 use crate::run::{set_output, table};
-use crate::settings::Run;
-use crate::settings::target::{Origin, Sourced};
+use crate::settings::{Origin, Run, Sourced};
 
 pub fn run(run: &Run, format: Format) -> anyhow::Result<()> {
     let ctx = &run.ctx;

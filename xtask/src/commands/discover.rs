@@ -4,22 +4,16 @@ use serde_json::json;
 
 use super::plan::{HEADINGS, row, summary};
 use crate::cli::{DiscoverArgs, ListFormat};
-use crate::model::job::JobName;
-use crate::model::problem::{Exit, Failure, Problem};
-use crate::plan::decide::Action;
-use crate::plan::jobs::{self, Job};
-use crate::plan::leg::{LegJob, Work, matrix};
-use crate::plan::recipe::{self, Basis, Recipe};
-use crate::plan::{self, Planned};
+use crate::model::{Exit, Failure, JobName, Problem};
+use crate::plan::{self, Action, Basis, Job, LegJob, Planned, Recipe, Work, matrix, recipes, select_jobs};
 use crate::run::{self, Context, count, markdown, set_output, table};
-use crate::settings::Run;
-use crate::settings::config::Config;
+use crate::settings::{Config, Run};
 
 /// The longest output of a job on GitHub, in bytes.
 const LONGEST_OUTPUT: usize = 1 << 20;
 
 pub fn run(ctx: &Context, config: &Config, args: &DiscoverArgs) -> anyhow::Result<()> {
-    let work = find(ctx, config, args, jobs::select(ctx, config, &args.jobs)?)?;
+    let work = find(ctx, config, args, select_jobs(ctx, config, &args.jobs)?)?;
     let folders = json!(work.build.iter().map(|job| job.name.dir()).collect::<Vec<_>>()).to_string();
     let legs = work.legs(&config.runners, config.max_legs)?;
     let (build, merge) = (matrix(&legs).to_string(), work.merge_matrix().to_string());
@@ -52,7 +46,7 @@ fn find(ctx: &Context, config: &Config, args: &DiscoverArgs, jobs: Vec<Job>) -> 
     }
     // The matrix is of use without slices too: the gate notices where legs built from different bases.
     let basis = Basis::Registry { force: args.force };
-    let recipes = run().and_then(|run| Ok((recipe::recipes(&run, jobs, &basis)?, run)));
+    let recipes = run().and_then(|run| Ok((recipes(&run, jobs, &basis)?, run)));
     let (build, commit) = match recipes {
         Ok((recipes, run)) => (recipes.iter().map(leg_job).collect(), run.target.revision.map(|rev| rev.commit)),
         Err(error) => {
@@ -95,7 +89,7 @@ fn changed(run: &Run, args: &DiscoverArgs, jobs: Vec<Job>) -> anyhow::Result<Wor
 /// Works out the keys of what was planned by git alone, for the slices of legs.
 fn resolve(run: &Run, planned: &mut [Planned]) -> anyhow::Result<()> {
     let jobs = planned.iter().map(|planned| planned.recipe.job.clone()).collect();
-    let recipes = recipe::recipes(run, jobs, &Basis::Registry { force: false })?;
+    let recipes = recipes(run, jobs, &Basis::Registry { force: false })?;
     for (planned, recipe) in planned.iter_mut().zip(recipes) {
         planned.recipe = recipe;
     }

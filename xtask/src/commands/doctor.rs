@@ -5,15 +5,10 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use crate::cli::Format;
-use crate::model::arch::Arch;
-use crate::model::problem::{Exit, Failure, Problem};
-use crate::model::reference::Reference;
-use crate::plan::jobs;
-use crate::plan::recipe::{self, Basis};
+use crate::model::{Arch, Exit, Failure, Problem, Reference};
+use crate::plan::{Basis, mirrored, recipes, select_jobs};
 use crate::run::{Context, table};
-use crate::settings::Run;
-use crate::settings::config::Config;
-use crate::settings::target::{Given, Target};
+use crate::settings::{Config, Given, Run, Target};
 use crate::tools::builder::{self, Bootstrap, Builder};
 use crate::tools::{buildx, registry, system};
 
@@ -109,7 +104,7 @@ fn mended_by_setup(what: impl Into<String>) -> Problem {
 /// Jobs whose input is all of the build context: every commit rebuilds them.
 fn whole_contexts(ctx: &Context, config: &Config, given: &Given) -> Vec<Requirement> {
     let recipes = Run::new(ctx, config, given)
-        .and_then(|run| recipe::recipes(&run, jobs::all(ctx, config)?, &Basis::Since("HEAD".to_owned())));
+        .and_then(|run| recipes(&run, select_jobs(ctx, config, &[])?, &Basis::Since("HEAD".to_owned())));
     // What cannot be read is the concern of the commands that need it, and said there.
     let whole =
         recipes.unwrap_or_default().into_iter().filter_map(|recipe| Some((recipe.job.name.clone(), recipe.whole?)));
@@ -162,7 +157,7 @@ fn base_images(ctx: &Context, mirrors: &BTreeMap<String, String>) -> Requirement
 
 /// The sample base, through the mirror if there is one.
 pub fn sample_base(mirrors: &BTreeMap<String, String>) -> anyhow::Result<Reference> {
-    Ok(crate::plan::bases::mirrored(Reference::normalized(SAMPLE_BASE)?, mirrors)?)
+    Ok(mirrored(Reference::normalized(SAMPLE_BASE)?, mirrors)?)
 }
 
 /// What is wrong, on the one line that a row of the table has.

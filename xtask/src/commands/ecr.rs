@@ -8,11 +8,10 @@ use serde_json::{Value, json};
 
 use crate::cli::Format;
 use crate::model::ecr::{self, EcrFinding, EcrRepository, LifecycleRule};
-use crate::model::problem::{Exit, Failure, Problem};
-use crate::plan::jobs::{self, Job};
+use crate::model::{Exit, Failure, Problem};
+use crate::plan::{Job, select_jobs};
 use crate::run::{Context, count, fleet, markdown, summary, table};
-use crate::settings::target::Target;
-use crate::settings::{Run, access};
+use crate::settings::{Run, Target, aws_client};
 use crate::tools::aws::Client;
 use crate::tools::process;
 
@@ -26,7 +25,7 @@ const MAX_NAMES: usize = 5;
 pub fn check(run: &Run, names: &[String], format: Format) -> anyhow::Result<()> {
     let Run { ctx, config, target } = run;
     let client = client(ctx, target, "ecr check")?;
-    let rows = inspect(target, &client, &jobs::select(ctx, config, names)?)?;
+    let rows = inspect(target, &client, &select_jobs(ctx, config, names)?)?;
     let mut problems = match rows.iter().find(|row| row.found.is_some()) {
         // A role's policy covers a prefix, so one repository stands for all of them.
         Some(row) => client.refused_rights(&row.repository)?,
@@ -49,7 +48,7 @@ pub fn ensure(run: &Run, names: &[String], dry_run: bool) -> anyhow::Result<()> 
     let Run { ctx, config, target } = run;
     let wanted = EcrRepository::wanted(&target.moving_tags, checked_in_policy(ctx)?).map_err(Problem::usage)?;
     let client = client(ctx, target, "ecr ensure")?;
-    let rows = inspect(target, &client, &jobs::select(ctx, config, names)?)?;
+    let rows = inspect(target, &client, &select_jobs(ctx, config, names)?)?;
     report_differences(ctx, &rows, &wanted);
     let missing: Vec<&Row> = rows.iter().filter(|row| row.found.is_none()).collect();
     if dry_run {
@@ -67,7 +66,7 @@ pub fn ensure(run: &Run, names: &[String], dry_run: bool) -> anyhow::Result<()> 
 
 fn client<'a>(ctx: &'a Context, target: &'a Target, command: &str) -> anyhow::Result<Client<'a>> {
     let registry = target.published_registry(command)?;
-    access::aws_client(ctx, target, command)?.ok_or_else(|| {
+    aws_client(ctx, target, command)?.ok_or_else(|| {
         Problem::new(format!("registry `{registry}`"), "not an ECR registry")
             .help("log in with `login --username`")
             .usage()

@@ -5,10 +5,9 @@ use std::io::Read;
 
 use anyhow::Context as _;
 
-use crate::model::problem::Problem;
+use crate::model::Problem;
 use crate::run::{Context, Secret, is_unauthorized};
-use crate::settings::target::Target;
-use crate::settings::{Run, access};
+use crate::settings::{Run, Target, aws_client};
 use crate::tools::docker;
 
 /// What a registry is logged in to with.
@@ -57,7 +56,7 @@ fn credentials(
     password: Option<Secret>,
 ) -> anyhow::Result<Option<Credentials>> {
     let registry = target.published_registry("login")?;
-    if let Some(client) = access::aws_client(ctx, target, "login")? {
+    if let Some(client) = aws_client(ctx, target, "login")? {
         return Ok(Some(Credentials { username: "AWS".to_owned(), password: client.login_password()? }));
     }
     match username {

@@ -2,11 +2,9 @@
 
 use super::login;
 use crate::cli::MergeArgs;
-use crate::model::problem::{Exit, Failure, Problem};
-use crate::plan::jobs;
-use crate::plan::recipe::{self, Recipe};
-use crate::publish::images;
-use crate::publish::merge::{Merge, PARALLEL, merge_all};
+use crate::model::{Exit, Failure, Problem};
+use crate::plan::{Recipe, recipes, select_jobs};
+use crate::publish::{Merge, PARALLEL, labels, merge_all};
 use crate::settings::Run;
 use crate::tools::process;
 
@@ -17,11 +15,11 @@ pub fn run(run: &Run, args: &MergeArgs) -> anyhow::Result<()> {
 }
 
 fn merge(run: &Run, args: &MergeArgs) -> anyhow::Result<()> {
-    let jobs = jobs::select(&run.ctx, &run.config, &args.jobs)?;
+    let jobs = select_jobs(&run.ctx, &run.config, &args.jobs)?;
     if jobs.is_empty() {
         return Err(Problem::new("jobs", "there are none, so there is nothing to merge").usage());
     }
-    let recipes = recipe::recipes(run, jobs, &args.basis()?)?;
+    let recipes = recipes(run, jobs, &args.basis()?)?;
     if args.dry_run {
         return print(run, &recipes);
     }
@@ -36,7 +34,7 @@ fn merge(run: &Run, args: &MergeArgs) -> anyhow::Result<()> {
 /// What `--dry-run` prints: the commands for the jobs that the gate would let pass.
 fn print(run: &Run, recipes: &[Recipe]) -> anyhow::Result<()> {
     let sh = run.ctx.shell()?;
-    let labels = images::labels(run)?;
+    let labels = labels(run)?;
     let mut problems = Vec::new();
     for recipe in recipes {
         let merge = Merge::new(run, recipe, &labels);

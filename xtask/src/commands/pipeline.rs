@@ -4,19 +4,11 @@ use std::time::{Duration, Instant};
 
 use super::setup::{self, Purpose};
 use crate::cli::PipelineArgs;
-use crate::model::arch::Arch;
-use crate::model::image::Output;
-use crate::model::index::Expected;
-use crate::model::problem::{Problem, one_line};
-use crate::plan::recipe::Basis;
-use crate::plan::{self, Planned, jobs};
-use crate::publish::build::{Built, build_all};
-use crate::publish::images::{self, BuildOptions};
-use crate::publish::merge::{Merged, PARALLEL, merge_all, verify_all};
+use crate::model::{Arch, Expected, Output, Problem, one_line};
+use crate::plan::{self, Basis, Planned, select_jobs};
+use crate::publish::{BuildOptions, Built, Merged, PARALLEL, build_all, merge_all, settle, verify_all};
 use crate::run::{Context, count, human_time, markdown, summary, table};
-use crate::settings::Run;
-use crate::settings::config::Config;
-use crate::settings::target::Given;
+use crate::settings::{Config, Given, Run};
 use crate::tools::{buildx, registry};
 
 pub fn run(ctx: &Context, config: &Config, args: &PipelineArgs) -> anyhow::Result<()> {
@@ -27,7 +19,7 @@ pub fn run(ctx: &Context, config: &Config, args: &PipelineArgs) -> anyhow::Resul
     let run = &rehearsal(ctx, config, args.destination.given())?;
     let registry = run.target.published_registry("pipeline")?;
     ctx.ui.heading("discover: cargo xtask discover");
-    let jobs = jobs::select(ctx, &run.config, &args.jobs)?;
+    let jobs = select_jobs(ctx, &run.config, &args.jobs)?;
     ctx.ui.status("Discovered", count(jobs.len(), "job"));
     if jobs.is_empty() {
         ctx.ui.status("Finished", "nothing to build: no jobs");
@@ -61,7 +53,7 @@ fn build(run: &Run, plan: &[Planned], options: BuildOptions) -> anyhow::Result<V
     run.ctx.ui.heading(format!("build: JOBS_REGISTRY={registry} cargo xtask build {flags} --push --emulate"));
     // A rehearsal on one machine cannot be native for all.
     let options = BuildOptions { emulate: true, ..options };
-    build_all(&run.ctx, &images::settle(run, plan, &arches, Output::Push, &options)?, &options)?.result()
+    build_all(&run.ctx, &settle(run, plan, &arches, Output::Push, &options)?, &options)?.result()
 }
 
 /// The run of a rehearsal: a loopback registry, and neither a role nor tags that move.

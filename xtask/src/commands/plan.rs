@@ -3,10 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::cli::{Format, PlanArgs};
-use crate::plan::decide::Action;
-use crate::plan::jobs;
-use crate::plan::recipe::Basis;
-use crate::plan::{self, Planned};
+use crate::plan::{self, Action, Basis, Planned, select_jobs};
 use crate::run::{count, table};
 use crate::settings::Run;
 
@@ -14,7 +11,7 @@ use crate::settings::Run;
 const SOMETHING_TO_DO: u8 = 10;
 
 pub fn run(run: &Run, args: &PlanArgs) -> anyhow::Result<u8> {
-    let jobs = jobs::select(&run.ctx, &run.config, &args.jobs)?;
+    let jobs = select_jobs(&run.ctx, &run.config, &args.jobs)?;
     let basis = match &args.since {
         Some(revision) => Basis::Since(revision.clone()),
         None => Basis::Registry { force: args.force },

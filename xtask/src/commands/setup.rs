@@ -4,11 +4,9 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use crate::commands::doctor::sample_base;
-use crate::model::arch::Arch;
-use crate::model::problem::Problem;
+use crate::model::{Arch, Problem};
 use crate::run::Context;
-use crate::settings::config::Config;
-use crate::settings::target::{Given, Target};
+use crate::settings::{Config, Given, Target};
 use crate::tools::builder::{self, Bootstrap};
 use crate::tools::system::{self, Machine};
 use crate::tools::{apt, buildx, busybox, registry};

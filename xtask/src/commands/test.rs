@@ -3,10 +3,9 @@
 use std::time::Instant;
 
 use crate::commands::setup::{self, Purpose};
-use crate::model::problem::{Exit, Failure};
+use crate::model::{Exit, Failure};
 use crate::run::{Context, human_time};
-use crate::settings::config::Config;
-use crate::settings::target::Given;
+use crate::settings::{Config, Given};
 use crate::tools::{cargo, registry};
 
 pub fn run(ctx: &Context, config: &Config, setup: bool) -> anyhow::Result<()> {

@@ -1,17 +1,15 @@
 //! `verify`: the gate alone, on what is published; changes nothing.
 
-use crate::model::index::Expected;
-use crate::model::problem::Problem;
-use crate::plan::jobs::{self, Job};
-use crate::plan::recipe::{self, Basis};
-use crate::publish::merge::{PARALLEL, signer, verify_all};
+use crate::model::{Expected, Problem};
+use crate::plan::{self, Basis, Job, recipes, select_jobs};
+use crate::publish::{PARALLEL, signer, verify_all};
 use crate::run::fleet;
 use crate::settings::Run;
 use crate::tools::{builder, buildx};
 
 pub fn run(run: &Run, names: &[String], parallel: Option<u16>) -> anyhow::Result<()> {
     run.target.published_registry("verify")?;
-    let jobs = jobs::select(&run.ctx, &run.config, names)?;
+    let jobs = select_jobs(&run.ctx, &run.config, names)?;
     if jobs.is_empty() {
         return Err(Problem::new("jobs", "there are none, so there is nothing to verify").usage());
     }
@@ -29,7 +27,7 @@ pub fn run(run: &Run, names: &[String], parallel: Option<u16>) -> anyhow::Result
 /// only where a tag points to images of an earlier commit are the keys worked out.
 fn expected(run: &Run, jobs: Vec<Job>, parallel: usize) -> anyhow::Result<Vec<Expected>> {
     run.target.published_revision()?;
-    let by_commit: Result<Vec<Expected>, Problem> = jobs.iter().map(|job| recipe::expected(run, job)).collect();
+    let by_commit: Result<Vec<Expected>, Problem> = jobs.iter().map(|job| plan::expected(run, job)).collect();
     let by_commit = by_commit.map_err(Problem::usage)?;
     let right = fleet::all(&run.ctx, parallel, &by_commit, |expected| {
         let index = buildx::inspect(&run.ctx, &expected.reference())?;
@@ -38,6 +36,6 @@ fn expected(run: &Run, jobs: Vec<Job>, parallel: usize) -> anyhow::Result<Vec<Ex
     if right.iter().all(|right| *right) {
         return Ok(by_commit);
     }
-    let recipes = recipe::recipes(run, jobs, &Basis::Registry { force: false })?;
+    let recipes = recipes(run, jobs, &Basis::Registry { force: false })?;
     Ok(recipes.into_iter().map(|recipe| recipe.expected).collect())
 }

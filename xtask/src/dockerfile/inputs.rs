@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::{Ignore, clean};
-use crate::model::key::TreeEntry;
+use crate::model::TreeEntry;
 
 /// git's modes of a symbolic link, a folder and a submodule.
 const LINK: u32 = 0o120_000;

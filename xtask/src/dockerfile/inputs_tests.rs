@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::*;
 use crate::dockerfile::Dockerfile;
-use crate::model::arch::Arch;
+use crate::model::Arch;
 
 fn read(text: &str) -> Inputs {
     Dockerfile::parse(text).unwrap().inputs(&BTreeMap::new(), &Arch::ALL)

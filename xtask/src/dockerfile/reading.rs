@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::expand::{NoValue, expand};
 use super::{Assignment, Base, BaseRole, ContextPath, Dockerfile, Effect, Fault, Inputs, Stage, Transfer};
-use crate::model::arch::Arch;
+use crate::model::Arch;
 
 const PLATFORM_RULE: &str = "an image holds programs of its own architecture, as do the stages that it begins with";
 const PLATFORM_HELP: &str = "leave `--platform` out here; to run tools of the builder's architecture, keep it in an \

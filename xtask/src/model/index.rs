@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::arch::Arch;
 use super::commit::Revision;
 use super::job::JobName;
-use super::key::{self, Key};
+use super::key::{KEY_LABEL, Key, Moved, moved_base};
 use super::problem::Problem;
 use super::reference::{Digest, Reference, Repository, Tag};
 
@@ -163,15 +163,15 @@ impl Expected {
     }
 
     fn other_key(&self, key: &Key, labels: &BTreeMap<String, String>) -> Option<String> {
-        let Some(found) = labels.get(key::LABEL) else {
+        let Some(found) = labels.get(KEY_LABEL) else {
             return Some("carries no key, so nobody knows what it was built from".to_owned());
         };
         if found == key.as_str() {
             let not_forced = self.forced && !labels.contains_key(FORCED);
             return not_forced.then(|| "was not built by force".to_owned());
         }
-        Some(match key::moved_base(labels, &self.bases) {
-            Some(key::Moved { name, old, new }) => {
+        Some(match moved_base(labels, &self.bases) {
+            Some(Moved { name, old, new }) => {
                 format!("was built from another base: {name} was {old}, and is {new} for this run")
             }
             None => format!("was built from other inputs: its key is {found}, not {key}"),

@@ -1,4 +1,5 @@
 use super::*;
+use crate::model::{BASES_LABEL, bases_label};
 
 const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
 const KEY: &str = "0123456789abcdef0123";
@@ -136,18 +137,18 @@ fn with_a_key_it_is_the_key_that_counts() {
     let expected = Expected { bases: bases('1'), ..with_key() };
     let other = "f".repeat(20);
     let what = |labels: &[(&str, &str)]| {
-        let right = labelled('1', "linux/amd64", &[(key::LABEL, KEY)]);
+        let right = labelled('1', "linux/amd64", &[(KEY_LABEL, KEY)]);
         complaints(&expected, &index(vec![right, labelled('2', "linux/arm64", labels)]))
     };
-    assert_eq!(what(&[(key::LABEL, KEY)]), Vec::<String>::new());
+    assert_eq!(what(&[(KEY_LABEL, KEY)]), Vec::<String>::new());
     assert_eq!(what(&[(REVISION, COMMIT)]), ["carries no key, so nobody knows what it was built from"]);
-    assert_eq!(what(&[(key::LABEL, &other)]), [format!("was built from other inputs: its key is {other}, not {KEY}")]);
+    assert_eq!(what(&[(KEY_LABEL, &other)]), [format!("was built from other inputs: its key is {other}, not {KEY}")]);
     assert_eq!(
-        what(&[(key::LABEL, &other), (key::BASES_LABEL, &key::bases_label(&bases('2')))]),
+        what(&[(KEY_LABEL, &other), (BASES_LABEL, &bases_label(&bases('2')))]),
         [format!("was built from another base: busybox:1.37 was {}, and is {} for this run", digest('2'), digest('1'))]
     );
     // What this commit published before a base moved stays right.
-    let old = |of, platform| labelled(of, platform, &[(REVISION, COMMIT), (key::LABEL, &other)]);
+    let old = |of, platform| labelled(of, platform, &[(REVISION, COMMIT), (KEY_LABEL, &other)]);
     let published = index(vec![old('1', "linux/amd64"), old('2', "linux/arm64")]);
     assert!(expected.problems_of_published(&published).is_empty());
     assert!(!expected.problems_of_index(&published).is_empty());
@@ -156,8 +157,8 @@ fn with_a_key_it_is_the_key_that_counts() {
 #[test]
 fn where_force_is_asked_for_only_forced_images_will_do() {
     let expected = Expected { forced: true, ..with_key() };
-    let plain = index(vec![labelled('1', "linux/amd64", &[(key::LABEL, KEY)])]);
-    let forced = index(vec![labelled('1', "linux/amd64", &[(key::LABEL, KEY), (FORCED, "true")])]);
+    let plain = index(vec![labelled('1', "linux/amd64", &[(KEY_LABEL, KEY)])]);
+    let forced = index(vec![labelled('1', "linux/amd64", &[(KEY_LABEL, KEY), (FORCED, "true")])]);
     assert_eq!(expected.problems_of_part(Arch::Amd64, &plain)[0].what, "was not built by force");
     assert!(expected.problems_of_part(Arch::Amd64, &forced).is_empty());
     assert!(with_key().problems_of_part(Arch::Amd64, &forced).is_empty());

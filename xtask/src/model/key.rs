@@ -9,7 +9,7 @@ use super::commit::Commit;
 use super::reference::Digest;
 
 /// The label (and annotation) with the key.
-pub const LABEL: &str = "vnd.jobs.key";
+pub const KEY_LABEL: &str = "vnd.jobs.key";
 /// The label with the digests of the bases, so that a moved one can be named.
 pub const BASES_LABEL: &str = "vnd.jobs.bases";
 

@@ -5,9 +5,7 @@ use std::fmt;
 
 use serde::Serialize;
 
-use crate::model::arch::Arch;
-use crate::model::index::{Expected, Index};
-use crate::model::problem::Problem;
+use crate::model::{Arch, Expected, Index, Problem};
 
 /// What is to be done for a job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]

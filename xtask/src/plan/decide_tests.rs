@@ -1,8 +1,5 @@
 use super::*;
-use crate::model::commit::Revision;
-use crate::model::index::{FORCED, Manifest, REVISION};
-use crate::model::key::{self, Key};
-use crate::model::reference::Repository;
+use crate::model::{FORCED, KEY_LABEL, Key, Manifest, REVISION, Repository, Revision};
 
 const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
 const KEY: &str = "0123456789abcdef0123";
@@ -24,7 +21,7 @@ fn expected() -> Expected {
 fn images(arches: &[Arch], key: &str, revision: &str) -> Index {
     let manifest = |&arch: &Arch| {
         let platform = format!("linux/{arch}");
-        let labels = [(key::LABEL, key), (REVISION, revision)];
+        let labels = [(KEY_LABEL, key), (REVISION, revision)];
         Manifest {
             digest: format!("sha256:{}", (if arch == Arch::Amd64 { "1" } else { "2" }).repeat(64)).parse().unwrap(),
             declared: Some(platform.clone()),

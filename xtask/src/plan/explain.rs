@@ -5,13 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::decide::{Action, Decision, Reason};
 use super::recipe::Recipe;
 use super::{PARALLEL, Planned, state};
-use crate::model::commit::Commit;
-use crate::model::index::Index;
-use crate::model::job::{DOCKERFILE, JOBS_DIR};
-use crate::model::key::{self, Moved};
+use crate::model::{Commit, DOCKERFILE, Index, JOBS_DIR, Moved, moved_base};
 use crate::run::{Context, fleet};
-use crate::settings::Run;
-use crate::settings::job::job_settings;
+use crate::settings::{Run, job_settings};
 use crate::tools::git;
 
 /// How many commits are looked back for the images that a job had before.
@@ -64,7 +60,7 @@ fn difference(
     if let Some(reason) = files_changed(&recipe.tree.counting(ctx, recipe, paths), &since) {
         return Ok(reason);
     }
-    Ok(Reason::Changed(moved_base(recipe, previous).unwrap_or_else(|| format!("changed since {since}"))))
+    Ok(Reason::Changed(moved(recipe, previous).unwrap_or_else(|| format!("changed since {since}"))))
 }
 
 /// `jobs/lib/util.sh changed since 3f2a9c1`, with the number of further files.
@@ -85,8 +81,8 @@ fn changed_argument(ctx: &Context, recipe: &Recipe, commit: &Commit) -> anyhow::
 }
 
 /// The first base that points to something else than it did.
-fn moved_base(recipe: &Recipe, previous: &Index) -> Option<String> {
-    let Moved { name, old, new } = key::moved_base(&previous.images.first()?.labels, &recipe.digests())?;
+fn moved(recipe: &Recipe, previous: &Index) -> Option<String> {
+    let Moved { name, old, new } = moved_base(&previous.images.first()?.labels, &recipe.digests())?;
     Some(format!("base {name} moved ({} → {})", old.short(), new.short()))
 }
 

@@ -6,12 +6,9 @@ use anyhow::Context as _;
 use camino::{Utf8Path, Utf8PathBuf};
 use walkdir::{DirEntry, WalkDir};
 
-use crate::model::arch::Arch;
-use crate::model::job::{DOCKERFILE, JOBS_DIR, JobName, NAME_RULE, SETTINGS_FILE};
-use crate::model::problem::{Exit, Failure, Problem};
+use crate::model::{Arch, DOCKERFILE, Exit, Failure, JOBS_DIR, JobName, NAME_RULE, Problem, SETTINGS_FILE};
 use crate::run::Context;
-use crate::settings::config::Config;
-use crate::settings::job::{JobSettings, job_settings};
+use crate::settings::{Config, JobSettings, job_settings};
 
 /// A directory `jobs/<name>` that holds a `Dockerfile`.
 #[derive(Clone, Debug)]
@@ -28,7 +25,7 @@ pub struct Job {
 ///
 /// # Errors
 /// Everything under `jobs/` that looks like a job and cannot be one, at once, with exit code 2.
-pub fn all(ctx: &Context, config: &Config) -> anyhow::Result<Vec<Job>> {
+fn all(ctx: &Context, config: &Config) -> anyhow::Result<Vec<Job>> {
     let dir = ctx.root.join(JOBS_DIR);
     check_folder(ctx, &dir)?;
     let mut jobs = Vec::new();
@@ -74,7 +71,7 @@ fn check_folder(ctx: &Context, dir: &Utf8Path) -> anyhow::Result<()> {
 ///
 /// # Errors
 /// Names that are not those of jobs, with exit code 2.
-pub fn select(ctx: &Context, config: &Config, names: &[String]) -> anyhow::Result<Vec<Job>> {
+pub fn select_jobs(ctx: &Context, config: &Config, names: &[String]) -> anyhow::Result<Vec<Job>> {
     let mut jobs = all(ctx, config)?;
     if names.is_empty() {
         return Ok(jobs);

@@ -6,10 +6,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::slice::{Slice, SliceJob};
-use crate::model::arch::Arch;
-use crate::model::commit::Commit;
-use crate::model::job::JobName;
-use crate::model::problem::Problem;
+use crate::model::{Arch, Commit, JobName, Problem};
 
 /// What there is to build, and what to merge afterwards.
 #[derive(Clone, Debug, Default)]
@@ -122,7 +119,7 @@ fn range(names: &[JobName]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::key::Key;
+    use crate::model::Key;
 
     const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
 

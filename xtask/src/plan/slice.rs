@@ -8,10 +8,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::model::commit::Commit;
-use crate::model::key::Key;
-use crate::model::problem::Problem;
-use crate::model::reference::Digest;
+use crate::model::{Commit, Digest, Key, Problem};
 
 /// How many digits of a key a slice carries: the runner knows the rest, and 20,000 of them have to fit into 1 MB.
 const CHECK_DIGITS: usize = 8;

@@ -3,9 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::decide::RegistryState;
-use crate::model::arch::Arch;
-use crate::model::index::{Expected, Index};
-use crate::model::reference::Tag;
+use crate::model::{Arch, Expected, Index, Tag};
 use crate::run::Context;
 use crate::tools::buildx;
 

@@ -6,11 +6,9 @@ use std::sync::OnceLock;
 use super::jobs::Job;
 use super::recipe::Recipe;
 use crate::dockerfile::{ContextPath, Ignore, Inputs, Matched, allow_list};
-use crate::model::commit::Commit;
-use crate::model::key::{Key, TreeEntry, hash_of_files};
-use crate::model::problem::Problem;
+use crate::model::{Commit, Key, Problem, TreeEntry, hash_of_files};
 use crate::run::Context;
-use crate::settings::job::JobSettings;
+use crate::settings::JobSettings;
 use crate::tools::git;
 
 /// git's modes of a folder and a file.

@@ -11,10 +11,7 @@ use anyhow::Context as _;
 use camino::Utf8PathBuf;
 
 use super::images::BuildOptions;
-use crate::model::image::{Image, Output};
-use crate::model::job::JobName;
-use crate::model::problem::{Exit, Failure, Problem};
-use crate::model::reference::{Digest, Reference};
+use crate::model::{Digest, Exit, Failure, Image, JobName, Output, Problem, Reference};
 use crate::run::Context;
 use crate::run::fleet::{self, OnFailure, Tally};
 use crate::run::{count, help_for, human_time, markdown, summary};

@@ -2,12 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::model::arch::Arch;
-use crate::model::commit::Revision;
-use crate::model::index::{Expected, Index};
-use crate::model::problem::Problem;
-use crate::model::reference::{Digest, Reference};
-use crate::plan::decide::RegistryState;
+use crate::model::{Arch, Digest, Expected, Index, Problem, Reference, Revision};
+use crate::plan::RegistryState;
 
 /// How a job's tag comes to be.
 #[derive(Clone, Debug, PartialEq, Eq)]

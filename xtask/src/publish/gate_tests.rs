@@ -1,9 +1,7 @@
 use std::collections::BTreeMap;
 
 use super::*;
-use crate::model::index::{Manifest, REVISION};
-use crate::model::key::{self, Key};
-use crate::model::reference::Repository;
+use crate::model::{KEY_LABEL, Key, Manifest, REVISION, Repository};
 
 const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
 const KEY: &str = "0123456789abcdef0123";
@@ -27,7 +25,7 @@ fn expected() -> Expected {
 }
 
 fn image(of: char, platform: &str) -> Manifest {
-    let labels = [(REVISION, COMMIT), (key::LABEL, KEY)];
+    let labels = [(REVISION, COMMIT), (KEY_LABEL, KEY)];
     Manifest {
         digest: digest(of),
         declared: Some(platform.to_owned()),

@@ -7,18 +7,13 @@ use anyhow::Context as _;
 use camino::Utf8Path;
 
 use crate::dockerfile::BaseRole;
-use crate::model::arch::Arch;
-use crate::model::image::{Image, Output, Provenance};
-use crate::model::index::{FORCED, REVISION};
-use crate::model::job::DOCKERFILE;
-use crate::model::key;
-use crate::model::problem::{Exit, Failure, Problem};
-use crate::plan::Planned;
-use crate::plan::jobs::Job;
-use crate::plan::recipe::Recipe;
+use crate::model::{
+    Arch, BASES_LABEL, DOCKERFILE, Exit, FORCED, Failure, Image, KEY_LABEL, Output, Problem, Provenance, REVISION,
+    bases_label,
+};
+use crate::plan::{Job, Planned, Recipe};
 use crate::run::Context;
-use crate::settings::Run;
-use crate::settings::config::Cache;
+use crate::settings::{Cache, Run};
 use crate::tools::builder::{self, Bootstrap, Builder};
 use crate::tools::git;
 
@@ -280,10 +275,10 @@ pub fn of_job(labels: &BTreeMap<String, String>, recipe: &Recipe) -> BTreeMap<St
     let mut labels = labels.clone();
     labels.insert("org.opencontainers.image.title".to_owned(), recipe.job.name.to_string());
     if let Some(key) = &recipe.expected.key {
-        labels.insert(key::LABEL.to_owned(), key.to_string());
+        labels.insert(KEY_LABEL.to_owned(), key.to_string());
     }
     if !recipe.bases.is_empty() {
-        labels.insert(key::BASES_LABEL.to_owned(), key::bases_label(&recipe.expected.bases));
+        labels.insert(BASES_LABEL.to_owned(), bases_label(&recipe.expected.bases));
     }
     if recipe.expected.forced {
         labels.insert(FORCED.to_owned(), "true".to_owned());

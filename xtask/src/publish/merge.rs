@@ -7,12 +7,8 @@ use xshell::{Cmd, Shell};
 
 use super::gate::{self, Passed};
 use super::images;
-use crate::model::index::{Expected, Index, REVISION};
-use crate::model::problem::{Exit, Failure, Problem};
-use crate::model::reference::{Reference, Tag};
-use crate::plan::decide::RegistryState;
-use crate::plan::recipe::Recipe;
-use crate::plan::state;
+use crate::model::{Exit, Expected, Failure, Index, Problem, REVISION, Reference, Tag};
+use crate::plan::{Recipe, RegistryState, parts};
 use crate::run::Context;
 use crate::run::fleet::{self, OnFailure, Tally};
 use crate::run::{count, human_time, markdown, summary};
@@ -98,7 +94,7 @@ impl<'a> Merge<'a> {
     pub fn pass(&self) -> anyhow::Result<Passed> {
         let Merge { run: Run { ctx, .. }, expected, .. } = *self;
         let index = buildx::inspect(ctx, &expected.reference())?;
-        let mut state = RegistryState { index, parts: state::parts(ctx, expected)?, keyed: None };
+        let mut state = RegistryState { index, parts: parts(ctx, expected)?, keyed: None };
         let may_reuse = state.index.is_none() && state.has_no_parts() && !expected.forced;
         if let Some(key) = expected.key.as_ref().filter(|_| may_reuse) {
             state.keyed = buildx::inspect(ctx, &expected.repository.with_tag(&Tag::for_key(key)))?;
@@ -214,7 +210,7 @@ fn verify(ctx: &Context, expected: &Expected) -> anyhow::Result<Merged> {
         let problem = Problem::new(reference.to_string(), "is not published");
         return Err(problem.help(format!("cargo xtask merge {}", expected.job)).refused());
     };
-    let problems = gate::check_published(expected, &index, &state::parts(ctx, expected)?);
+    let problems = gate::check_published(expected, &index, &parts(ctx, expected)?);
     if problems.is_empty() { Ok(Merged { reference, index }) } else { Err(refused(problems)) }
 }
 

@@ -5,7 +5,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::context::Context;
-use crate::model::problem::{Exit, Failure, Problem};
+use crate::model::{Exit, Failure, Problem};
 
 /// Whether further tasks are started after one has failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

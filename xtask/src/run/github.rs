@@ -4,7 +4,7 @@ use std::fs::OpenOptions;
 use std::io::Write;
 
 use super::context::Context;
-use crate::model::problem::Problem;
+use crate::model::Problem;
 
 /// Sets an output of the step, in the file that `GITHUB_OUTPUT` names; elsewhere it does nothing.
 /// A newline in the value would set further outputs, so none gets through.

@@ -9,7 +9,7 @@ use anstyle::{AnsiColor, Style};
 use clap::ColorChoice;
 
 use super::environment::Environment;
-use crate::model::problem::{Failure, Problem, one_line, printable};
+use crate::model::{Failure, Problem, one_line, printable};
 
 /// The terminal, or the log that stands in its place. stdout is data, stderr is talk.
 #[derive(Clone, Debug)]
@@ -238,7 +238,7 @@ pub fn count(number: usize, thing: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::problem::Exit;
+    use crate::model::Exit;
 
     #[test]
     fn a_table_is_as_wide_as_its_cells() {

@@ -1,8 +1,8 @@
 //! The rights with which the AWS client works: decided from what is configured and what the runner offers.
 
-use crate::model::problem::Problem;
+use crate::model::Problem;
 use crate::run::{Context, Environment};
-use crate::settings::target::Target;
+use crate::settings::Target;
 use crate::tools::aws::Client;
 use crate::tools::curl;
 

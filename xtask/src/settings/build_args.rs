@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::model::problem::Problem;
+use crate::model::Problem;
 
 /// The words of a name that holds a secret, parted as in `ACCESS_KEY`. `PGPASSWORD` is how libpq spells its own.
 const SECRET_WORDS: [&[&str]; 10] = [

@@ -5,10 +5,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::model::arch::Arch;
-use crate::model::image::Provenance;
-use crate::model::problem::{Exit, Failure, Problem};
-use crate::model::reference::{Registry, Repository, Tag};
+use crate::model::{Arch, Exit, Failure, Problem, Provenance, Registry, Repository, Tag};
 use crate::run::Context;
 use crate::tools::registry;
 

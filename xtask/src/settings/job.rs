@@ -6,8 +6,7 @@ use serde::Deserialize;
 
 use super::build_args;
 use super::read::{from_json, unique_keys};
-use crate::model::arch::Arch;
-use crate::model::problem::Problem;
+use crate::model::{Arch, Problem};
 
 /// What `jobs/<name>/job.json` may say. Everything has a default.
 #[derive(Clone, Debug, Default, Deserialize)]

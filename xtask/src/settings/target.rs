@@ -3,14 +3,11 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use crate::model::commit::{Commit, Revision};
-use crate::model::image::Provenance;
-use crate::model::job::JobName;
-use crate::model::problem::{Exit, Failure, Problem};
-use crate::model::reference::{Registry, Repository, Tag};
+use crate::model::{Commit, Exit, Failure, JobName, Problem, Provenance, Registry, Repository, Revision, Tag};
 use crate::run::Context;
-use crate::settings::config::{Cache, Config, TargetSettings, check_mirror};
 use crate::tools::git;
+
+use super::config::{Cache, Config, TargetSettings, check_mirror};
 
 /// What flags and their environment variables say about where images go.
 #[derive(Clone, Debug, Default)]

@@ -6,8 +6,7 @@ use xshell::cmd;
 
 use super::system::{self, Machine};
 use super::{builder, process};
-use crate::model::arch::Arch;
-use crate::model::problem::Problem;
+use crate::model::{Arch, Problem};
 use crate::run::Context;
 
 /// The Debian suite whose buildx is new enough; Debian 12 has none, and Debian 13 has 0.13.

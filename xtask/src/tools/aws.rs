@@ -8,8 +8,7 @@ use xshell::{Cmd, Shell, cmd};
 
 use super::process::{self, Options, Outcome};
 use super::{curl, system};
-use crate::model::ecr::{self, EcrRepository, LifecycleRule};
-use crate::model::problem::Problem;
+use crate::model::{Problem, ecr, ecr::EcrRepository, ecr::LifecycleRule};
 use crate::run::{Context, Secret, SecretFile, fleet};
 
 /// What the AWS client would use before the role: credentials in the environment win over an identity token.

@@ -5,8 +5,7 @@ use std::fmt;
 use xshell::cmd;
 
 use super::process::{self, Options};
-use crate::model::arch::Arch;
-use crate::model::problem::{Exit, Failure, Problem};
+use crate::model::{Arch, Exit, Failure, Problem};
 use crate::run::Context;
 
 /// The oldest buildx whose merges push children by digest, as immutable repositories need it.

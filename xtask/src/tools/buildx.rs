@@ -9,11 +9,7 @@ use xshell::{Cmd, Shell, cmd};
 
 use super::process::{self, Options, Outcome};
 use super::registry;
-use crate::model::arch::Arch;
-use crate::model::image::{Image, Output, Provenance};
-use crate::model::index::{Index, Manifest};
-use crate::model::problem::Problem;
-use crate::model::reference::{Digest, Reference};
+use crate::model::{Arch, Digest, Image, Index, Manifest, Output, Problem, Provenance, Reference};
 use crate::run::{Context, fleet};
 
 /// The command of a build: what `--dry-run` prints and what runs.

@@ -8,7 +8,7 @@ use xshell::cmd;
 
 use super::system::Machine;
 use super::{apt, process};
-use crate::model::arch::Arch;
+use crate::model::Arch;
 use crate::run::Context;
 
 /// A BusyBox that needs nothing else.

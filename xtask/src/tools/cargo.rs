@@ -9,7 +9,7 @@ use serde_json::Value;
 use xshell::{Cmd, cmd};
 
 use super::process::{self, Options};
-use crate::model::problem::Problem;
+use crate::model::Problem;
 use crate::run::Context;
 
 /// The check whose lines count tests.

@@ -3,8 +3,7 @@
 use xshell::{Cmd, Shell, cmd};
 
 use super::process::{self, Options};
-use crate::model::problem::Problem;
-use crate::model::reference::Reference;
+use crate::model::{Problem, Reference};
 use crate::run::Context;
 
 /// Who vouches for a workflow's identity.

@@ -6,8 +6,7 @@ use serde_json::Value;
 use xshell::cmd;
 
 use super::process::{self, Options, Outcome};
-use crate::model::problem::Problem;
-use crate::model::reference::Registry;
+use crate::model::{Problem, Registry};
 use crate::run::{Context, Secret};
 
 /// Where GitHub hands out identity tokens; it is set for a job that may ask for them.

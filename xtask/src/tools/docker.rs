@@ -5,8 +5,7 @@ use std::time::Duration;
 use xshell::cmd;
 
 use super::process::{self, Options};
-use crate::model::problem::{Failure, Problem};
-use crate::model::reference::Registry;
+use crate::model::{Failure, Problem, Registry};
 use crate::run::{Context, Secret, fleet, help_for, is_unauthorized};
 
 /// After how long one attempt to log in is ended.

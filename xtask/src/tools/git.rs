@@ -7,9 +7,7 @@ use anyhow::Context as _;
 use xshell::{Cmd, cmd};
 
 use super::process::{self, End, Options, Outcome};
-use crate::model::commit::Commit;
-use crate::model::key::TreeEntry;
-use crate::model::problem::Problem;
+use crate::model::{Commit, Problem, TreeEntry};
 use crate::run::Context;
 
 /// Settings under which git compares what is really there: a repository's own could hide a changed executable bit, or

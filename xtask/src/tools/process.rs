@@ -17,7 +17,7 @@ use anyhow::Context as _;
 use camino::Utf8Path;
 use xshell::{Cmd, cmd};
 
-use crate::model::problem::Problem;
+use crate::model::Problem;
 use crate::run::{Context, Secret, human_time};
 
 /// How often a running program is checked for its end, its deadline and a signal.

@@ -9,8 +9,7 @@ use camino::Utf8PathBuf;
 use xshell::cmd;
 
 use super::process;
-use crate::model::problem::Problem;
-use crate::model::reference::Reference;
+use crate::model::{Problem, Reference};
 use crate::run::Context;
 
 /// The ports that are tried, in order. The first is the one that everybody expects.

@@ -9,8 +9,7 @@ use xshell::{Cmd, Shell, cmd};
 
 use super::apt;
 use super::process::{self, End, Options, Outcome};
-use crate::model::arch::Arch;
-use crate::model::problem::Problem;
+use crate::model::{Arch, Problem};
 use crate::run::{Context, human_time};
 
 /// How long the engine may take to answer.
