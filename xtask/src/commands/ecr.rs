@@ -50,14 +50,14 @@ pub fn ensure(run: &Run, names: &[String], dry_run: bool) -> anyhow::Result<()> 
     let client = client(ctx, target, "ecr ensure")?;
     let rows = inspect(target, &client, &select_jobs(ctx, config, names)?)?;
     report_differences(ctx, &rows, &wanted);
-    let missing: Vec<&Row> = rows.iter().filter(|row| row.found.is_none()).collect();
+    let missing: Vec<&JobRepository> = rows.iter().filter(|row| row.found.is_none()).collect();
     if dry_run {
         let sh = ctx.shell()?;
         let commands = missing.iter().flat_map(|row| client.creation(&sh, &row.repository, &wanted, POLICY));
         commands.for_each(|command| ctx.ui.data(process::shown(ctx, command)));
         return Ok(());
     }
-    let create = |row: &&Row| client.create(&row.repository, &wanted, POLICY);
+    let create = |row: &&JobRepository| client.create(&row.repository, &wanted, POLICY);
     let made = fleet::run(ctx, PARALLEL, fleet::OnFailure::GoOn, &missing, create);
     let made = fleet::tally(missing.iter().map(|row| &row.job), made);
     ctx.ui.status("Finished", format!("{} made, {} there", made.done.len(), rows.len() - missing.len()));
@@ -74,7 +74,7 @@ fn client<'a>(ctx: &'a Context, target: &'a Target, command: &str) -> anyhow::Re
 }
 
 /// A job's repository, and what is wrong with it.
-struct Row {
+struct JobRepository {
     job: String,
     repository: String,
     /// The repository, if it exists.
@@ -82,7 +82,7 @@ struct Row {
     findings: Vec<EcrFinding>,
 }
 
-impl Row {
+impl JobRepository {
     fn health(&self) -> &'static str {
         match self.findings.iter().map(|finding| finding.is_fatal).max() {
             None => "ok",
@@ -98,14 +98,14 @@ impl Row {
 }
 
 /// Looks at every job's repository.
-fn inspect(target: &Target, client: &Client<'_>, jobs: &[Job]) -> anyhow::Result<Vec<Row>> {
+fn inspect(target: &Target, client: &Client<'_>, jobs: &[Job]) -> anyhow::Result<Vec<JobRepository>> {
     let name = |job: &Job| Ok(target.repository(&job.name).map_err(Problem::usage)?.name().to_owned());
     let names: Vec<String> = jobs.iter().map(name).collect::<anyhow::Result<_>>()?;
     let mut existing = client.inspect(&names)?;
     let row = |(job, repository): (&Job, String)| {
         let found = existing.remove(&repository);
         let findings = ecr::check(found.as_ref(), &target.tag.value, &job.arches, &target.moving_tags);
-        Row { job: job.name.to_string(), repository, found, findings }
+        JobRepository { job: job.name.to_string(), repository, found, findings }
     };
     Ok(jobs.iter().zip(names).map(row).collect())
 }
@@ -123,7 +123,7 @@ fn checked_in_policy(ctx: &Context) -> anyhow::Result<Option<Vec<LifecycleRule>>
 }
 
 /// Says how existing repositories differ from what would be made; they stay as they are.
-fn report_differences(ctx: &Context, rows: &[Row], wanted: &EcrRepository) {
+fn report_differences(ctx: &Context, rows: &[JobRepository], wanted: &EcrRepository) {
     let mut differences = Vec::new();
     for row in rows {
         let Some(found) = &row.found else { continue };
@@ -165,7 +165,7 @@ fn named(repositories: &[&str]) -> String {
     format!("{word} {}{rest}", shown.join(", "))
 }
 
-fn print(ctx: &Context, format: Format, rows: &[Row]) -> anyhow::Result<()> {
+fn print(ctx: &Context, format: Format, rows: &[JobRepository]) -> anyhow::Result<()> {
     const HEADINGS: [&str; 6] = ["", "JOB", "REPOSITORY", "TAGS", "LIFECYCLE", "FOUND"];
     let cells: Vec<Vec<String>> = rows.iter().map(cells).collect();
     match format {
@@ -175,7 +175,7 @@ fn print(ctx: &Context, format: Format, rows: &[Row]) -> anyhow::Result<()> {
     summary(ctx, &format!("### Repositories\n\n{}", markdown(&HEADINGS, &cells)))
 }
 
-fn cells(row: &Row) -> Vec<String> {
+fn cells(row: &JobRepository) -> Vec<String> {
     let none = || "-".to_owned();
     let tags = row.found.as_ref().map_or_else(none, EcrRepository::shown_tags);
     let policy = row.rules().map_or_else(none, |rules| count(rules, "rule"));
@@ -187,7 +187,7 @@ fn cells(row: &Row) -> Vec<String> {
     vec![row.health().to_owned(), row.job.clone(), row.repository.clone(), tags, policy, findings]
 }
 
-fn json(row: &Row) -> Value {
+fn json(row: &JobRepository) -> Value {
     let finding = |finding: &EcrFinding| {
         let severity = if finding.is_fatal { "fail" } else { "warn" };
         let help = finding.help.replace("<name>", &row.repository);
