@@ -80,7 +80,9 @@ fn a_workflow_logs_in_by_its_identity_and_leaves_no_secret() {
     let (bearer, token) = ("bearer-of-the-watched-login", "eyJhbGciOiJub25lIn0.eyJzdWIiOiJ3YXRjaGVkIn0.d2F0Y2hlZA");
     let (aws, issuer) = (Aws::start(), Issuer::of(bearer, token));
     let runner = Runner::new("AWS", ROLE_PASSWORD, manifest);
-    let (url, path) = (aws.url(), path_with_client());
+    // A login is over so soon that a busy machine would not see it among its processes.
+    let slow = Programs::new().script("docker", "sleep 0.5\nPATH=\"${PATH#*:}\"\nexec docker \"$@\"");
+    let (url, path) = (aws.url(), slow.first());
     let summary = runner.tree.path().join("target/summary.md");
     // Credentials of another account would go before the role's, and a level of detail shows all that programs say.
     let more = [
