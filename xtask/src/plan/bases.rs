@@ -52,7 +52,10 @@ pub fn of_job(run: &Run, job: &Job, dockerfile: &Dockerfile) -> Result<Vec<Pinne
         .map_err(|faults| faults.iter().map(|fault| fault.at(path.as_str())).collect::<Vec<_>>())?;
     let (mut pinned, mut problems) = (Vec::new(), Vec::new());
     for base in bases {
-        let at = base.line.map_or_else(|| job.name.settings_file().into_string(), |line| format!("{path}:{line}"));
+        let at = base.line.map_or_else(
+            || format!("{}: args: BUILDKIT_SYNTAX", job.name.settings_file()),
+            |line| format!("{path}:{line}"),
+        );
         let pulled = Reference::normalized(&base.written).and_then(|image| mirrored(image, &run.target.mirrors));
         match pulled {
             Ok(pulled) => {

@@ -97,19 +97,17 @@ const PAUSES: [Duration; 3] = [Duration::from_secs(1), Duration::from_secs(2), D
 const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
 /// Tries until it succeeds, fails with an error that is not transient, has failed four times, or a signal asks to stop.
-pub fn retry<R, E: std::fmt::Display>(
-    ctx: &Context,
-    what: &str,
-    is_transient: impl Fn(&E) -> bool,
-    attempt: impl Fn() -> Result<R, E>,
-) -> Result<R, E> {
+///
+/// # Errors
+/// That of the last attempt.
+pub fn retry<R>(ctx: &Context, what: &str, attempt: impl Fn() -> anyhow::Result<R>) -> anyhow::Result<R> {
     let mut pauses = PAUSES.into_iter();
     loop {
         let result = attempt();
         let Err(error) = &result else { return result };
-        let pause = pauses.next().filter(|_| is_transient(error) && ctx.interrupted().is_none());
-        let Some(pause) = pause else { return result };
-        ctx.ui.status("Retrying", format!("{what} in {}s: {error}", pause.as_secs()));
+        let transient = is_transient(&error.to_string()) && ctx.interrupted().is_none();
+        let Some(pause) = pauses.next().filter(|_| transient) else { return result };
+        ctx.ui.status("Retrying", format!("{what} in {}s: {}", pause.as_secs(), Failure::reason(error)));
         let end = Instant::now() + pause;
         while Instant::now() < end {
             if ctx.interrupted().is_some() {
@@ -183,41 +181,33 @@ mod tests {
     fn a_signal_wakes_a_retry_and_ends_it() {
         let (ctx, attempts) = (Context::for_tests(), AtomicUsize::new(0));
         let start = Instant::now();
-        let result: Result<(), &str> = std::thread::scope(|scope| {
+        let busy = || -> anyhow::Result<()> {
+            attempts.fetch_add(1, Ordering::SeqCst);
+            Err(anyhow::anyhow!("503 Service Unavailable"))
+        };
+        let result = std::thread::scope(|scope| {
             scope.spawn(|| {
                 std::thread::sleep(Duration::from_millis(100));
                 ctx.interrupt();
             });
-            retry(
-                &ctx,
-                "x",
-                |_| true,
-                || {
-                    attempts.fetch_add(1, Ordering::SeqCst);
-                    Err("503 Service Unavailable")
-                },
-            )
+            retry(&ctx, "x", busy)
         });
-        assert_eq!((result, attempts.into_inner()), (Err("503 Service Unavailable"), 1));
+        assert_eq!(result.unwrap_err().to_string(), "503 Service Unavailable");
+        assert_eq!(attempts.load(Ordering::SeqCst), 1);
         assert!(start.elapsed() < Duration::from_secs(1), "{:?}", start.elapsed());
     }
 
     #[test]
     fn a_retry_ends_with_the_first_success_or_an_error_that_stays() {
         let (ctx, attempts) = (Context::for_tests(), AtomicUsize::new(0));
-        let count = || attempts.fetch_add(1, Ordering::SeqCst);
-        let result = retry(&ctx, "x", |_| true, || if count() == 0 { Err("busy") } else { Ok(()) });
-        assert_eq!((result, count()), (Ok(()), 2));
-        let result: Result<(), &str> = retry(
-            &ctx,
-            "x",
-            |_| false,
-            || {
-                count();
-                Err("no")
-            },
-        );
-        assert_eq!((result, count()), (Err("no"), 4));
+        let attempt = |error: &'static str| {
+            let is_first = attempts.fetch_add(1, Ordering::SeqCst) == 0;
+            if is_first { Err(anyhow::anyhow!(error)) } else { Ok(()) }
+        };
+        retry(&ctx, "x", || attempt("503 Service Unavailable")).unwrap();
+        assert_eq!(attempts.swap(0, Ordering::SeqCst), 2);
+        assert_eq!(retry(&ctx, "x", || attempt("401 Unauthorized")).unwrap_err().to_string(), "401 Unauthorized");
+        assert_eq!(attempts.into_inner(), 1);
     }
 
     #[test]

@@ -91,36 +91,12 @@ pub fn create<'a>(
 /// # Errors
 /// The registry refuses, or is still busy after four attempts.
 pub fn write(ctx: &Context, what: &str, cmd: impl Fn(&Shell) -> Option<Cmd<'_>>) -> anyhow::Result<()> {
-    let attempt = || -> anyhow::Result<Result<(), Outcome>> {
+    fleet::retry(ctx, what, || {
         let sh = ctx.shell()?;
-        let Some(cmd) = cmd(&sh) else { return Ok(Ok(())) };
+        let Some(cmd) = cmd(&sh) else { return Ok(()) };
         let outcome = process::run(ctx, cmd, &Options::default())?;
-        Ok(if outcome.success() { Ok(()) } else { Err(outcome) })
-    };
-    let is_transient =
-        |error: &WriteError| matches!(error, WriteError::Refused(outcome) if fleet::is_transient(&outcome.stderr));
-    let result = fleet::retry(ctx, what, is_transient, || match attempt() {
-        Ok(result) => result.map_err(WriteError::Refused),
-        Err(error) => Err(WriteError::Other(error)),
-    });
-    result.map_err(|error| match error {
-        WriteError::Refused(outcome) => unreachable_or(what, &outcome),
-        WriteError::Other(error) => error,
+        if outcome.success() { Ok(()) } else { Err(unreachable_or(what, &outcome)) }
     })
-}
-
-enum WriteError {
-    Refused(Outcome),
-    Other(anyhow::Error),
-}
-
-impl std::fmt::Display for WriteError {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            WriteError::Refused(outcome) => f.write_str(&outcome.reason()),
-            WriteError::Other(error) => write!(f, "{error:#}"),
-        }
-    }
 }
 
 /// The buildx plugin that docker would start, from the first of docker's places that has it.
@@ -133,7 +109,7 @@ fn plugin(ctx: &Context) -> Option<String> {
 }
 
 /// How long a registry may take to answer.
-const ANSWER: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Whether a reference is there: cheaper than [`inspect`].
 ///
@@ -155,28 +131,22 @@ pub fn inspect(ctx: &Context, reference: &Reference) -> anyhow::Result<Option<In
         return Ok(None);
     }
     let shown = reference.to_string();
-    let look = || -> anyhow::Result<Outcome> {
-        let sh = ctx.shell()?;
-        let format = "{{json .}}";
+    fleet::retry(ctx, &shown, || {
+        let (sh, format) = (ctx.shell()?, "{{json .}}");
         // The plugin by itself is the same program, and half the work: a plan looks at hundreds of references.
         let cmd = match plugin(ctx) {
             Some(plugin) => cmd!(sh, "{plugin} imagetools inspect {shown} --format {format}"),
             None => cmd!(sh, "docker buildx imagetools inspect {shown} --format {format}"),
         };
-        process::run(ctx, cmd, &Options { deadline: Some(ANSWER), ..Options::default() })
-    };
-    let mut outcome = look()?;
-    if !outcome.success() && fleet::is_transient(&outcome.stderr) {
-        outcome = look()?;
-    }
-    if outcome.success() {
-        return parse_inspected(&outcome.stdout()).map(Some);
-    }
-    // The last word of buildx on a 404, for a tag and for a repository; `could not resolve host: not found` is another.
-    if outcome.stderr.trim_end().ends_with(&format!("{shown}: not found")) {
-        return Ok(None);
-    }
-    Err(unreachable_or(&shown, &outcome))
+        let outcome = process::run(ctx, cmd, &Options { deadline: Some(TIMEOUT), ..Options::default() })?;
+        // The last word of buildx on a 404, for a tag and a repository; `could not resolve host: not found` is another.
+        let is_absent = outcome.stderr.trim_end().ends_with(&format!("{shown}: not found"));
+        match outcome.success() {
+            true => parse_inspected(&outcome.stdout()).map(Some),
+            false if is_absent => Ok(None),
+            false => Err(unreachable_or(&shown, &outcome)),
+        }
+    })
 }
 
 /// The complaint about a registry that did not do what it was asked, with the remedy where its words are known.

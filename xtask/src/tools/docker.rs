@@ -23,8 +23,7 @@ pub fn login(ctx: &Context, registry: &Registry, username: &str, password: &Secr
         Options { stdin: Some(password.reveal()), deadline: Some(TIMEOUT), secrets: &secrets, ..Options::default() };
     let attempt =
         || process::run(ctx, cmd!(sh, "docker login --username {username} --password-stdin {host}"), &given)?.read();
-    let is_transient = |error: &anyhow::Error| fleet::is_transient(&error.to_string());
-    fleet::retry(ctx, "the login", is_transient, attempt).map_err(|error| {
+    fleet::retry(ctx, "the login", attempt).map_err(|error| {
         // A docker that could not be started comes with its own remedy.
         if error.is::<Failure>() {
             return error;
