@@ -9,20 +9,21 @@ mod jobs;
 mod leg;
 mod recipe;
 mod slice;
-mod state;
 mod tree;
 
 pub use bases::mirrored;
 pub use decide::{Action, Decision, RegistryState};
 pub use jobs::{Job, select_jobs};
-pub use leg::{LegJob, Work, matrix};
+pub use leg::{LegJob, Work};
 pub use recipe::{Basis, Recipe, expected, recipes};
 pub use slice::Slice;
-pub use state::parts;
 
-use crate::model::{Exit, Failure};
-use crate::run::fleet;
+use std::collections::BTreeMap;
+
+use crate::model::{Arch, Exit, Expected, Failure, Index, Tag};
+use crate::run::{Context, fleet};
 use crate::settings::Run;
+use crate::tools::buildx;
 use decide::Reason;
 
 /// How many jobs are looked up in the registry side by side.
@@ -53,7 +54,7 @@ pub fn make(run: &Run, jobs: Vec<Job>, basis: &Basis) -> anyhow::Result<Vec<Plan
 }
 
 fn by_registry(run: &Run, recipes: &[Recipe]) -> anyhow::Result<Vec<Decision>> {
-    let states = fleet::all(&run.ctx, PARALLEL, recipes, |recipe| state::look(&run.ctx, &recipe.expected))?;
+    let states = fleet::all(&run.ctx, PARALLEL, recipes, |recipe| look(&run.ctx, &recipe.expected))?;
     let (mut decisions, mut refused) = (Vec::new(), Vec::new());
     for (recipe, state) in recipes.iter().zip(&states) {
         match decide::decide(&recipe.expected, state, recipe.uncommitted.as_deref()) {
@@ -72,4 +73,32 @@ fn without_registry(recipe: &Recipe) -> Decision {
         None => Reason::Changed("there is no registry to find images in".to_owned()),
     };
     Decision::build(&recipe.job.arches, reason)
+}
+
+/// Looks at what the registry holds of a job, as far as the decision needs it.
+///
+/// # Errors
+/// The registry cannot be reached.
+fn look(ctx: &Context, expected: &Expected) -> anyhow::Result<RegistryState> {
+    let Some(key) = &expected.key else { return Ok(RegistryState::default()) };
+    let index = buildx::inspect(ctx, &expected.reference(None))?;
+    let mut state = RegistryState { index, ..RegistryState::default() };
+    if state.index.as_ref().is_some_and(|index| expected.problems_of_published(None, index).is_empty()) {
+        let exists = |&arch: &Arch| buildx::exists(ctx, &expected.reference(Some(arch)));
+        let exist = expected.arches.iter().map(exists).collect::<anyhow::Result<Vec<bool>>>()?;
+        if exist.iter().all(|exists| *exists == exist[0]) {
+            return Ok(state);
+        }
+    }
+    state.keyed = buildx::inspect(ctx, &expected.repository.with_tag(&Tag::for_key(key)))?;
+    state.parts = parts(ctx, expected)?;
+    Ok(state)
+}
+
+/// What the registry holds under each architecture's tag.
+///
+/// # Errors
+/// The registry cannot be reached.
+pub fn parts(ctx: &Context, expected: &Expected) -> anyhow::Result<BTreeMap<Arch, Option<Index>>> {
+    expected.arches.iter().map(|&arch| Ok((arch, buildx::inspect(ctx, &expected.reference(Some(arch)))?))).collect()
 }

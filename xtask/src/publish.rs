@@ -7,5 +7,5 @@ mod images;
 mod merge;
 
 pub use build::{Built, build_all};
-pub use images::{BuildOptions, labels, settle};
-pub use merge::{Merge, Merged, PARALLEL, merge_all, signer, verify_all};
+pub use images::{BuildOptions, settle};
+pub use merge::{Merged, PARALLEL, merge_all, merge_commands, signer, verify_all};

@@ -5,7 +5,7 @@ use serde_json::json;
 use super::plan::{HEADINGS, row, summary};
 use crate::cli::{DiscoverArgs, ListFormat};
 use crate::model::{Exit, Failure, JobName, Problem};
-use crate::plan::{self, Action, Basis, Job, LegJob, Planned, Recipe, Work, matrix, recipes, select_jobs};
+use crate::plan::{self, Action, Basis, Job, LegJob, Planned, Recipe, Work, recipes, select_jobs};
 use crate::run::{self, Context, count, markdown, set_output, table};
 use crate::settings::{Config, Run};
 
@@ -15,8 +15,9 @@ const LONGEST_OUTPUT: usize = 1 << 20;
 pub fn run(ctx: &Context, config: &Config, args: &DiscoverArgs) -> anyhow::Result<()> {
     let work = find(ctx, config, args, select_jobs(ctx, config, &args.jobs)?)?;
     let folders = json!(work.build.iter().map(|job| job.name.dir()).collect::<Vec<_>>()).to_string();
-    let legs = work.legs(&config.runners, config.max_legs)?;
-    let (build, merge) = (matrix(&legs).to_string(), work.merge_matrix().to_string());
+    let build = work.build_matrix(&config.runners, config.max_legs)?;
+    let legs = build["include"].as_array().map_or(0, Vec::len);
+    let (build, merge) = (build.to_string(), work.merge_matrix().to_string());
     if is_for_workflow(ctx, args) {
         check_size(ctx, &[("jobs", &folders), ("matrix", &build), ("merge", &merge)])?;
     }
@@ -30,7 +31,7 @@ pub fn run(ctx: &Context, config: &Config, args: &DiscoverArgs) -> anyhow::Resul
         ListFormat::Matrix => ctx.ui.data(&build),
         ListFormat::Table => ctx.ui.data(as_table(&work.build)),
     }
-    ctx.ui.detail("Discovered", format!("{}, {}", count(work.build.len(), "job"), count(legs.len(), "leg")));
+    ctx.ui.detail("Discovered", format!("{}, {}", count(work.build.len(), "job"), count(legs, "leg")));
     Ok(())
 }
 

@@ -2,11 +2,10 @@
 
 use super::login;
 use crate::cli::MergeArgs;
-use crate::model::{Exit, Failure, Problem};
-use crate::plan::{Recipe, recipes, select_jobs};
-use crate::publish::{Merge, PARALLEL, labels, merge_all};
+use crate::model::Problem;
+use crate::plan::{recipes, select_jobs};
+use crate::publish::{PARALLEL, merge_all, merge_commands};
 use crate::settings::Run;
-use crate::tools::process;
 
 pub fn run(run: &Run, args: &MergeArgs) -> anyhow::Result<()> {
     run.target.published_registry("merge")?;
@@ -21,7 +20,9 @@ fn merge(run: &Run, args: &MergeArgs) -> anyhow::Result<()> {
     }
     let recipes = recipes(run, jobs, &args.basis()?)?;
     if args.dry_run {
-        return print(run, &recipes);
+        let commands = merge_commands(run, &recipes)?;
+        commands.done.iter().flatten().for_each(|command| run.ctx.ui.data(command));
+        return commands.result().map(drop);
     }
     let parallel = args.parallel.map_or(PARALLEL, usize::from);
     let merged = merge_all(run, &recipes.iter().collect::<Vec<_>>(), parallel)?;
@@ -29,23 +30,4 @@ fn merge(run: &Run, args: &MergeArgs) -> anyhow::Result<()> {
         run.ctx.ui.data(format!("{}@{}", merged.reference, merged.index.digest));
     }
     merged.result().map(drop)
-}
-
-/// What `--dry-run` prints: the commands for the jobs that the gate would let pass.
-fn print(run: &Run, recipes: &[Recipe]) -> anyhow::Result<()> {
-    let sh = run.ctx.shell()?;
-    let labels = labels(run)?;
-    let mut problems = Vec::new();
-    for recipe in recipes {
-        let merge = Merge::new(run, recipe, &labels);
-        match merge.pass() {
-            Ok(passed) => {
-                if let Some(command) = merge.command(&sh, &passed) {
-                    run.ctx.ui.data(process::shown(&run.ctx, command));
-                }
-            }
-            Err(error) => problems.append(&mut error.downcast::<Failure>()?.problems),
-        }
-    }
-    Failure::unless_empty(Exit::Refused, problems)
 }

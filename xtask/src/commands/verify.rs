@@ -30,8 +30,8 @@ fn expected(run: &Run, jobs: Vec<Job>, parallel: usize) -> anyhow::Result<Vec<Ex
     let by_commit: Result<Vec<Expected>, Problem> = jobs.iter().map(|job| plan::expected(run, job)).collect();
     let by_commit = by_commit.map_err(Problem::usage)?;
     let right = fleet::all(&run.ctx, parallel, &by_commit, |expected| {
-        let index = buildx::inspect(&run.ctx, &expected.reference())?;
-        Ok(index.is_none_or(|index| expected.problems_of_published(&index).is_empty()))
+        let index = buildx::inspect(&run.ctx, &expected.reference(None))?;
+        Ok(index.is_none_or(|index| expected.problems_of_published(None, &index).is_empty()))
     })?;
     if right.iter().all(|right| *right) {
         return Ok(by_commit);

@@ -76,43 +76,24 @@ pub struct Expected {
 }
 
 impl Expected {
-    pub fn reference(&self) -> Reference {
-        self.repository.with_tag(&self.tag)
+    /// Where the images of all architectures are published, or those of one under its own tag.
+    pub fn reference(&self, arch: Option<Arch>) -> Reference {
+        let tag = arch.map_or_else(|| self.tag.clone(), |arch| self.tag.for_arch(arch));
+        self.repository.with_tag(&tag)
     }
 
-    pub fn arch_reference(&self, arch: Arch) -> Reference {
-        self.repository.with_tag(&self.tag.for_arch(arch))
+    /// Like [`Expected::problems`], but images of this commit will do even if they have another key: they stay right
+    /// when a base moves after they were published.
+    pub fn problems_of_published(&self, arch: Option<Arch>, index: &Index) -> Vec<Problem> {
+        let by_commit = Expected { key: None, ..self.clone() }.problems(arch, index);
+        if by_commit.is_empty() { by_commit } else { self.problems(arch, index) }
     }
 
-    /// Every reason why the published index is not complete, and of this key or of this commit.
-    /// The commit counts too because its images stay right when a base moves after they were published.
-    pub fn problems_of_published(&self, index: &Index) -> Vec<Problem> {
-        let by_commit = self.by_commit().problems_of_index(index);
-        if by_commit.is_empty() { by_commit } else { self.problems_of_index(index) }
-    }
-
-    /// The same for what stands under one architecture's own tag.
-    pub fn problems_of_published_part(&self, arch: Arch, part: &Index) -> Vec<Problem> {
-        let by_commit = self.by_commit().problems_of_part(arch, part);
-        if by_commit.is_empty() { by_commit } else { self.problems_of_part(arch, part) }
-    }
-
-    /// Every reason why an index does not hold each architecture exactly once, with this key, and nothing else.
-    pub fn problems_of_index(&self, index: &Index) -> Vec<Problem> {
-        self.problems(&self.reference(), index, &self.arches)
-    }
-
-    /// Every reason why an architecture's own tag does not hold this architecture alone, with this key.
-    pub fn problems_of_part(&self, arch: Arch, part: &Index) -> Vec<Problem> {
-        self.problems(&self.arch_reference(arch), part, &[arch])
-    }
-
-    fn by_commit(&self) -> Expected {
-        Expected { key: None, ..self.clone() }
-    }
-
-    fn problems(&self, at: &Reference, index: &Index, arches: &[Arch]) -> Vec<Problem> {
-        let at = at.to_string();
+    /// Every reason why an index does not hold each architecture exactly once, with this key, and nothing else; the same
+    /// for what stands under one architecture's own tag.
+    pub fn problems(&self, arch: Option<Arch>, index: &Index) -> Vec<Problem> {
+        let at = self.reference(arch).to_string();
+        let arches = arch.as_ref().map_or(self.arches.as_slice(), std::slice::from_ref);
         let mut problems = Vec::new();
         let mut seen: BTreeMap<Arch, usize> = BTreeMap::new();
         for image in &index.images {

@@ -43,7 +43,7 @@ impl JobName {
     }
 
     /// The nearest valid name, for a person who has to rename a folder.
-    pub fn suggestion(name: &str) -> Option<JobName> {
+    fn suggestion(name: &str) -> Option<JobName> {
         let mut parts: Vec<String> = vec![String::new()];
         for c in name.chars().flat_map(char::to_lowercase) {
             match (c, parts.last_mut()) {

@@ -91,7 +91,7 @@ pub fn bases_label(bases: &BTreeMap<String, Digest>) -> String {
 }
 
 /// Reads [`bases_label`]; what cannot be read is left out.
-pub fn bases_of_label(label: &str) -> BTreeMap<String, Digest> {
+fn bases_of_label(label: &str) -> BTreeMap<String, Digest> {
     let base = |text: &str| {
         let (name, digest) = text.rsplit_once('@')?;
         Some((name.to_owned(), digest.parse().ok()?))

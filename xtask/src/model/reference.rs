@@ -24,7 +24,7 @@ pub struct Registry(String);
 
 impl Registry {
     /// Docker Hub, under the name that stands in normalized references.
-    pub fn docker_hub() -> Registry {
+    fn docker_hub() -> Registry {
         Registry("docker.io".to_owned())
     }
 

@@ -121,7 +121,7 @@ pub fn decide(expected: &Expected, state: &RegistryState, uncommitted: Option<&s
         if expected.forced && !index.is_forced() {
             return Err(published(expected));
         }
-        if expected.problems_of_published(index).is_empty() {
+        if expected.problems_of_published(None, index).is_empty() {
             // Reused images have no architectures' tags; a single one that is gone is to be noticed.
             return Ok(match state.has_no_parts() || missing.is_empty() {
                 true => Decision::nothing_to_build(Action::Done, Reason::Published),
@@ -136,7 +136,7 @@ pub fn decide(expected: &Expected, state: &RegistryState, uncommitted: Option<&s
         return Ok(Decision::build(&missing, Reason::Forced));
     }
     if let Some(keyed) = state.keyed.as_ref().filter(|_| state.has_no_parts())
-        && expected.problems_of_index(keyed).is_empty()
+        && expected.problems(None, keyed).is_empty()
     {
         let since = keyed.revision().map_or("an unknown commit".to_owned(), |rev| rev.commit.short().to_owned());
         return Ok(Decision::nothing_to_build(Action::Reuse, Reason::Unchanged { since }));
@@ -147,7 +147,7 @@ pub fn decide(expected: &Expected, state: &RegistryState, uncommitted: Option<&s
 }
 
 fn published(expected: &Expected) -> Problem {
-    Problem::new(expected.reference().to_string(), "is published, so it cannot be rebuilt by force under this tag")
+    Problem::new(expected.reference(None).to_string(), "is published, so it cannot be rebuilt by force under this tag")
         .rule("a published tag never changes, and a forced image has a tag of its own")
         .help(format!("name another tag, for build and merge alike: --tag {}-2, or JOBS_TAG", expected.tag))
 }
@@ -156,7 +156,7 @@ fn published(expected: &Expected) -> Problem {
 fn missing(expected: &Expected, state: &RegistryState) -> Vec<Arch> {
     let is_there = |arch: &Arch| {
         let part = state.parts.get(arch).and_then(Option::as_ref);
-        part.is_some_and(|part| expected.problems_of_part(*arch, part).is_empty())
+        part.is_some_and(|part| expected.problems(Some(*arch), part).is_empty())
     };
     expected.arches.iter().copied().filter(|arch| !is_there(arch)).collect()
 }

@@ -4,11 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::decide::{Action, Decision, Reason};
 use super::recipe::Recipe;
-use super::{PARALLEL, Planned, state};
-use crate::model::{Commit, DOCKERFILE, Index, JOBS_DIR, Moved, moved_base};
+use super::{PARALLEL, Planned};
+use crate::model::{Commit, DOCKERFILE, Expected, Index, JOBS_DIR, Moved, Tag, moved_base};
 use crate::run::{Context, fleet};
 use crate::settings::{Run, job_settings};
-use crate::tools::git;
+use crate::tools::{buildx, git};
 
 /// How many commits are looked back for the images that a job had before.
 const LOOK_BACK: usize = 10;
@@ -25,7 +25,7 @@ pub fn explain(run: &Run, jobs: &mut [Planned]) -> anyhow::Result<()> {
     let ancestors = git::ancestors(&run.ctx, LOOK_BACK)?;
     let mut tags = run.target.moving_tags.clone();
     tags.extend(ancestors.iter().filter_map(|commit| run.target.tag_of_commit(commit)));
-    let found = fleet::all(&run.ctx, PARALLEL, &new, |job| state::previous(&run.ctx, &job.recipe.expected, &tags))?;
+    let found = fleet::all(&run.ctx, PARALLEL, &new, |job| previous(&run.ctx, &job.recipe.expected, &tags))?;
     let mut changed = BTreeMap::new();
     for (job, previous) in new.into_iter().zip(found) {
         job.decision.reason = match previous {
@@ -34,6 +34,19 @@ pub fn explain(run: &Run, jobs: &mut [Planned]) -> anyhow::Result<()> {
         };
     }
     Ok(())
+}
+
+/// The job's images of an earlier run: what the first of the tags that exists points to.
+///
+/// # Errors
+/// The registry cannot be reached.
+fn previous(ctx: &Context, expected: &Expected, tags: &[Tag]) -> anyhow::Result<Option<Index>> {
+    for tag in tags {
+        if let Some(found) = buildx::inspect(ctx, &expected.repository.with_tag(tag))? {
+            return Ok(Some(found));
+        }
+    }
+    Ok(None)
 }
 
 /// What makes a job another than the one that these images were built from. `changed` keeps, for each commit, the paths

@@ -30,22 +30,27 @@ pub struct LegJob {
 
 /// One entry of the build matrix: a runner, an architecture, and the jobs it builds, as the workflow reads it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Leg {
-    pub name: String,
-    pub arch: Arch,
+struct Leg {
+    name: String,
+    arch: Arch,
     /// The runner's label.
-    pub runner: String,
-    pub jobs: Vec<JobName>,
+    runner: String,
+    jobs: Vec<JobName>,
     /// The slice of the plan, or nothing.
-    pub plan: String,
+    plan: String,
 }
 
 impl Work {
-    /// One leg for each job and architecture; several jobs in one leg where there would be more than `most`.
+    /// The matrix of `build`, for `strategy: matrix:`. One leg for each job and architecture; several jobs in one leg where
+    /// there would be more than `most`.
     ///
     /// # Errors
     /// A job wants an architecture that no runner is configured for, or there are more architectures than legs.
-    pub fn legs(&self, runners: &BTreeMap<Arch, String>, most: usize) -> anyhow::Result<Vec<Leg>> {
+    pub fn build_matrix(&self, runners: &BTreeMap<Arch, String>, most: usize) -> anyhow::Result<Value> {
+        Ok(json!({ "include": self.legs(runners, most)? }))
+    }
+
+    fn legs(&self, runners: &BTreeMap<Arch, String>, most: usize) -> anyhow::Result<Vec<Leg>> {
         let mut by_arch: BTreeMap<Arch, Vec<&LegJob>> = BTreeMap::new();
         for job in &self.build {
             for &arch in &job.arches {
@@ -92,11 +97,6 @@ impl Work {
     }
 }
 
-/// The matrix, for `strategy: matrix:`.
-pub fn matrix(legs: &[Leg]) -> Value {
-    json!({ "include": legs })
-}
-
 fn no_runner(arch: Arch) -> anyhow::Error {
     Problem::new(format!("architecture `{arch}`"), "no runner is configured for it")
         .help(format!("add `{arch} = \"<label>\"` to [workspace.metadata.jobs.runners] in Cargo.toml"))
@@ -134,7 +134,7 @@ mod tests {
 
     #[test]
     fn every_job_has_a_leg_for_each_architecture() {
-        let legs = work(&["a", "b"]).legs(&runners(), 256).unwrap();
+        let matrix = work(&["a", "b"]).build_matrix(&runners(), 256).unwrap();
         expect_test::expect![[r#"
             {
               "include": [
@@ -176,7 +176,7 @@ mod tests {
                 }
               ]
             }"#]]
-        .assert_eq(&serde_json::to_string_pretty(&matrix(&legs)).unwrap());
+        .assert_eq(&serde_json::to_string_pretty(&matrix).unwrap());
     }
 
     #[test]
@@ -219,7 +219,7 @@ mod tests {
         let work = Work { commit: COMMIT.parse().ok(), build: jobs.clone(), merge: jobs, ..Work::default() };
         let legs = work.legs(&runners(), 256).unwrap();
         assert_eq!(legs.len(), 256);
-        let matrix = matrix(&legs).to_string();
+        let matrix = work.build_matrix(&runners(), 256).unwrap().to_string();
         assert!(matrix.len() < 1 << 20, "{}", matrix.len());
         let merge = work.merge_matrix().to_string();
         assert!(merge.len() < 1 << 20, "{}", merge.len());

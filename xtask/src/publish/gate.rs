@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::model::{Arch, Digest, Expected, Index, Problem, Reference, Revision};
+use crate::model::{Arch, Commit, Digest, Expected, Index, Problem, Reference, Revision};
 use crate::plan::RegistryState;
 
 /// How a job's tag comes to be.
@@ -38,7 +38,7 @@ pub fn pass(expected: &Expected, state: &RegistryState) -> Result<Passed, Vec<Pr
             Ok(Passed::Create { digests, images })
         }
         (Err(_), Some(keyed)) if state.has_no_parts() => {
-            let problems = expected.problems_of_index(keyed);
+            let problems = expected.problems(None, keyed);
             if problems.is_empty() { Ok(Passed::Reuse(keyed.clone())) } else { Err(problems) }
         }
         (Err(problems), _) => Err(problems),
@@ -47,12 +47,12 @@ pub fn pass(expected: &Expected, state: &RegistryState) -> Result<Passed, Vec<Pr
 
 /// Checks a published index, and that it agrees with the architectures' own tags: gives every reason why not.
 pub fn check_published(expected: &Expected, index: &Index, parts: &BTreeMap<Arch, Option<Index>>) -> Vec<Problem> {
-    let mut problems = expected.problems_of_published(index);
+    let mut problems = expected.problems_of_published(None, index);
     let any = parts.values().any(Option::is_some);
     for (&arch, part) in parts {
         match part {
             Some(part) => {
-                problems.extend(expected.problems_of_published_part(arch, part));
+                problems.extend(expected.problems_of_published(Some(arch), part));
                 if !part.digests().is_subset(&index.digests()) {
                     problems.push(other_content(expected, index, part));
                 }
@@ -60,7 +60,7 @@ pub fn check_published(expected: &Expected, index: &Index, parts: &BTreeMap<Arch
             // All absent is in order: a reused image has none, and a lifecycle policy may have expired them.
             None if any => problems.push(
                 Problem::new(
-                    expected.arch_reference(arch).to_string(),
+                    expected.reference(Some(arch)).to_string(),
                     format!("{arch} is missing, while another architecture's tag is there"),
                 )
                 .help(rebuild(expected, arch)),
@@ -78,12 +78,12 @@ fn check_parts(expected: &Expected, parts: &BTreeMap<Arch, Option<Index>>) -> Re
     for &arch in &expected.arches {
         match parts.get(&arch).and_then(Option::as_ref) {
             None => problems.push(
-                Problem::new(expected.arch_reference(arch).to_string(), format!("{arch} is missing"))
+                Problem::new(expected.reference(Some(arch)).to_string(), format!("{arch} is missing"))
                     .rule("a tag is published when every architecture is there")
                     .help(rebuild(expected, arch)),
             ),
             Some(part) => {
-                problems.extend(expected.problems_of_part(arch, part));
+                problems.extend(expected.problems(Some(arch), part));
                 digests.push(part.digest.clone());
             }
         }
@@ -103,7 +103,7 @@ fn other_content(expected: &Expected, existing: &Index, wanted: &Index) -> Probl
         shown.join(", ")
     };
     Problem::new(
-        expected.reference().to_string(),
+        expected.reference(None).to_string(),
         format!("exists with other content: {}, and not {}", list(existing), list(wanted)),
     )
     .rule("a published tag never changes")
@@ -119,12 +119,12 @@ pub fn check_read_back(
     index: Option<Index>,
     wanted: &BTreeSet<Digest>,
 ) -> Result<Index, Vec<Problem>> {
-    let (at, job) = (expected.reference().to_string(), &expected.job);
+    let (at, job) = (expected.reference(None).to_string(), &expected.job);
     let Some(index) = index else {
         let what = "was made, and is not there: the registry lost it, or somebody deleted it";
         return Err(vec![Problem::new(at, what).help(format!("cargo xtask merge {job}"))]);
     };
-    let problems = expected.problems_of_index(&index);
+    let problems = expected.problems(None, &index);
     if !problems.is_empty() {
         return Err(problems);
     }
@@ -135,25 +135,31 @@ pub fn check_read_back(
     Ok(index)
 }
 
-/// The revision that a moving tag is at.
+/// Checks that a moving tag goes forward: what it points to comes before the revision that is published.
 ///
 /// # Errors
-/// Its images carry none, so nobody knows whether a move is forward.
-pub fn revision_of_moving(reference: &Reference, existing: &Index) -> Result<Revision, Problem> {
-    existing.revision().ok_or_else(|| {
-        Problem::new(reference.to_string(), "carries no revision, so nobody knows whether this one is newer")
-            .rule(FORWARD)
-            .help("delete the tag once")
-    })
+/// It would go backwards, or nobody knows, because its images carry no revision; or git cannot tell.
+pub fn check_forward(
+    reference: &Reference,
+    existing: &Index,
+    to: &Revision,
+    is_ancestor: impl FnOnce(&Commit, &Commit) -> anyhow::Result<bool>,
+) -> anyhow::Result<()> {
+    let problem = |what: String| {
+        Problem::new(reference.to_string(), what)
+            .rule("a moving tag moves only to a descendant of the commit it points to")
+    };
+    let Some(from) = existing.revision() else {
+        let what = "carries no revision, so nobody knows whether this one is newer";
+        return Err(problem(what.to_owned()).help("delete the tag once").refused());
+    };
+    if is_ancestor(&from.commit, &to.commit)? {
+        return Ok(());
+    }
+    Err(problem(format!("would go backwards: it is at {from}, and this is {}", to.commit))
+        .help("nothing, if this is the run of an older commit")
+        .refused())
 }
-
-/// The refusal of a move to a commit that does not descend from the one that the tag is at.
-pub fn backwards(reference: &Reference, from: &Revision, to: &Revision) -> Problem {
-    let what = format!("would go backwards: it is at {from}, and this is {}", to.commit);
-    Problem::new(reference.to_string(), what).rule(FORWARD).help("nothing, if this is the run of an older commit")
-}
-
-const FORWARD: &str = "a moving tag moves only to a descendant of the commit it points to";
 
 #[cfg(test)]
 #[path = "gate_tests.rs"]

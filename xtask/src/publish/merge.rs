@@ -14,7 +14,7 @@ use crate::run::fleet::{self, OnFailure, Tally};
 use crate::run::{count, human_time, markdown, summary};
 use crate::settings::Run;
 use crate::tools::cosign::{self, Signer};
-use crate::tools::{buildx, git};
+use crate::tools::{buildx, git, process};
 
 /// How many jobs are merged side by side: a merge waits for the registry most of the time.
 pub const PARALLEL: usize = 8;
@@ -57,8 +57,21 @@ pub fn signer(run: &Run) -> anyhow::Result<Option<Signer>> {
     Signer::find(&run.ctx).map(Some)
 }
 
+/// The commands that [`merge_all`] would run first, quoted for a shell: one for each job whose tag is to be made.
+///
+/// # Errors
+/// What the gate refuses, with exit code 3; or the registry cannot be reached.
+pub fn merge_commands(run: &Run, recipes: &[Recipe]) -> anyhow::Result<Tally<Option<String>>> {
+    let labels = images::labels(run)?;
+    let results = fleet::run(&run.ctx, PARALLEL, OnFailure::GoOn, recipes, |recipe| {
+        let (sh, merge) = (run.ctx.shell()?, Merge::new(run, recipe, &labels));
+        Ok(merge.command(&sh, &merge.pass()?).map(|command| process::shown(&run.ctx, command)))
+    });
+    Ok(fleet::tally(recipes.iter().map(|recipe| &recipe.job.name), results))
+}
+
 /// The merge of one job.
-pub struct Merge<'a> {
+struct Merge<'a> {
     run: &'a Run,
     expected: &'a Expected,
     /// The labels of its images, which the index carries as annotations.
@@ -66,7 +79,7 @@ pub struct Merge<'a> {
 }
 
 impl<'a> Merge<'a> {
-    pub fn new(run: &'a Run, recipe: &'a Recipe, labels: &BTreeMap<String, String>) -> Merge<'a> {
+    fn new(run: &'a Run, recipe: &'a Recipe, labels: &BTreeMap<String, String>) -> Merge<'a> {
         Merge { run, expected: &recipe.expected, annotations: images::of_job(labels, recipe) }
     }
 
@@ -84,16 +97,16 @@ impl<'a> Merge<'a> {
         for tag in run.target.moving_tags.iter().filter(|_| !revision.dirty) {
             self.move_tag(tag, &index)?;
         }
-        Ok(Merged { reference: expected.reference(), index })
+        Ok(Merged { reference: expected.reference(None), index })
     }
 
     /// Looks up what the registry holds, and asks the gate.
     ///
     /// # Errors
     /// The gate refuses, with exit code 3; or the registry cannot be reached.
-    pub fn pass(&self) -> anyhow::Result<Passed> {
+    fn pass(&self) -> anyhow::Result<Passed> {
         let Merge { run: Run { ctx, .. }, expected, .. } = *self;
-        let index = buildx::inspect(ctx, &expected.reference())?;
+        let index = buildx::inspect(ctx, &expected.reference(None))?;
         let mut state = RegistryState { index, parts: parts(ctx, expected)?, keyed: None };
         let may_reuse = state.index.is_none() && state.has_no_parts() && !expected.forced;
         if let Some(key) = expected.key.as_ref().filter(|_| may_reuse) {
@@ -103,9 +116,9 @@ impl<'a> Merge<'a> {
     }
 
     /// The command that makes the job's tag: what `--dry-run` prints and what runs.
-    pub fn command<'s>(&self, sh: &'s Shell, passed: &Passed) -> Option<Cmd<'s>> {
+    fn command<'s>(&self, sh: &'s Shell, passed: &Passed) -> Option<Cmd<'s>> {
         let repository = &self.expected.repository;
-        let reference = self.expected.reference();
+        let reference = self.expected.reference(None);
         match passed {
             Passed::Unchanged(_) => None,
             Passed::Create { digests, .. } => {
@@ -120,7 +133,7 @@ impl<'a> Merge<'a> {
 
     /// Makes the job's tag, unless it is there already, and reads it back.
     fn publish(&self, passed: Passed) -> anyhow::Result<Index> {
-        let (ctx, reference) = (&self.run.ctx, self.expected.reference());
+        let (ctx, reference) = (&self.run.ctx, self.expected.reference(None));
         buildx::write(ctx, &reference.to_string(), |sh| self.command(sh, &passed))?;
         let (verb, images, more) = match passed {
             Passed::Unchanged(existing) => {
@@ -150,7 +163,7 @@ impl<'a> Merge<'a> {
     fn write_key(&self, index: &Index, is_new: bool) -> anyhow::Result<()> {
         let Some(key) = &self.expected.key else { return Ok(()) };
         // What this commit published before a base moved has another key.
-        if !self.expected.problems_of_index(index).is_empty() {
+        if !self.expected.problems(None, index).is_empty() {
             return Ok(());
         }
         let reference = self.expected.repository.with_tag(&Tag::for_key(key));
@@ -169,11 +182,8 @@ impl<'a> Merge<'a> {
             if existing.digest == index.digest {
                 return Ok(());
             }
-            let (from, to) = (gate::revision_of_moving(&reference, &existing), self.run.target.published_revision()?);
-            let from = from.map_err(Problem::refused)?;
-            if !git::is_ancestor(ctx, &from.commit, &to.commit)? {
-                return Err(gate::backwards(&reference, &from, to).refused());
-            }
+            let to = self.run.target.published_revision()?;
+            gate::check_forward(&reference, &existing, to, |older, newer| git::is_ancestor(ctx, older, newer))?;
         }
         self.point(&reference, index)?;
         ctx.ui.status("Moved", &reference);
@@ -205,7 +215,7 @@ pub fn verify_all(ctx: &Context, expected: &[Expected], signer: Option<&Signer>,
 }
 
 fn verify(ctx: &Context, expected: &Expected) -> anyhow::Result<Merged> {
-    let reference = expected.reference();
+    let reference = expected.reference(None);
     let Some(index) = buildx::inspect(ctx, &reference)? else {
         let problem = Problem::new(reference.to_string(), "is not published");
         return Err(problem.help(format!("cargo xtask merge {}", expected.job)).refused());
