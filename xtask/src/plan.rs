@@ -72,7 +72,7 @@ fn without_registry(recipe: &Recipe) -> Decision {
         Some(path) => Reason::NotCommitted(path.clone()),
         None => Reason::Changed("there is no registry to find images in".to_owned()),
     };
-    Decision::build(&recipe.job.arches, reason)
+    Decision::new(Action::Build, &recipe.job.arches, reason)
 }
 
 /// Looks at what the registry holds of a job, as far as the decision needs it.

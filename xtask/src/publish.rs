@@ -8,4 +8,4 @@ mod merge;
 
 pub use build::{Built, build_all};
 pub use images::{BuildOptions, settle};
-pub use merge::{Merged, PARALLEL, merge_all, merge_commands, signer, verify_all};
+pub use merge::{Merged, merge_all, merge_commands, verify_all};

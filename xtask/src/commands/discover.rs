@@ -2,11 +2,11 @@
 
 use serde_json::json;
 
-use super::plan::{HEADINGS, row, summary};
+use super::plan::report;
 use crate::cli::{DiscoverArgs, ListFormat};
 use crate::model::{Exit, Failure, JobName, Problem};
-use crate::plan::{self, Action, Basis, Job, LegJob, Planned, Recipe, Work, recipes, select_jobs};
-use crate::run::{self, Context, count, markdown, set_output, table};
+use crate::plan::{self, Action, Basis, Job, LegJob, Planned, Work, recipes, select_jobs};
+use crate::run::{Context, count, set_output, table};
 use crate::settings::{Config, Run};
 
 /// The longest output of a job on GitHub, in bytes.
@@ -49,17 +49,16 @@ fn find(ctx: &Context, config: &Config, args: &DiscoverArgs, jobs: Vec<Job>) -> 
     let basis = Basis::Registry { force: args.force };
     let recipes = run().and_then(|run| Ok((recipes(&run, jobs, &basis)?, run)));
     let (build, commit) = match recipes {
-        Ok((recipes, run)) => (recipes.iter().map(leg_job).collect(), run.target.revision.map(|rev| rev.commit)),
+        Ok((recipes, run)) => (
+            recipes.iter().map(|recipe| LegJob::new(recipe, &recipe.job.arches)).collect(),
+            run.target.revision.map(|rev| rev.commit),
+        ),
         Err(error) => {
             ctx.ui.warning(format!("the legs get no slice of a plan: {error:#}"));
             (plain, None)
         }
     };
     Ok(Work { commit, forced: args.force, merge: build.clone(), build })
-}
-
-fn leg_job(recipe: &Recipe) -> LegJob {
-    LegJob { name: recipe.job.name.clone(), arches: recipe.job.arches.clone(), slice: recipe.slice_job() }
 }
 
 /// What the plan would build; and what it would merge, which are all jobs that are not done.
@@ -69,14 +68,12 @@ fn changed(run: &Run, args: &DiscoverArgs, jobs: Vec<Job>) -> anyhow::Result<Wor
         None => Basis::Registry { force: args.force },
     };
     let mut planned = plan::make(run, jobs, &basis)?;
-    run.ctx.ui.status("Planned", summary(&planned));
-    let rows: Vec<Vec<String>> = planned.iter().map(row).collect();
-    run::summary(&run.ctx, &format!("### Plan\n\n{}", markdown(&HEADINGS, &rows)))?;
+    report(&run.ctx, &planned)?;
     planned.retain(|planned| planned.decision.action != Action::Done);
     if args.since.is_some() && is_for_workflow(&run.ctx, args) {
         resolve(run, &mut planned)?;
     }
-    let leg_job = |planned: &Planned| LegJob { arches: planned.decision.arches.clone(), ..leg_job(&planned.recipe) };
+    let leg_job = |planned: &Planned| LegJob::new(&planned.recipe, &planned.decision.arches);
     let builds = planned.iter().filter(|planned| planned.decision.action == Action::Build);
     Ok(Work {
         commit: run.target.revision.as_ref().map(|revision| revision.commit.clone()),

@@ -4,7 +4,7 @@ use super::login;
 use crate::cli::MergeArgs;
 use crate::model::Problem;
 use crate::plan::{recipes, select_jobs};
-use crate::publish::{PARALLEL, merge_all, merge_commands};
+use crate::publish::{merge_all, merge_commands};
 use crate::settings::Run;
 
 pub fn run(run: &Run, args: &MergeArgs) -> anyhow::Result<()> {
@@ -24,8 +24,7 @@ fn merge(run: &Run, args: &MergeArgs) -> anyhow::Result<()> {
         commands.done.iter().flatten().for_each(|command| run.ctx.ui.data(command));
         return commands.result().map(drop);
     }
-    let parallel = args.parallel.map_or(PARALLEL, usize::from);
-    let merged = merge_all(run, &recipes.iter().collect::<Vec<_>>(), parallel)?;
+    let merged = merge_all(run, &recipes.iter().collect::<Vec<_>>(), args.parallel)?;
     for merged in &merged.done {
         run.ctx.ui.data(format!("{}@{}", merged.reference, merged.index.digest));
     }

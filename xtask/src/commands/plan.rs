@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::cli::{Format, PlanArgs};
 use crate::plan::{self, Action, Basis, Planned, select_jobs};
-use crate::run::{count, table};
+use crate::run::{Context, count, markdown, summary, table};
 use crate::settings::Run;
 
 /// The exit code of `--exit-code` where there is something to do.
@@ -26,15 +26,22 @@ pub fn run(run: &Run, args: &PlanArgs) -> anyhow::Result<u8> {
             run.ctx.ui.warning(format!("{}: all of the build context is its input: {because}", recipe.job.name));
         }
     }
-    run.ctx.ui.status("Planned", summary(&planned));
+    report(&run.ctx, &planned)?;
     let idle = planned.iter().all(|planned| planned.decision.action == Action::Done);
     Ok(if args.exit_code && !idle { SOMETHING_TO_DO } else { 0 })
 }
 
-/// The headings of [`row`].
-pub const HEADINGS: [&str; 4] = ["JOB", "PLAN", "BUILDS", "REASON"];
+/// Says how many jobs have something to be done, and shows all of them in the summary of a workflow.
+pub fn report(ctx: &Context, planned: &[Planned]) -> anyhow::Result<()> {
+    ctx.ui.status("Planned", totals(planned));
+    let rows: Vec<Vec<String>> = planned.iter().map(row).collect();
+    summary(ctx, &format!("### Plan\n\n{}", markdown(&HEADINGS, &rows)))
+}
 
-pub fn row(Planned { recipe, decision }: &Planned) -> Vec<String> {
+/// The headings of [`row`].
+const HEADINGS: [&str; 4] = ["JOB", "PLAN", "BUILDS", "REASON"];
+
+fn row(Planned { recipe, decision }: &Planned) -> Vec<String> {
     let arches: Vec<&str> = decision.arches.iter().map(|arch| arch.as_str()).collect();
     let arches = if arches.is_empty() { "-".to_owned() } else { arches.join(" ") };
     vec![recipe.job.name.to_string(), decision.action.to_string(), arches, decision.reason.to_string()]
@@ -52,7 +59,7 @@ fn as_json(Planned { recipe, decision }: &Planned) -> Value {
 }
 
 /// `24 jobs: 18 done, 1 to reuse, 5 to build`.
-pub fn summary(planned: &[Planned]) -> String {
+fn totals(planned: &[Planned]) -> String {
     let number = |action| planned.iter().filter(|planned| planned.decision.action == action).count();
     format!(
         "{}: {} done, {} to reuse, {} to build",

@@ -2,10 +2,13 @@
 
 use crate::model::{Expected, Problem};
 use crate::plan::{self, Basis, Job, recipes, select_jobs};
-use crate::publish::{PARALLEL, signer, verify_all};
+use crate::publish::verify_all;
 use crate::run::fleet;
 use crate::settings::Run;
 use crate::tools::{builder, buildx};
+
+/// How many tags are looked up side by side.
+const LOOK_UPS: usize = 8;
 
 pub fn run(run: &Run, names: &[String], parallel: Option<u16>) -> anyhow::Result<()> {
     run.target.published_registry("verify")?;
@@ -14,9 +17,8 @@ pub fn run(run: &Run, names: &[String], parallel: Option<u16>) -> anyhow::Result
         return Err(Problem::new("jobs", "there are none, so there is nothing to verify").usage());
     }
     builder::buildx_version(&run.ctx)?;
-    let parallel = parallel.map_or(PARALLEL, usize::from);
-    let expected = expected(run, jobs, parallel)?;
-    let verified = verify_all(&run.ctx, &expected, signer(run)?.as_ref(), parallel);
+    let expected = expected(run, jobs)?;
+    let verified = verify_all(run, &expected, parallel)?;
     for verified in &verified.done {
         run.ctx.ui.data(format!("{}@{}", verified.reference, verified.index.digest));
     }
@@ -25,11 +27,11 @@ pub fn run(run: &Run, names: &[String], parallel: Option<u16>) -> anyhow::Result
 
 /// What the published tags have to be. The commit tells it for images that were built for it;
 /// only where a tag points to images of an earlier commit are the keys worked out.
-fn expected(run: &Run, jobs: Vec<Job>, parallel: usize) -> anyhow::Result<Vec<Expected>> {
+fn expected(run: &Run, jobs: Vec<Job>) -> anyhow::Result<Vec<Expected>> {
     run.target.published_revision()?;
     let by_commit: Result<Vec<Expected>, Problem> = jobs.iter().map(|job| plan::expected(run, job)).collect();
     let by_commit = by_commit.map_err(Problem::usage)?;
-    let right = fleet::all(&run.ctx, parallel, &by_commit, |expected| {
+    let right = fleet::all(&run.ctx, LOOK_UPS, &by_commit, |expected| {
         let index = buildx::inspect(&run.ctx, &expected.reference(None))?;
         Ok(index.is_none_or(|index| expected.problems_of_published(None, &index).is_empty()))
     })?;

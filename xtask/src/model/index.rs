@@ -147,7 +147,7 @@ impl Expected {
         let Some(found) = labels.get(KEY_LABEL) else {
             return Some("carries no key, so nobody knows what it was built from".to_owned());
         };
-        if found == key.as_str() {
+        if *found == key.to_string() {
             let not_forced = self.forced && !labels.contains_key(FORCED);
             return not_forced.then(|| "was not built by force".to_owned());
         }

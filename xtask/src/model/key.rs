@@ -51,10 +51,6 @@ impl Key {
         hex.truncate(DIGITS);
         Key(hex)
     }
-
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
 }
 
 impl fmt::Display for Key {

@@ -81,12 +81,8 @@ pub struct Decision {
 }
 
 impl Decision {
-    pub fn build(arches: &[Arch], reason: Reason) -> Decision {
-        Decision { action: Action::Build, arches: arches.to_vec(), reason }
-    }
-
-    pub fn nothing_to_build(action: Action, reason: Reason) -> Decision {
-        Decision { action, arches: Vec::new(), reason }
+    pub fn new(action: Action, arches: &[Arch], reason: Reason) -> Decision {
+        Decision { action, arches: arches.to_vec(), reason }
     }
 }
 
@@ -114,7 +110,7 @@ impl RegistryState {
 /// The job is to be rebuilt by force, under a tag that is published.
 pub fn decide(expected: &Expected, state: &RegistryState, uncommitted: Option<&str>) -> Result<Decision, Problem> {
     if let Some(path) = uncommitted {
-        return Ok(Decision::build(&expected.arches, Reason::NotCommitted(path.to_owned())));
+        return Ok(Decision::new(Action::Build, &expected.arches, Reason::NotCommitted(path.to_owned())));
     }
     let missing = missing(expected, state);
     if let Some(index) = &state.index {
@@ -124,26 +120,26 @@ pub fn decide(expected: &Expected, state: &RegistryState, uncommitted: Option<&s
         if expected.problems_of_published(None, index).is_empty() {
             // Reused images have no architectures' tags; a single one that is gone is to be noticed.
             return Ok(match state.has_no_parts() || missing.is_empty() {
-                true => Decision::nothing_to_build(Action::Done, Reason::Published),
-                false => Decision::build(&missing, Reason::Missing(missing.clone())),
+                true => Decision::new(Action::Done, &[], Reason::Published),
+                false => Decision::new(Action::Build, &missing, Reason::Missing(missing.clone())),
             });
         }
     }
     if missing.is_empty() {
-        return Ok(Decision::nothing_to_build(Action::Reuse, Reason::Built));
+        return Ok(Decision::new(Action::Reuse, &[], Reason::Built));
     }
     if expected.forced {
-        return Ok(Decision::build(&missing, Reason::Forced));
+        return Ok(Decision::new(Action::Build, &missing, Reason::Forced));
     }
     if let Some(keyed) = state.keyed.as_ref().filter(|_| state.has_no_parts())
         && expected.problems(None, keyed).is_empty()
     {
         let since = keyed.revision().map_or("an unknown commit".to_owned(), |rev| rev.commit.short().to_owned());
-        return Ok(Decision::nothing_to_build(Action::Reuse, Reason::Unchanged { since }));
+        return Ok(Decision::new(Action::Reuse, &[], Reason::Unchanged { since }));
     }
     let is_new = missing == expected.arches;
     let reason = if is_new { Reason::OtherInputs } else { Reason::Missing(missing.clone()) };
-    Ok(Decision::build(&missing, reason))
+    Ok(Decision::new(Action::Build, &missing, reason))
 }
 
 fn published(expected: &Expected) -> Problem {

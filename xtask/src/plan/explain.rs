@@ -95,7 +95,7 @@ fn changed_argument(ctx: &Context, recipe: &Recipe, commit: &Commit) -> anyhow::
 
 /// The first base that points to something else than it did.
 fn moved(recipe: &Recipe, previous: &Index) -> Option<String> {
-    let Moved { name, old, new } = moved_base(&previous.images.first()?.labels, &recipe.digests())?;
+    let Moved { name, old, new } = moved_base(&previous.images.first()?.labels, &recipe.expected.bases)?;
     Some(format!("base {name} moved ({} → {})", old.short(), new.short()))
 }
 
@@ -107,10 +107,7 @@ fn moved(recipe: &Recipe, previous: &Index) -> Option<String> {
 pub fn since(run: &Run, revision: &str, recipes: &[Recipe]) -> anyhow::Result<Vec<Decision>> {
     let ctx = &run.ctx;
     let base = git::merge_base(ctx, revision)?;
-    let mut paths = git::changed_since(ctx, &base)?.unwrap_or_default();
-    paths.extend(recipes.iter().take(1).flat_map(|recipe| recipe.tree.uncommitted()));
-    paths.sort();
-    paths.dedup();
+    let paths = git::changed_since(ctx, &base)?.unwrap_or_default();
     let before = jobs_at(ctx, &base)?;
     let now: BTreeSet<String> = recipes.iter().map(|recipe| recipe.job.name.to_string()).collect();
     for gone in before.difference(&now).filter(|name| !ctx.root.join(JOBS_DIR).join(name).join(DOCKERFILE).exists()) {
@@ -122,8 +119,8 @@ pub fn since(run: &Run, revision: &str, recipes: &[Recipe]) -> anyhow::Result<Ve
             false => Some(Reason::Changed(format!("new since {}", base.short()))),
         };
         match reason {
-            Some(reason) => Decision::build(&recipe.job.arches, reason),
-            None => Decision::nothing_to_build(Action::Done, Reason::Unchanged { since: base.short().to_owned() }),
+            Some(reason) => Decision::new(Action::Build, &recipe.job.arches, reason),
+            None => Decision::new(Action::Done, &[], Reason::Unchanged { since: base.short().to_owned() }),
         }
     };
     Ok(recipes.iter().map(decision).collect())

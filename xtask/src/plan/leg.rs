@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use super::recipe::Recipe;
 use super::slice::{Slice, SliceJob};
 use crate::model::{Arch, Commit, JobName, Problem};
 
@@ -26,6 +27,16 @@ pub struct LegJob {
     pub arches: Vec<Arch>,
     /// `None` where nothing was planned: every leg finds out by itself then, and the gate sees whether they agree.
     pub slice: Option<SliceJob>,
+}
+
+impl LegJob {
+    /// A job with these architectures to build. Without a key there is nothing that its legs could be told.
+    pub fn new(recipe: &Recipe, arches: &[Arch]) -> LegJob {
+        let Recipe { job, expected, .. } = recipe;
+        let bases = expected.bases.values().cloned().collect();
+        let slice = expected.key.as_ref().map(|key| SliceJob::new(job.position, key, bases));
+        LegJob { name: job.name.clone(), arches: arches.to_vec(), slice }
+    }
 }
 
 /// One entry of the build matrix: a runner, an architecture, and the jobs it builds, as the workflow reads it.

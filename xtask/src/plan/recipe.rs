@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use super::bases::{self, PinnedBase};
 use super::jobs::Job;
-use super::slice::{Slice, SliceJob};
+use super::slice::Slice;
 use super::tree::Tree;
 use crate::dockerfile::{Dockerfile, Fault, Inputs};
-use crate::model::{Commit, Digest, Exit, Expected, Failure, Problem};
+use crate::model::{Commit, Exit, Expected, Failure, Problem};
 use crate::run::fleet::{self, OnFailure};
 use crate::settings::Run;
 use crate::tools::builder;
@@ -29,19 +29,6 @@ pub struct Recipe {
     pub uncommitted: Option<String>,
     /// Why all of the context counts, if it does.
     pub whole: Option<String>,
-}
-
-impl Recipe {
-    /// The digests of the bases that are resolved, by the names that the Dockerfile gives them.
-    pub fn digests(&self) -> BTreeMap<String, Digest> {
-        self.bases.iter().filter_map(|base| Some((base.written.clone(), base.digest.clone()?))).collect()
-    }
-
-    /// What the recipe's leg is told; `None` without a key.
-    pub fn slice_job(&self) -> Option<SliceJob> {
-        let digests = self.digests().into_values().collect();
-        Some(SliceJob::new(self.job.position, self.expected.key.as_ref()?, digests))
-    }
 }
 
 /// What a plan is made from.

@@ -42,12 +42,12 @@ pub struct SliceJob {
 
 impl SliceJob {
     pub fn new(position: usize, key: &Key, bases: Vec<Digest>) -> SliceJob {
-        SliceJob { position, check: key.as_str()[..CHECK_DIGITS].to_owned(), bases }
+        SliceJob { position, check: key.to_string()[..CHECK_DIGITS].to_owned(), bases }
     }
 
     /// Whether a key that was worked out here is the one that was meant.
     pub fn is_of(&self, key: &Key) -> bool {
-        key.as_str().starts_with(&self.check)
+        key.to_string().starts_with(&self.check)
     }
 }
 

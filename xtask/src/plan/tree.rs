@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::OnceLock;
 
+use super::bases::PinnedBase;
 use super::jobs::Job;
 use super::recipe::Recipe;
 use crate::dockerfile::{ContextPath, Ignore, Inputs, Matched, allow_list};
@@ -45,12 +46,6 @@ impl Tree {
         Ok(Tree { entries, uncommitted, commit, ignore, whole: OnceLock::new() })
     }
 
-    /// The paths that differ from the commit, or are in no commit; folders end with a slash.
-    pub fn uncommitted(&self) -> impl Iterator<Item = Vec<u8>> {
-        let slash = |entry: &TreeEntry| if entry.mode == FOLDER { b"/".as_slice() } else { b"" };
-        self.uncommitted.iter().map(move |entry| [entry.path.as_slice(), slash(entry)].concat())
-    }
-
     /// Sets what follows from a job's files: its key, unless one of them is not committed or a base is not resolved.
     /// Gives the sources that are not there, with which a build cannot succeed.
     pub fn finish(&self, ctx: &Context, recipe: &mut Recipe) -> Vec<Problem> {
@@ -67,7 +62,8 @@ impl Tree {
         };
         recipe.uncommitted = self.first_uncommitted(ctx, &recipe.job, &inputs, ignore, &selected);
         let missing = missing(ctx, &recipe.job, &selected);
-        recipe.expected.bases = recipe.digests();
+        let digest = |base: &PinnedBase| Some((base.written.clone(), base.digest.clone()?));
+        recipe.expected.bases = recipe.bases.iter().filter_map(digest).collect();
         if recipe.uncommitted.is_none() && recipe.expected.bases.len() == recipe.bases.len() {
             recipe.expected.key = Some(self.key(recipe, ignore, selected));
         }
@@ -101,9 +97,10 @@ impl Tree {
         Some(allow_list(files.map(|entry| entry.path.as_slice())))
     }
 
-    /// Those of the paths that count for the job, sorted. Folders end with a slash.
+    /// Those of the paths, and of what is not committed, that count for the job: sorted.
     pub fn counting(&self, ctx: &Context, recipe: &Recipe, paths: &[Vec<u8>]) -> Vec<String> {
         let mut paths: Vec<TreeEntry> = paths.iter().map(|path| path_entry(path)).collect();
+        paths.extend_from_slice(&self.uncommitted);
         paths.sort_by(|a, b| a.path.cmp(&b.path));
         let own = own_ignore_file(ctx, &recipe.job);
         let ignore = own.as_ref().unwrap_or(&self.ignore);

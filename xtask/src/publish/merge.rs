@@ -17,7 +17,7 @@ use crate::tools::cosign::{self, Signer};
 use crate::tools::{buildx, git, process};
 
 /// How many jobs are merged side by side: a merge waits for the registry most of the time.
-pub const PARALLEL: usize = 8;
+const PARALLEL: usize = 8;
 
 /// A job whose tag is published.
 pub struct Merged {
@@ -29,9 +29,10 @@ pub struct Merged {
 ///
 /// # Errors
 /// What concerns all jobs; a single job's refusal is part of the tally.
-pub fn merge_all(run: &Run, recipes: &[&Recipe], parallel: usize) -> anyhow::Result<Tally<Merged>> {
+pub fn merge_all(run: &Run, recipes: &[&Recipe], parallel: Option<u16>) -> anyhow::Result<Tally<Merged>> {
     let start = Instant::now();
     let (labels, signer) = (images::labels(run)?, signer(run)?);
+    let parallel = parallel.map_or(PARALLEL, usize::from);
     let results = fleet::run(&run.ctx, parallel, OnFailure::GoOn, recipes, |recipe| {
         Merge::new(run, recipe, &labels).run(signer.as_ref())
     });
@@ -50,7 +51,7 @@ pub fn merge_all(run: &Run, recipes: &[&Recipe], parallel: usize) -> anyhow::Res
 ///
 /// # Errors
 /// There is nobody, or cosign is missing: with exit code 4, before anything is published.
-pub fn signer(run: &Run) -> anyhow::Result<Option<Signer>> {
+fn signer(run: &Run) -> anyhow::Result<Option<Signer>> {
     if !run.target.sign {
         return Ok(None);
     }
@@ -200,10 +201,14 @@ impl<'a> Merge<'a> {
 }
 
 /// Checks the published tags of the jobs; gives each with its index.
-pub fn verify_all(ctx: &Context, expected: &[Expected], signer: Option<&Signer>, parallel: usize) -> Tally<Merged> {
+///
+/// # Errors
+/// What concerns all jobs; a single job's refusal is part of the tally.
+pub fn verify_all(run: &Run, expected: &[Expected], parallel: Option<u16>) -> anyhow::Result<Tally<Merged>> {
+    let (ctx, signer, parallel) = (&run.ctx, signer(run)?, parallel.map_or(PARALLEL, usize::from));
     let results = fleet::run(ctx, parallel, OnFailure::GoOn, expected, |expected| {
         let verified = verify(ctx, expected)?;
-        if let Some(signer) = signer {
+        if let Some(signer) = &signer {
             check_signature(ctx, signer, expected, &verified.index)?;
         }
         ctx.ui.status("Verified", &verified.reference);
@@ -211,7 +216,7 @@ pub fn verify_all(ctx: &Context, expected: &[Expected], signer: Option<&Signer>,
     });
     let tally = fleet::tally(expected.iter().map(|expected| &expected.job), results);
     ctx.ui.status("Finished", format!("{} of {} right", tally.done.len(), count(expected.len(), "published tag")));
-    tally
+    Ok(tally)
 }
 
 fn verify(ctx: &Context, expected: &Expected) -> anyhow::Result<Merged> {
