@@ -90,7 +90,7 @@ impl Builder {
 
     /// Whether a node runs this architecture at all.
     fn can_run(&self, arch: Arch) -> bool {
-        self.nodes.iter().any(|platforms| platforms.iter().any(|platform| platform == arch.platform()))
+        self.nodes.iter().flatten().any(|platform| platform == arch.platform())
     }
 
     /// How a node runs this architecture, in a word; `None` if none does.
@@ -123,11 +123,8 @@ impl Builder {
     pub fn check_emulated(&self, arches: &[Arch]) -> anyhow::Result<()> {
         let missing = arches.iter().filter(|&&arch| !self.can_run(arch));
         let problems = missing.map(|arch| {
-            Problem::new(
-                format!("architecture `{arch}`"),
-                "not native to the builder, and no emulation for it is installed",
-            )
-            .help("install it: cargo xtask setup")
+            let what = "not native to the builder, and no emulation for it is installed";
+            Problem::new(format!("architecture `{arch}`"), what).help("install it: cargo xtask setup")
         });
         Failure::unless_empty(Exit::Missing, problems.collect())
     }

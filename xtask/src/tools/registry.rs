@@ -41,19 +41,13 @@ pub fn ensure(ctx: &Context) -> anyhow::Result<String> {
         return Ok(address);
     }
     let Some(port) = PORTS.into_iter().find(|&port| TcpListener::bind(("127.0.0.1", port)).is_ok()) else {
-        return Err(Problem::new(
-            "loopback registry",
-            format!("the ports {} to {} are all in use", PORTS.start, PORTS.end - 1),
-        )
-        .help("end what listens there: ss -ltnp")
-        .missing());
+        let what = format!("the ports {} to {} are all in use", PORTS.start, PORTS.end - 1);
+        return Err(Problem::new("loopback registry", what).help("end what listens there: ss -ltnp").missing());
     };
-    let address = format!("127.0.0.1:{port}");
-    if port != PORTS.start {
-        ctx.ui.warning(format!(
-            "127.0.0.1:{} is in use by another program, so the registry listens on {address}",
-            PORTS.start
-        ));
+    let (address, usual) = (format!("127.0.0.1:{port}"), PORTS.start);
+    if port != usual {
+        let what = format!("127.0.0.1:{usual} is in use by another program");
+        ctx.ui.warning(format!("{what}, so the registry listens on {address}"));
     }
     start(ctx, &address)?;
     ctx.ui.status("Started", format!("a registry on {address}, its data under {}", ctx.shown(&dir(ctx))));
