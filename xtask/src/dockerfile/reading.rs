@@ -60,6 +60,9 @@ impl Dockerfile {
     /// platform than that of the image: BuildKit writes the wanted platform into the image's configuration nonetheless.
     pub fn foreign_platforms(&self, args: &Arguments, arches: &[Arch], stage: Option<&str>) -> Vec<Fault> {
         let mut faults = Vec::new();
+        if self.stages.iter().all(|stage| stage.platform.is_none()) {
+            return faults;
+        }
         for reading in self.readings(args, arches) {
             faults.extend(reading.chain(stage).into_iter().filter_map(|stage| reading.foreign_platform(stage)));
         }

@@ -104,9 +104,8 @@ impl Tree {
         paths.sort_by(|a, b| a.path.cmp(&b.path));
         let own = own_ignore_file(ctx, &recipe.job);
         let ignore = own.as_ref().unwrap_or(&self.ignore);
-        let (inputs, named) = (self.effective(&recipe.job, &recipe.inputs, ignore), named(&recipe.job));
-        let all = [&inputs, &named].into_iter().flat_map(|inputs| inputs.select(&paths, ignore).files);
-        all.map(|entry| shown(&entry.path)).collect::<BTreeSet<String>>().into_iter().collect()
+        let inputs = self.effective(&recipe.job, &recipe.inputs, ignore);
+        counted(&recipe.job, &inputs, &paths, ignore).into_iter().collect()
     }
 
     /// What the job reads: what its Dockerfile does, and what counts by its name. All of the context counts where a link
@@ -140,13 +139,18 @@ impl Tree {
         if self.entries.binary_search_by(of_path).is_err() {
             return Some(dockerfile.into_string());
         }
-        let named = named(job);
-        let mut differing =
-            [inputs, &named].into_iter().flat_map(|inputs| inputs.select(&self.uncommitted, ignore).files);
         let on_disk = || selected.missing.iter().find(|source| is_on_disk(ctx, source));
-        let first = differing.next().map(|entry| shown(&entry.path));
+        let first = counted(job, inputs, &self.uncommitted, ignore).pop_first();
         first.or_else(|| on_disk().map(|source| source.path.clone()))
     }
+}
+
+/// The paths of a listing that count for the job, for what its Dockerfile reads or by their names.
+fn counted(job: &Job, inputs: &Inputs, listing: &[TreeEntry], ignore: &Ignore) -> BTreeSet<String> {
+    // What counts by its name is among the inputs, except where those are all of the context.
+    let named = if matches!(inputs, Inputs::Whole { .. }) { named(job) } else { Inputs::default() };
+    let all = [inputs, &named].into_iter().flat_map(|inputs| inputs.select(listing, ignore).files);
+    all.map(|entry| shown(&entry.path)).collect()
 }
 
 /// Sources that are neither in the commit nor on the disk, and those that are kept out of the context.
