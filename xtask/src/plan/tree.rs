@@ -202,5 +202,6 @@ fn own_ignore_file(ctx: &Context, job: &Job) -> Option<Ignore> {
 }
 
 fn ignore_file(ctx: &Context, path: &str) -> Option<Ignore> {
-    std::fs::read_to_string(ctx.root.join(path)).ok().map(|text| Ignore::parse(&text))
+    let bytes = std::fs::read(ctx.root.join(path)).ok()?;
+    Some(Ignore::parse(&String::from_utf8_lossy(&bytes)))
 }

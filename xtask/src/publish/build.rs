@@ -57,7 +57,7 @@ pub fn build_all(ctx: &Context, images: &[Image], options: &BuildOptions) -> any
         let built = build_one(ctx, image);
         let length = start.elapsed() - started;
         if let Ok(mut bars) = bars.lock() {
-            bars.push(Bar { name: image.shown(), start: started, length, failed: built.is_err() });
+            bars.push(bar(&image.shown(), started, length, if built.is_err() { "crit, " } else { "" }));
         }
         let progress = format!("({}/{})", done.fetch_add(1, Ordering::Relaxed) + 1, images.len());
         report(ctx, image, &built, &progress);
@@ -228,30 +228,25 @@ fn failing_line<'a>(log: &[&'a str]) -> Option<&'a str> {
     log.iter().rev().find_map(number)
 }
 
-/// One bar of a [`gantt`]: name, start and length, both since the run began.
-struct Bar {
-    name: String,
-    start: Duration,
-    length: Duration,
-    failed: bool,
+/// One bar of a [`gantt`]: when it starts and ends, both since the run began, and `crit, ` for one that is to stand out.
+fn bar(name: &str, start: Duration, length: Duration, mark: &str) -> String {
+    let (start, end) = (start.as_secs(), (start + length).as_secs().max(start.as_secs() + 1));
+    format!("  {} :{mark}{start}, {end}", without_mermaid(name))
 }
 
 /// The longest diagram that GitHub draws, in characters.
 const LONGEST_DIAGRAM: usize = 45_000;
 
 /// A picture of time for the summary, in Mermaid; nothing where it would be too long to be drawn.
-fn gantt(title: &str, bars: &[Bar]) -> String {
-    let plain = |text: &str| text.replace([':', ';', '#', ','], " ");
-    let mut lines = vec!["```mermaid".to_owned(), "gantt".to_owned(), format!("  title {}", plain(title))];
-    lines.extend(["  dateFormat X", "  axisFormat %M:%S"].map(str::to_owned));
-    for bar in bars {
-        let state = if bar.failed { "crit, " } else { "" };
-        let (start, end) = (bar.start.as_secs(), (bar.start + bar.length).as_secs().max(bar.start.as_secs() + 1));
-        lines.push(format!("  {} :{state}{start}, {end}", plain(&bar.name)));
-    }
-    lines.push("```".to_owned());
-    let text = lines.join("\n");
+fn gantt(title: &str, bars: &[String]) -> String {
+    let head = format!("```mermaid\ngantt\n  title {}\n  dateFormat X\n  axisFormat %M:%S", without_mermaid(title));
+    let text = format!("{head}\n{}\n```", bars.join("\n"));
     if bars.is_empty() || text.chars().count() > LONGEST_DIAGRAM { String::new() } else { text }
+}
+
+/// A name without the characters that have a meaning in Mermaid.
+fn without_mermaid(text: &str) -> String {
+    text.replace([':', ';', '#', ','], " ")
 }
 
 #[cfg(test)]
@@ -278,18 +273,15 @@ mod tests {
 
     #[test]
     fn a_picture_of_time_is_drawn() {
-        let bar = |name: &str, start, length, failed| Bar {
-            name: name.to_owned(),
-            start: Duration::from_secs(start),
-            length: Duration::from_millis(length),
-            failed,
+        let bar = |name: &str, start, length, mark| {
+            bar(name, Duration::from_secs(start), Duration::from_millis(length), mark)
         };
         assert_eq!(
-            gantt("leg: a", &[bar("job-a (amd64)", 0, 1500, false), bar("b;#:c", 1, 3000, true)]),
+            gantt("leg: a", &[bar("job-a (amd64)", 0, 1500, ""), bar("b;#:c", 1, 3000, "crit, ")]),
             "```mermaid\ngantt\n  title leg  a\n  dateFormat X\n  axisFormat %M:%S\n  job-a (amd64) :0, 1\n  \
              b   c :crit, 1, 4\n```"
         );
         assert_eq!(gantt("x", &[]), "");
-        assert_eq!(gantt("x", &std::array::from_fn::<Bar, 2000, _>(|_| bar("a long name of a job", 0, 1, false))), "");
+        assert_eq!(gantt("x", &vec![bar("a long name of a job", 0, 1, ""); 2000]), "");
     }
 }
