@@ -10,6 +10,7 @@ mod reading;
 
 pub use ignore::{Ignore, allow_list};
 pub use inputs::{ContextPath, Inputs, Matched};
+pub use reading::onbuild_inputs;
 
 use crate::model::Problem;
 

@@ -46,7 +46,7 @@ impl Dockerfile {
 
     /// What it reads of the build context on any of the architectures, whichever architecture the builder has.
     ///
-    /// What the `ONBUILD` instructions of a base image read is not in the Dockerfile, so it is not here either.
+    /// What the `ONBUILD` instructions of a base image read is not in the Dockerfile, so it is not here: see [`onbuild_inputs`].
     pub fn inputs(&self, args: &Arguments, arches: &[Arch]) -> Inputs {
         if let Some(frontend) = self.frontend(args).filter(|frontend| !is_docker_frontend(&frontend.written)) {
             let because = format!("`{}` may read the Dockerfile in its own way", frontend.written);
@@ -93,6 +93,15 @@ impl Dockerfile {
         let stage = self.stages.iter().find(|stage| stage.name.as_deref() == Some(familiar))?;
         let what = format!("the stage `{familiar}` has the name of the image `{}`: rename the stage", base.written);
         Some(Fault::new(stage.line, what)).filter(|_| base.role == BaseRole::Image)
+    }
+}
+
+/// What the `ONBUILD` instructions of a base image, as its configuration lists them, read of the build context: they run
+/// as if they stood at the beginning of the stage that builds from it.
+pub fn onbuild_inputs(instructions: &[String], args: &BTreeMap<String, String>, arches: &[Arch]) -> Inputs {
+    match Dockerfile::parse(&format!("FROM base\n{}\n", instructions.join("\n"))) {
+        Ok(file) => file.inputs(args, arches),
+        Err(Fault { what: because, .. }) => Inputs::Whole { line: None, because },
     }
 }
 

@@ -370,3 +370,18 @@ FROM two
   help: leave `--platform` out here; to run tools of the builder's architecture, keep it in an earlier stage and `COPY --from` the result"
     );
 }
+
+#[test]
+fn what_the_triggers_of_a_base_read() {
+    let read = |triggers: &[&str]| {
+        let triggers: Vec<String> = triggers.iter().map(|trigger| trigger.to_string()).collect();
+        reads(&onbuild_inputs(&triggers, &BTreeMap::new(), &Arch::ALL)).join(", ")
+    };
+    assert_eq!(read(&[]), "");
+    assert_eq!(read(&["RUN true", "COPY jobs/lib jobs/a* /x/"]), "3 jobs/a* 2, 3 jobs/lib");
+    assert_eq!(read(&["ARG DIR=lib", "COPY jobs/$DIR /x"]), "3 jobs/lib");
+    assert_eq!(read(&["COPY --from=0 . /", "RUN --mount=source=a,target=/x true"]), "3 a");
+    assert_eq!(read(&["ADD a /x", "COPY . /app"]), "all, line 3: `COPY .` copies the whole context");
+    assert_eq!(read(&["COPY $X /app"]), "all, line 2: `COPY $X`: the value of `X` is not known here");
+    assert_eq!(read(&["COPPY a b"]), "all: unknown instruction `COPPY`");
+}

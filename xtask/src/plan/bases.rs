@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use super::jobs::Job;
 use super::recipe::Recipe;
-use crate::dockerfile::{BaseRole, Dockerfile};
-use crate::model::{Digest, Failure, Problem, Reference, Registry};
+use crate::dockerfile::{BaseRole, ContextPath, Dockerfile, Inputs, onbuild_inputs};
+use crate::model::{Digest, Exit, Failure, Problem, Reference, Registry};
 use crate::run::fleet::{self, OnFailure};
 use crate::run::help_for;
 use crate::settings::Run;
@@ -24,6 +24,8 @@ pub struct PinnedBase {
     pub pulled: Reference,
     /// `None` until it is resolved.
     pub digest: Option<Digest>,
+    /// The instructions that it brings to the Dockerfiles that build from it (`ONBUILD`).
+    on_build: Vec<String>,
     /// `jobs/<name>/Dockerfile:<line>`, or `job.json` for a frontend that it names.
     at: String,
 }
@@ -59,7 +61,14 @@ pub fn of_job(run: &Run, job: &Job, dockerfile: &Dockerfile) -> Result<Vec<Pinne
         let pulled = Reference::normalized(&base.written).and_then(|image| mirrored(image, &run.target.mirrors));
         match pulled {
             Ok(pulled) => {
-                pinned.push(PinnedBase { written: base.written, role: base.role, pulled, digest: None, at });
+                pinned.push(PinnedBase {
+                    written: base.written,
+                    role: base.role,
+                    pulled,
+                    digest: None,
+                    on_build: Vec::new(),
+                    at,
+                });
             }
             Err(problem) => problems.push(Problem { what: format!("{}: {}", problem.at, problem.what), at, ..problem }),
         }
@@ -84,7 +93,8 @@ pub fn mirrored(image: Reference, mirrors: &BTreeMap<String, String>) -> Result<
 /// Looks up the digest of every base, each image once; a pinned one keeps its own.
 ///
 /// # Errors
-/// With exit code 4, every image that cannot be resolved, with the first line that names it.
+/// With exit code 4, every image that cannot be resolved, with the first line that names it; with 2, every base that
+/// copies folders by `ONBUILD` which the job does not name.
 pub fn resolve(run: &Run, recipes: &mut [Recipe]) -> anyhow::Result<()> {
     let mut wanted: BTreeMap<&Reference, &PinnedBase> = BTreeMap::new();
     for base in recipes.iter().flat_map(|recipe| &recipe.bases) {
@@ -93,21 +103,61 @@ pub fn resolve(run: &Run, recipes: &mut [Recipe]) -> anyhow::Result<()> {
     let wanted: Vec<&PinnedBase> = wanted.into_values().collect();
     let found = fleet::run(&run.ctx, PARALLEL, OnFailure::GoOn, &wanted, |base| look_up(run, base));
     let found = fleet::tally(wanted.iter().map(|base| &base.pulled), found).result()?;
-    let images = wanted.into_iter().map(|base| base.pulled.clone());
-    let digests: BTreeMap<Reference, Digest> = images.zip(found).collect();
-    for base in recipes.iter_mut().flat_map(|recipe| &mut recipe.bases) {
-        base.digest = digests.get(&base.pulled).cloned();
+    let found: BTreeMap<Reference, PinnedBase> =
+        found.into_iter().map(|base: PinnedBase| (base.pulled.clone(), base)).collect();
+    let mut problems = Vec::new();
+    for recipe in recipes {
+        for base in &mut recipe.bases {
+            let Some(PinnedBase { digest, on_build, .. }) = found.get(&base.pulled) else { continue };
+            (base.digest, base.on_build) = (digest.clone(), on_build.clone());
+            problems.extend(check_on_build(run, &recipe.job, base));
+        }
     }
-    Ok(())
+    Failure::unless_empty(Exit::Usage, problems)
 }
 
-fn look_up(run: &Run, base: &PinnedBase) -> anyhow::Result<Digest> {
-    run.ctx.ui.detail("Resolving", &base.pulled);
-    match buildx::inspect(&run.ctx, &base.pulled) {
-        Ok(Some(index)) => Ok(base.pulled.digest.clone().unwrap_or(index.digest)),
-        Ok(None) => Err(no_such_image(base).missing()),
-        Err(error) => Err(unresolved(base, &error).missing()),
+fn look_up(run: &Run, base: &PinnedBase) -> anyhow::Result<PinnedBase> {
+    let (ctx, repository) = (&run.ctx, &base.pulled.repository);
+    ctx.ui.detail("Resolving", &base.pulled);
+    let index = match buildx::inspect(ctx, &base.pulled) {
+        Ok(Some(index)) => index,
+        Ok(None) => return Err(no_such_image(base).missing()),
+        Err(error) => return Err(unresolved(base, &error).missing()),
+    };
+    let on_build = match index.images.first().filter(|_| base.role == BaseRole::Image) {
+        Some(image) => buildx::on_build(ctx, repository, &image.digest).map_err(|e| unresolved(base, &e).missing())?,
+        None => Vec::new(),
+    };
+    let digest = base.pulled.digest.clone().or(Some(index.digest));
+    Ok(PinnedBase { digest, on_build, ..base.clone() })
+}
+
+/// What a base copies by `ONBUILD` is not in the Dockerfile. A file that the job does not name fails the build; but of a
+/// folder, no more would be copied than what the job names of it, so that is refused here.
+fn check_on_build(run: &Run, job: &Job, base: &PinnedBase) -> Option<Problem> {
+    let is_input = |path: &str| {
+        let inputs = job.settings.inputs.iter().map(|input| input.trim_start_matches("./").trim_end_matches('/'));
+        let covers =
+            |input: &str| path.strip_prefix(input).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+        inputs.into_iter().any(|input| matches!(input, "" | ".") || covers(input))
+    };
+    let copied = match onbuild_inputs(&base.on_build, &job.settings.args, &job.arches) {
+        Inputs::Whole { .. } => ".".to_owned(),
+        Inputs::Sources(sources) => {
+            let is_file = |path: &str| run.ctx.root.join(path).is_file();
+            let is_unsafe = |source: &ContextPath| source.is_pattern || !is_file(&source.path);
+            sources.into_iter().find(|source| is_unsafe(source) && !is_input(&source.path))?.path
+        }
+    };
+    if is_input(&copied) {
+        return None;
     }
+    let what = format!("base `{}` copies `{copied}` of the build context by ONBUILD", base.written);
+    Some(
+        Problem::new(&base.at, what)
+            .rule("an image is built from the files that its job names, and from no others")
+            .help(format!("add \"inputs\": [\"{copied}\"] to {}", job.name.settings_file())),
+    )
 }
 
 fn no_such_image(base: &PinnedBase) -> Problem {

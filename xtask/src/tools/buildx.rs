@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use anyhow::Context as _;
 use camino::Utf8PathBuf;
 use serde_json::Value;
 use xshell::{Cmd, Shell, cmd};
 
 use super::process::{self, Options, Outcome};
 use super::registry;
-use crate::model::{Arch, Digest, Image, Index, Manifest, Output, Problem, Provenance, Reference};
+use crate::model::{Arch, Digest, Image, Index, Manifest, Output, Problem, Provenance, Reference, Repository};
 use crate::run::{Context, fleet};
 
 /// The command of a build: what `--dry-run` prints and what runs.
@@ -164,12 +165,28 @@ fn unreachable_or(at: &str, outcome: &Outcome) -> anyhow::Error {
 
 /// The bytes that a node pulls for one image: its layers and its configuration.
 pub fn pull_size(ctx: &Context, manifest: &Reference) -> anyhow::Result<u64> {
-    let sh = ctx.shell()?;
-    let shown = manifest.to_string();
-    let raw: Value =
-        serde_json::from_str(&process::read(ctx, cmd!(sh, "docker buildx imagetools inspect --raw {shown}"))?)?;
-    let layers = raw["layers"].as_array().into_iter().flatten();
-    Ok(layers.chain([&raw["config"]]).filter_map(|blob| blob["size"].as_u64()).sum())
+    let manifest = raw(ctx, manifest)?;
+    let layers = manifest["layers"].as_array().into_iter().flatten();
+    Ok(layers.chain([&manifest["config"]]).filter_map(|blob| blob["size"].as_u64()).sum())
+}
+
+/// The `ONBUILD` instructions of an image, which only its raw configuration tells: they are Docker's, and not of OCI.
+///
+/// # Errors
+/// The registry cannot be reached, or gives something else.
+pub fn on_build(ctx: &Context, repository: &Repository, manifest: &Digest) -> anyhow::Result<Vec<String>> {
+    let manifest = raw(ctx, &repository.with_digest(manifest))?;
+    let digest: Digest = text(&manifest["config"]["digest"]).parse()?;
+    let config = raw(ctx, &repository.with_digest(&digest))?;
+    let instructions = config["config"]["OnBuild"].as_array().into_iter().flatten();
+    Ok(instructions.map(|instruction| text(instruction).to_owned()).collect())
+}
+
+/// A manifest or a configuration as the registry holds it.
+fn raw(ctx: &Context, reference: &Reference) -> anyhow::Result<Value> {
+    let (sh, shown) = (ctx.shell()?, reference.to_string());
+    let text = process::read(ctx, cmd!(sh, "docker buildx imagetools inspect --raw {shown}"))?;
+    serde_json::from_str(&text).with_context(|| format!("{reference}: the registry gave something else"))
 }
 
 /// Reads what `imagetools inspect --format '{{json .}}'` prints: `.image` is one image's configuration,

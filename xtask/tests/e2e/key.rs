@@ -247,3 +247,32 @@ fn a_label_of_the_registry_is_never_an_option_of_git() {
 
 /// This machine's architecture.
 const OWN: &str = if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" };
+
+#[test]
+fn a_folder_that_a_base_copies_has_to_be_named() {
+    let registry = Registry::start();
+    let base = format!("{}/base:1", registry.address);
+    let mirror = mirrors().trim_start_matches("docker.io=").to_owned();
+    let dir = TempDir::new();
+    let text = format!("FROM {mirror}/library/busybox:1.37\nONBUILD COPY jobs/lib /lib/own\n");
+    std::fs::write(dir.0.join("Dockerfile"), text).unwrap();
+    docker(&["buildx", "build", "--quiet", "--provenance=false", "-t", &base, "--push", dir.0.to_str().unwrap()]);
+    let tree = Tree::new(&[
+        ("jobs/job/Dockerfile", &format!("FROM {base}\nCOPY jobs/lib/a /a\n")),
+        ("jobs/lib/a", "1"),
+        ("jobs/lib/b", "1"),
+    ]);
+    let run = tree.run(&["build"]).ended(2);
+    expect![[r#"
+        error: jobs/job/Dockerfile:1: base `<registry>/base:1` copies `jobs/lib` of the build context by ONBUILD
+          rule: an image is built from the files that its job names, and from no others
+          help: add "inputs": ["jobs/lib"] to jobs/job/job.json"#]]
+    .assert_eq(&run.errors_at(&registry));
+    tree.write("jobs/job/job.json", r#"{"inputs": ["jobs/lib"]}"#);
+    tree.commit("named");
+    tree.run(&["build"]).ended(0);
+    let before = key(&tree);
+    tree.write("jobs/lib/b", "2");
+    tree.commit("another b");
+    assert_ne!(key(&tree), before);
+}

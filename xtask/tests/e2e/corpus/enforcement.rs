@@ -39,7 +39,7 @@ pub fn check(trial: &mut Trial) {
         Ok(_) => {}
     }
     let lines = std::fs::read_to_string(&list).unwrap();
-    let mut reaching = trial.reaching.iter().filter(|path| !super::is_own(path) && !path.contains('\n'));
+    let mut reaching = trial.reaching.iter().filter(|path| !super::is_own(path) && !path.contains(char::is_control));
     // One is enough: the list is made in the same way for all.
     let Some(path) = reaching.next_back().cloned() else { return };
     let without: Vec<&str> = lines.lines().filter(|line| path_of(line).as_deref() != Some(&path)).collect();
