@@ -5,18 +5,7 @@ use std::collections::BTreeMap;
 use crate::model::Problem;
 
 /// The words of a name that holds a secret, parted as in `ACCESS_KEY`. `PGPASSWORD` is how libpq spells its own.
-const SECRET_WORDS: [&[&str]; 10] = [
-    &["PASSWORD"],
-    &["PASSWD"],
-    &["PGPASSWORD"],
-    &["SECRET"],
-    &["TOKEN"],
-    &["CREDENTIAL"],
-    &["APIKEY"],
-    &["API", "KEY"],
-    &["PRIVATE", "KEY"],
-    &["ACCESS", "KEY"],
-];
+const SECRET_WORDS: &str = "PASSWORD PASSWD PGPASSWORD SECRET TOKEN CREDENTIAL APIKEY API_KEY PRIVATE_KEY ACCESS_KEY";
 /// How credentials begin, as their issuers document it.
 const CREDENTIAL_PREFIXES: [&str; 9] =
     ["AKIA", "ASIA", "ghp_", "gho_", "ghs_", "github_pat_", "xoxb-", "npm_", "-----BEGIN"];
@@ -69,8 +58,9 @@ fn sounds_secret(name: &str) -> bool {
     let name = name.to_uppercase();
     let words: Vec<&str> = name.split(|c: char| !c.is_alphanumeric()).collect();
     let is = |word: &str, secret: &str| word.strip_suffix('S').unwrap_or(word) == secret || word == secret;
-    SECRET_WORDS.iter().any(|secret| {
-        words.windows(secret.len()).any(|window| window.iter().zip(*secret).all(|(word, secret)| is(word, secret)))
+    SECRET_WORDS.split(' ').any(|secret| {
+        let secret: Vec<&str> = secret.split('_').collect();
+        words.windows(secret.len()).any(|window| window.iter().zip(&secret).all(|(word, secret)| is(word, secret)))
     })
 }
 
