@@ -2,9 +2,11 @@
 
 use clap::builder::{FalseyValueParser, Resettable};
 use clap::error::{ContextKind, ContextValue};
-use clap::{Arg, Args, ColorChoice, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum, value_parser};
+use clap::{
+    Arg, ArgAction, Args, ColorChoice, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum, value_parser,
+};
 
-use crate::model::{Arch, Problem, Provenance, one_line};
+use crate::model::{Arch, Problem, one_line};
 use crate::plan::{Basis, Slice};
 use crate::publish::BuildOptions;
 use crate::settings::Given;
@@ -14,10 +16,25 @@ use crate::settings::Given;
 #[command(name = "cargo xtask", bin_name = "cargo xtask", version, disable_help_subcommand = true)]
 #[command(after_help = "Example: cargo xtask pipeline --setup    the whole pipeline, on this machine")]
 pub struct Cli {
-    #[command(flatten)]
-    pub global: Global,
+    /// Say less: once only warnings and errors, twice only errors
+    #[arg(short, long, global = true, action = ArgAction::Count, conflicts_with = "verbose")]
+    quiet: u8,
+    /// Say more: once the commands that are run, twice also what they print
+    #[arg(short, long, global = true, action = ArgAction::Count)]
+    verbose: u8,
+    /// When to use colours
+    #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
+    pub color: ColorChoice,
     #[command(subcommand)]
     pub command: Command,
+}
+
+impl Cli {
+    /// How often `--verbose` was given, or below zero how often `--quiet` was.
+    pub fn verbosity(&self) -> i8 {
+        let times = |count: u8| i8::try_from(count).unwrap_or(i8::MAX);
+        times(self.verbose) - times(self.quiet)
+    }
 }
 
 /// The command line. An empty variable stands for no flag, because a workflow has no other way to unset one.
@@ -51,27 +68,6 @@ fn printable(mut error: clap::Error) -> clap::Error {
     error
 }
 
-#[derive(Args, Debug)]
-pub struct Global {
-    /// Say less: once only warnings and errors, twice only errors
-    #[arg(short, long, global = true, action = clap::ArgAction::Count, conflicts_with = "verbose")]
-    pub quiet: u8,
-    /// Say more: once the commands that are run, twice also what they print
-    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
-    pub verbose: u8,
-    /// When to use colours
-    #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
-    pub color: ColorChoice,
-}
-
-impl Global {
-    /// How often `--verbose` was given, or below zero how often `--quiet` was.
-    pub fn verbosity(&self) -> i8 {
-        let times = |count: u8| i8::try_from(count).unwrap_or(i8::MAX);
-        times(self.verbose) - times(self.quiet)
-    }
-}
-
 #[derive(Subcommand, Debug)]
 pub enum Command {
     /// List the jobs
@@ -84,7 +80,7 @@ pub enum Command {
         #[arg(long, default_value = "table")]
         format: Format,
         #[command(flatten)]
-        destination: Destination,
+        destination: Given,
     },
     /// Show per job what is to be done, and why
     #[command(after_help = "Example: JOBS_REGISTRY=127.0.0.1:5000 cargo xtask plan")]
@@ -105,7 +101,7 @@ pub enum Command {
         #[arg(long, env = "JOBS_PARALLEL", value_name = "N", value_parser = value_parser!(u16).range(1..=64))]
         parallel: Option<u16>,
         #[command(flatten)]
-        destination: Destination,
+        destination: Given,
     },
     /// Do all of it on this machine: discover, build every architecture, merge, verify
     #[command(after_help = "Example: cargo xtask pipeline --setup")]
@@ -120,7 +116,7 @@ pub enum Command {
         #[arg(long)]
         password_stdin: bool,
         #[command(flatten)]
-        destination: Destination,
+        destination: Given,
     },
     /// Look after the repositories of Amazon ECR
     #[command(after_help = "Example: cargo xtask ecr check --target staging", subcommand)]
@@ -132,7 +128,7 @@ pub enum Command {
         #[arg(long, default_value = "table")]
         format: Format,
         #[command(flatten)]
-        destination: Destination,
+        destination: Given,
     },
     /// Install and start what is missing on this machine
     #[command(after_help = "Example: cargo xtask setup --dry-run")]
@@ -141,7 +137,7 @@ pub enum Command {
         #[arg(long)]
         dry_run: bool,
         #[command(flatten)]
-        destination: Destination,
+        destination: Given,
     },
     /// Run every check of this repository
     #[command(after_help = "Example: cargo xtask test --setup")]
@@ -167,7 +163,7 @@ pub enum EcrCommand {
         #[arg(long, default_value = "table")]
         format: Format,
         #[command(flatten)]
-        destination: Destination,
+        destination: Given,
     },
     /// Make the repositories that are not there; leave the others as they are
     #[command(after_help = "Example: cargo xtask ecr ensure --dry-run")]
@@ -179,42 +175,8 @@ pub enum EcrCommand {
         #[arg(long)]
         dry_run: bool,
         #[command(flatten)]
-        destination: Destination,
+        destination: Given,
     },
-}
-
-/// Where images go. A flag goes before its environment variable, and both before the configuration.
-#[derive(Args, Debug)]
-#[command(next_help_heading = "Where images go")]
-pub struct Destination {
-    /// The registry's host; without one, images stay in the local engine
-    #[arg(long, env = "JOBS_REGISTRY", value_name = "HOST")]
-    registry: Option<String>,
-    /// What stands between the registry and the job's name
-    #[arg(long, env = "JOBS_PREFIX", value_name = "PATH")]
-    prefix: Option<String>,
-    /// The tag, instead of the commit's or the git tag's
-    #[arg(long, env = "JOBS_TAG")]
-    tag: Option<String>,
-    /// The target of the configuration, instead of the one whose `refs` match
-    #[arg(long, env = "JOBS_TARGET", value_name = "NAME")]
-    target: Option<String>,
-    /// Where a registry's images are pulled from instead
-    #[arg(long, env = "JOBS_MIRRORS", value_name = "REGISTRY=PREFIX", value_delimiter = ',')]
-    mirrors: Vec<String>,
-}
-
-impl Destination {
-    pub fn given(&self) -> Given {
-        let Destination { registry, prefix, tag, target, mirrors } = self;
-        Given {
-            registry: registry.clone(),
-            prefix: prefix.clone(),
-            tag: tag.clone(),
-            target: target.clone(),
-            mirrors: mirrors.clone(),
-        }
-    }
 }
 
 #[derive(Args, Debug)]
@@ -235,7 +197,7 @@ pub struct PlanArgs {
     #[arg(long, default_value = "table")]
     pub format: Format,
     #[command(flatten)]
-    pub destination: Destination,
+    pub destination: Given,
 }
 
 #[derive(Args, Debug)]
@@ -256,7 +218,7 @@ pub struct DiscoverArgs {
     #[arg(long, default_value = "json")]
     pub format: ListFormat,
     #[command(flatten)]
-    pub destination: Destination,
+    pub destination: Given,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -270,42 +232,6 @@ pub enum ListFormat {
 pub enum Format {
     Table,
     Json,
-}
-
-/// How images are built.
-#[derive(Args, Debug)]
-pub struct BuildFlags {
-    /// Build for an architecture that the builder can only emulate
-    #[arg(long, env = "JOBS_EMULATE", value_parser = FalseyValueParser::new())]
-    emulate: bool,
-    /// How many builds run side by side
-    #[arg(long, env = "JOBS_PARALLEL", value_name = "N", value_parser = value_parser!(u16).range(1..=64))]
-    parallel: Option<u16>,
-    /// Run every step again, whatever is cached
-    #[arg(long)]
-    no_cache: bool,
-    /// Start no further build after one has failed
-    #[arg(long)]
-    fail_fast: bool,
-    /// How much provenance the images carry
-    #[arg(long, env = "JOBS_PROVENANCE")]
-    provenance: Option<Provenance>,
-    /// The buildx builder, instead of the current one
-    #[arg(long, env = "BUILDX_BUILDER", value_name = "NAME")]
-    builder: Option<String>,
-}
-
-impl BuildFlags {
-    pub fn options(&self) -> BuildOptions {
-        BuildOptions {
-            emulate: self.emulate,
-            parallel: self.parallel.map(usize::from),
-            no_cache: self.no_cache,
-            fail_fast: self.fail_fast,
-            provenance: self.provenance,
-            builder: self.builder.clone(),
-        }
-    }
 }
 
 #[derive(Args, Debug)]
@@ -324,29 +250,24 @@ pub struct BuildArgs {
     pub load: bool,
     /// Rebuild even if the image exists; needs a tag that is not published yet
     #[arg(long, env = "JOBS_FORCE", value_parser = FalseyValueParser::new())]
-    force: bool,
+    pub force: bool,
     /// The slice of the plan for this runner, as `discover --changed --format matrix` gives it
     #[arg(long, env = "JOBS_PLAN", value_name = "SLICE")]
-    plan: Option<String>,
+    pub plan: Option<String>,
     #[command(flatten)]
-    pub options: BuildFlags,
+    pub options: BuildOptions,
     /// Print the commands that would be run, and run none that changes anything
     #[arg(long)]
     pub dry_run: bool,
     #[command(flatten)]
-    pub destination: Destination,
-}
-
-impl BuildArgs {
-    /// # Errors
-    /// The text of the slice is none.
-    pub fn basis(&self) -> anyhow::Result<Basis> {
-        basis(self.plan.as_deref(), Basis::Registry { force: self.force })
-    }
+    pub destination: Given,
 }
 
 /// What is planned from: the slice, if there is one.
-fn basis(slice: Option<&str>, otherwise: Basis) -> anyhow::Result<Basis> {
+///
+/// # Errors
+/// The text of the slice is none.
+pub fn basis(slice: Option<&str>, otherwise: Basis) -> anyhow::Result<Basis> {
     let Some(text) = slice.filter(|text| !text.is_empty()) else { return Ok(otherwise) };
     let slice: Slice = text.parse().map_err(Problem::usage)?;
     Ok(Basis::Slice(Slice { forced: slice.forced || otherwise.is_forced(), ..slice }))
@@ -359,7 +280,7 @@ pub struct MergeArgs {
     pub jobs: Vec<String>,
     /// The slice of the plan for this runner, as `discover --changed --format matrix` gives it
     #[arg(long, env = "JOBS_PLAN", value_name = "SLICE")]
-    plan: Option<String>,
+    pub plan: Option<String>,
     /// How many jobs are merged side by side
     #[arg(long, env = "JOBS_PARALLEL", value_name = "N", value_parser = value_parser!(u16).range(1..=64))]
     pub parallel: Option<u16>,
@@ -367,15 +288,7 @@ pub struct MergeArgs {
     #[arg(long)]
     pub dry_run: bool,
     #[command(flatten)]
-    pub destination: Destination,
-}
-
-impl MergeArgs {
-    /// # Errors
-    /// The text of the slice is none.
-    pub fn basis(&self) -> anyhow::Result<Basis> {
-        basis(self.plan.as_deref(), Basis::Registry { force: false })
-    }
+    pub destination: Given,
 }
 
 #[derive(Args, Debug)]
@@ -390,9 +303,9 @@ pub struct PipelineArgs {
     #[arg(value_name = "JOB")]
     pub jobs: Vec<String>,
     #[command(flatten)]
-    pub options: BuildFlags,
+    pub options: BuildOptions,
     #[command(flatten)]
-    pub destination: Destination,
+    pub destination: Given,
 }
 
 #[cfg(test)]

@@ -15,14 +15,14 @@ mod setup;
 mod test;
 mod verify;
 
-use crate::cli::{Command, Destination, EcrCommand};
+use crate::cli::{Command, EcrCommand};
 use crate::run::Context;
-use crate::settings::{Config, Run};
+use crate::settings::{Config, Given, Run};
 use setup::Purpose;
 
 /// Runs a command; gives the exit code of one that has its own.
 pub fn dispatch(ctx: &Context, config: &Config, command: &Command) -> anyhow::Result<u8> {
-    let run = |destination: &Destination| Run::new(ctx, config, &destination.given());
+    let run = |destination: &Given| Run::new(ctx, config, destination);
     let done = match command {
         Command::Discover(args) => discover::run(ctx, config, args),
         Command::Config { format, destination } => config::run(&run(destination)?, *format),
@@ -38,10 +38,10 @@ pub fn dispatch(ctx: &Context, config: &Config, command: &Command) -> anyhow::Re
         Command::Ecr(EcrCommand::Ensure { jobs, dry_run, destination }) => {
             ecr::ensure(&run(destination)?, jobs, *dry_run)
         }
-        Command::Doctor { format, destination } => doctor::run(ctx, config, &destination.given(), *format),
+        Command::Doctor { format, destination } => doctor::run(ctx, config, destination, *format),
         Command::Setup { dry_run, destination } => {
             let purpose = if *dry_run { Purpose::DryRun } else { Purpose::Pipeline };
-            setup::run(ctx, config, &destination.given(), purpose)
+            setup::run(ctx, config, destination, purpose)
         }
         Command::Test { setup } => test::run(ctx, config, *setup),
         Command::Completions { shell } => completions::run(ctx, *shell),

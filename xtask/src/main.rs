@@ -30,7 +30,7 @@ use settings::Config;
 fn main() -> ExitCode {
     let env = Environment::of_this_process();
     let cli = cli::parse(|variable| env.is_empty(variable));
-    let ui = Ui::new(cli.global.color, cli.global.verbosity(), &env);
+    let ui = Ui::new(cli.color, cli.verbosity(), &env);
     let outcome = context(env, ui.clone()).map(|(ctx, metadata)| {
         let result = Config::read(&ctx, &metadata).and_then(|config| commands::dispatch(&ctx, &config, &cli.command));
         (ctx.interrupted(), result)

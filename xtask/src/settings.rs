@@ -11,27 +11,4 @@ mod target;
 pub use access::aws_client;
 pub use config::{Cache, Config};
 pub use job::{JobSettings, job_settings};
-pub use target::{Given, Origin, Sourced, Target};
-
-use crate::run::Context;
-
-/// What every stage of the flow is given: the context, the configuration, and where images go.
-#[derive(Clone, Debug)]
-pub struct Run {
-    pub ctx: Context,
-    pub config: Config,
-    pub target: Target,
-}
-
-impl Run {
-    /// # Errors
-    /// All values of the target that are not valid, with exit code 2.
-    pub fn new(ctx: &Context, config: &Config, given: &Given) -> anyhow::Result<Run> {
-        Ok(Run { ctx: ctx.clone(), config: config.clone(), target: Target::resolve(ctx, config, given)? })
-    }
-
-    /// The same where images stay in the local engine.
-    pub fn without_registry(&self) -> Run {
-        Run { target: self.target.without_registry(), ..self.clone() }
-    }
-}
+pub use target::{Given, Run, Sourced, Target};

@@ -1,11 +1,11 @@
 //! `build`: the images of one or more architectures, several side by side; one that fails does not stop the others.
 
 use super::login;
-use crate::cli::BuildArgs;
+use crate::cli::{BuildArgs, basis};
 use crate::model::{Arch, Output, Problem};
-use crate::plan::{self, select_jobs};
+use crate::plan::{self, Basis, select_jobs};
 use crate::publish::{build_all, settle};
-use crate::settings::Run;
+use crate::settings::{Run, Target};
 use crate::tools::{buildx, process};
 
 pub fn run(run: &Run, args: &BuildArgs) -> anyhow::Result<()> {
@@ -16,19 +16,22 @@ fn build(run: &Run, args: &BuildArgs) -> anyhow::Result<()> {
     let arches = arches(&args.arch)?;
     let output = output(run, args)?;
     let jobs = select_jobs(&run.ctx, &run.config, &args.jobs)?;
-    // What is loaded is for this engine, whatever a registry holds.
+    let basis = basis(args.plan.as_deref(), Basis::Registry { force: args.force })?;
     let plan = match output {
-        Output::Load => plan::make(&run.without_registry(), jobs, &args.basis()?)?,
-        Output::Push => plan::make(run, jobs, &args.basis()?)?,
+        // What is loaded is for this engine, whatever a registry holds.
+        Output::Load => {
+            let target = Target { registry: None, ..run.target.clone() };
+            plan::make(&Run { target, ..run.clone() }, jobs, &basis)?
+        }
+        Output::Push => plan::make(run, jobs, &basis)?,
     };
-    let options = args.options.options();
-    let images = settle(run, &plan, &arches, output, &options)?;
+    let images = settle(run, &plan, &arches, output, &args.options)?;
     if args.dry_run {
         let sh = run.ctx.shell()?;
         images.iter().for_each(|image| run.ctx.ui.data(process::shown(&run.ctx, buildx::build(&sh, image))));
         return Ok(());
     }
-    let built = build_all(&run.ctx, &images, &options)?;
+    let built = build_all(&run.ctx, &images, &args.options)?;
     built.done.iter().for_each(|image| run.ctx.ui.data(image));
     built.result().map(drop)
 }

@@ -4,62 +4,43 @@ use serde_json::{Value, json};
 
 use crate::cli::Format;
 use crate::run::{set_output, table};
-use crate::settings::{Origin, Run, Sourced};
+use crate::settings::{Run, Sourced};
 
 pub fn run(run: &Run, format: Format) -> anyhow::Result<()> {
-    let ctx = &run.ctx;
+    let Run { ctx, config, target } = run;
     set_outputs(run)?;
-    let rows = rows(run);
-    if run.target.registry.is_none() {
-        ctx.ui.status("Skipped", format!("publishing: {}", run.target.why_nowhere(ctx)));
+    if target.registry.is_none() {
+        ctx.ui.status("Skipped", format!("publishing: {}", target.why_nowhere(ctx)));
     }
+    let moving_tags: Vec<String> = target.moving_tags.iter().map(ToString::to_string).collect();
+    let of_target = target.name.as_ref().map(|name| format!("target `{}` in Cargo.toml", name.value));
+    let mirrors = match &config.mirror_of_setup {
+        Some(_) => "Cargo.toml, JOBS_MIRRORS, and cargo xtask setup on this machine",
+        None => "Cargo.toml and JOBS_MIRRORS",
+    };
+    let rows = [
+        ("target", row(target.name.as_ref())),
+        ("registry", row(target.registry.as_ref())),
+        ("prefix", row(Some(&target.prefix))),
+        ("tag", row(Some(&target.tag))),
+        ("role", row(target.role.as_ref())),
+        ("region", row(target.region.as_ref())),
+        ("moving-tags", json!({ "value": moving_tags, "source": of_target.as_deref().unwrap_or("default") })),
+        ("mirrors", json!({ "value": target.mirrors, "source": mirrors })),
+    ];
     match format {
-        Format::Json => {
-            let value = |row: Row| (row.key.to_owned(), json!({ "value": row.value, "source": row.source }));
-            ctx.ui.data(Value::Object(rows.into_iter().map(value).collect()));
-        }
+        Format::Json => ctx.ui.data(Value::from_iter(rows)),
         Format::Table => {
-            let cells = |row: Row| vec![row.key.to_owned(), shown(&row.value), row.source];
-            ctx.ui.data(table(&["KEY", "VALUE", "FROM"], &rows.into_iter().map(cells).collect::<Vec<_>>()));
+            let cells = rows.map(|(key, row)| vec![key.to_owned(), shown(&row["value"]), shown(&row["source"])]);
+            ctx.ui.data(table(&["KEY", "VALUE", "FROM"], &cells));
         }
     }
     Ok(())
 }
 
-struct Row {
-    key: &'static str,
-    value: Value,
-    source: String,
-}
-
-fn rows(run: &Run) -> Vec<Row> {
-    let Run { config, target, .. } = run;
-    let row = |key, value: Option<Value>, origin: &Origin| Row {
-        key,
-        source: value.as_ref().map_or(&Origin::Default, |_| origin).to_string(),
-        value: value.unwrap_or_default(),
-    };
-    let text = |key, sourced: &Option<Sourced<String>>| {
-        let value = sourced.as_ref().map(|sourced| json!(sourced.value));
-        row(key, value, sourced.as_ref().map_or(&Origin::Default, |sourced| &sourced.origin))
-    };
-    let registry = target.registry.as_ref().map(|r| Sourced::new(r.value.to_string(), r.origin.clone()));
-    let moving_tags = json!(target.moving_tags.iter().map(ToString::to_string).collect::<Vec<_>>());
-    let of_target = target.name.as_ref().map_or(Origin::Default, |name| Origin::Target(name.value.clone()));
-    let mirrors = match &config.mirror_of_setup {
-        Some(_) => "Cargo.toml, JOBS_MIRRORS, and cargo xtask setup on this machine",
-        None => "Cargo.toml and JOBS_MIRRORS",
-    };
-    vec![
-        text("target", &target.name),
-        text("registry", &registry),
-        row("prefix", Some(json!(target.prefix.value)), &target.prefix.origin),
-        row("tag", Some(json!(target.tag.value.as_str())), &target.tag.origin),
-        text("role", &target.role),
-        text("region", &target.region),
-        row("moving-tags", Some(moving_tags), &of_target),
-        Row { key: "mirrors", value: json!(target.mirrors), source: mirrors.to_owned() },
-    ]
+fn row<T: ToString>(sourced: Option<&Sourced<T>>) -> Value {
+    let source = sourced.map_or("default", |sourced| &sourced.source);
+    json!({ "value": sourced.map(|sourced| sourced.value.to_string()), "source": source })
 }
 
 fn shown(value: &Value) -> String {

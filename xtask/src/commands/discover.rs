@@ -36,7 +36,7 @@ pub fn run(ctx: &Context, config: &Config, args: &DiscoverArgs) -> anyhow::Resul
 }
 
 fn find(ctx: &Context, config: &Config, args: &DiscoverArgs, jobs: Vec<Job>) -> anyhow::Result<Work> {
-    let run = || Run::new(ctx, config, &args.destination.given());
+    let run = || Run::new(ctx, config, &args.destination);
     if args.changed || args.since.is_some() {
         return changed(&run()?, args, jobs);
     }

@@ -8,7 +8,7 @@ use crate::cli::Format;
 use crate::model::{Arch, Exit, Failure, Problem, Reference};
 use crate::plan::{Basis, mirrored, recipes, select_jobs};
 use crate::run::{Context, table};
-use crate::settings::{Config, Given, Run, Target};
+use crate::settings::{Config, Given, Run};
 use crate::tools::builder::{self, Bootstrap, Builder};
 use crate::tools::{buildx, registry, system};
 
@@ -73,7 +73,7 @@ pub fn run(ctx: &Context, config: &Config, given: &Given, format: Format) -> any
 
 /// Checks everything; changes nothing.
 fn examine(ctx: &Context, config: &Config, given: &Given) -> anyhow::Result<Vec<Requirement>> {
-    let mirrors = Target::mirrors_only(ctx, config, given)?;
+    let mirrors = config.mirrors_with(&given.mirrors)?;
     let program = |name: &str| {
         if system::has_program(ctx, name) { Ok("installed".to_owned()) } else { Err(mended_by_setup("not installed")) }
     };

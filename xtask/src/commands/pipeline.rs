@@ -8,15 +8,15 @@ use crate::model::{Arch, Expected, Output, Problem, one_line};
 use crate::plan::{self, Basis, Planned, select_jobs};
 use crate::publish::{BuildOptions, Built, Merged, build_all, merge_all, settle, verify_all};
 use crate::run::{Context, count, human_time, markdown, summary, table};
-use crate::settings::{Config, Given, Run};
+use crate::settings::{Cache, Config, Given, Run, Target};
 use crate::tools::{buildx, registry};
 
 pub fn run(ctx: &Context, config: &Config, args: &PipelineArgs) -> anyhow::Result<()> {
     let start = Instant::now();
     if args.setup {
-        setup::run(ctx, config, &args.destination.given(), Purpose::Pipeline)?;
+        setup::run(ctx, config, &args.destination, Purpose::Pipeline)?;
     }
-    let run = &rehearsal(ctx, config, args.destination.given())?;
+    let run = &rehearsal(ctx, config, args.destination.clone())?;
     let registry = run.target.published_registry("pipeline")?;
     ctx.ui.heading("discover: cargo xtask discover");
     let jobs = select_jobs(ctx, &run.config, &args.jobs)?;
@@ -31,7 +31,7 @@ pub fn run(ctx: &Context, config: &Config, args: &PipelineArgs) -> anyhow::Resul
         let (job, decision) = (&planned.recipe.job.name, &planned.decision);
         ctx.ui.status("Planned", format!("{job}: {}, {}", decision.action, decision.reason));
     }
-    let built = build(run, &plan, args.options.options())?;
+    let built = build(run, &plan, args.options.clone())?;
     ctx.ui.heading(format!("merge: JOBS_REGISTRY={registry} cargo xtask merge"));
     let recipes: Vec<_> = plan.iter().map(|planned| &planned.recipe).collect();
     merge_all(run, &recipes, None)?.result()?;
@@ -69,7 +69,8 @@ fn rehearsal(ctx: &Context, config: &Config, mut given: Given) -> anyhow::Result
             .help("leave JOBS_REGISTRY unset, or run build and merge by themselves")
             .usage());
     }
-    Ok(Run { target: run.target.rehearsed(), ..run })
+    let target = Target { role: None, moving_tags: Vec::new(), cache: Cache::None, sign: false, ..run.target };
+    Ok(Run { target, ..run })
 }
 
 /// The published images: references on stdout, and a table for people.

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use crate::commands::doctor::sample_base;
 use crate::model::{Arch, Problem};
 use crate::run::Context;
-use crate::settings::{Config, Given, Target};
+use crate::settings::{Config, Given};
 use crate::tools::builder::{self, Bootstrap};
 use crate::tools::system::{self, Machine};
 use crate::tools::{apt, buildx, busybox, registry};
@@ -35,7 +35,7 @@ pub enum Purpose {
 }
 
 pub fn run(ctx: &Context, config: &Config, given: &Given, purpose: Purpose) -> anyhow::Result<()> {
-    let mirrors = Target::mirrors_only(ctx, config, given)?;
+    let mirrors = config.mirrors_with(&given.mirrors)?;
     let mut machine = Machine::inspect(ctx)?;
     machine.dry_run = purpose == Purpose::DryRun;
     install_programs(ctx, &machine, purpose)?;

@@ -24,7 +24,7 @@ pub fn explain(run: &Run, jobs: &mut [Planned]) -> anyhow::Result<()> {
     }
     let ancestors = git::ancestors(&run.ctx, LOOK_BACK)?;
     let mut tags = run.target.moving_tags.clone();
-    tags.extend(ancestors.iter().filter_map(|commit| run.target.tag_of_commit(commit)));
+    tags.extend(ancestors.iter().filter_map(|commit| commit.digits(run.config.sha_length).parse().ok()));
     let found = fleet::all(&run.ctx, PARALLEL, &new, |job| previous(&run.ctx, &job.recipe.expected, &tags))?;
     let mut changed = BTreeMap::new();
     for (job, previous) in new.into_iter().zip(found) {

@@ -49,7 +49,7 @@ pub fn build_all(ctx: &Context, images: &[Image], options: &BuildOptions) -> any
     let start = Instant::now();
     let logs = ctx.own_path("logs");
     std::fs::create_dir_all(&logs).with_context(|| format!("could not make the folder {logs}"))?;
-    let parallel = options.parallel.unwrap_or_else(default_parallel);
+    let parallel = options.parallel.map_or_else(default_parallel, usize::from);
     let on_failure = if options.fail_fast { OnFailure::Stop } else { OnFailure::GoOn };
     let (done, bars) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
     let results = fleet::run(ctx, parallel, on_failure, images, |image| {

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use camino::Utf8Path;
+use clap::builder::FalseyValueParser;
+use clap::{Args, value_parser};
 
 use crate::dockerfile::BaseRole;
 use crate::model::{
@@ -17,18 +19,26 @@ use crate::settings::{Cache, Run};
 use crate::tools::builder::{self, Bootstrap, Builder};
 use crate::tools::git;
 
-/// How images are built.
-#[derive(Clone, Debug, Default)]
+/// How images are built, as the flags of `build` and `pipeline` say.
+#[derive(Args, Clone, Debug)]
 pub struct BuildOptions {
-    /// Build for an architecture that the builder can only emulate.
+    /// Build for an architecture that the builder can only emulate
+    #[arg(long, env = "JOBS_EMULATE", value_parser = FalseyValueParser::new())]
     pub emulate: bool,
-    /// How many builds run side by side.
-    pub parallel: Option<usize>,
+    /// How many builds run side by side
+    #[arg(long, env = "JOBS_PARALLEL", value_name = "N", value_parser = value_parser!(u16).range(1..=64))]
+    pub parallel: Option<u16>,
+    /// Run every step again, whatever is cached
+    #[arg(long)]
     pub no_cache: bool,
-    /// Start no further build after one has failed.
+    /// Start no further build after one has failed
+    #[arg(long)]
     pub fail_fast: bool,
+    /// How much provenance the images carry
+    #[arg(long, env = "JOBS_PROVENANCE")]
     pub provenance: Option<Provenance>,
-    /// The buildx builder, instead of the current one.
+    /// The buildx builder, instead of the current one
+    #[arg(long, env = "BUILDX_BUILDER", value_name = "NAME")]
     pub builder: Option<String>,
 }
 

@@ -160,6 +160,27 @@ impl Config {
         }
     }
 
+    /// The mirrors, with those that flags or the environment give as `registry=prefix`.
+    ///
+    /// # Errors
+    /// All that are not valid, with exit code 2.
+    pub fn mirrors_with(&self, given: &[String]) -> anyhow::Result<BTreeMap<String, String>> {
+        let mut mirrors = self.mirrors.clone();
+        let mut problems = Vec::new();
+        for entry in given {
+            let checked = entry
+                .split_once('=')
+                .ok_or_else(|| Problem::new(format!("mirror `{entry}`"), "not a mirror").rule("registry=prefix"))
+                .and_then(|(registry, prefix)| check_mirror(registry, prefix).map(|()| (registry, prefix)));
+            match checked {
+                Ok((registry, prefix)) => drop(mirrors.insert(registry.to_owned(), prefix.to_owned())),
+                Err(problem) => problems.push(problem.help("e.g. JOBS_MIRRORS=docker.io=127.0.0.1:5000")),
+            }
+        }
+        Failure::unless_empty(Exit::Usage, problems)?;
+        Ok(mirrors)
+    }
+
     /// The architectures that a job is built for where it does not say itself.
     pub fn arches(&self) -> Vec<Arch> {
         self.runners.keys().copied().collect()
@@ -250,7 +271,7 @@ fn check_role(role: &str) -> Result<(), Problem> {
 }
 
 /// A mirror: the registry whose images are meant, and where they are pulled from instead.
-pub fn check_mirror(registry: &str, prefix: &str) -> Result<(), Problem> {
+fn check_mirror(registry: &str, prefix: &str) -> Result<(), Problem> {
     let at = format!("mirror `{registry}={prefix}`");
     let (host, path) = prefix.split_once('/').unwrap_or((prefix, "x"));
     registry

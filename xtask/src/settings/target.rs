@@ -1,60 +1,63 @@
 //! Where this run's images go: each value by flag, then environment, then the matching target, then the default.
 
 use std::collections::BTreeMap;
-use std::fmt;
+
+use clap::Args;
 
 use crate::model::{Commit, Exit, Failure, JobName, Problem, Provenance, Registry, Repository, Revision, Tag};
 use crate::run::Context;
 use crate::tools::git;
 
-use super::config::{Cache, Config, TargetSettings, check_mirror};
+use super::config::{Cache, Config, TargetSettings};
 
-/// What flags and their environment variables say about where images go.
-#[derive(Clone, Debug, Default)]
-pub struct Given {
-    pub registry: Option<String>,
-    pub prefix: Option<String>,
-    pub tag: Option<String>,
-    pub target: Option<String>,
-    /// `registry=prefix` each.
-    pub mirrors: Vec<String>,
+/// What every stage of the flow is given: the context, the configuration, and where images go.
+#[derive(Clone, Debug)]
+pub struct Run {
+    pub ctx: Context,
+    pub config: Config,
+    pub target: Target,
 }
 
-/// Where a value came from.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Origin {
-    Flag(&'static str),
-    Variable(&'static str),
-    /// A target of `Cargo.toml`, by name.
-    Target(String),
-    Manifest,
-    Git,
-    Default,
-}
-
-impl fmt::Display for Origin {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Origin::Flag(name) => write!(f, "--{name}"),
-            Origin::Variable(name) => f.write_str(name),
-            Origin::Target(name) => write!(f, "target `{name}` in Cargo.toml"),
-            Origin::Manifest => f.write_str("Cargo.toml"),
-            Origin::Git => f.write_str("git"),
-            Origin::Default => f.write_str("default"),
-        }
+impl Run {
+    /// # Errors
+    /// All values of the target that are not valid, with exit code 2.
+    pub fn new(ctx: &Context, config: &Config, given: &Given) -> anyhow::Result<Run> {
+        Ok(Run { ctx: ctx.clone(), config: config.clone(), target: Target::resolve(ctx, config, given)? })
     }
 }
 
-/// A value, and where it came from.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// What flags and their environment variables say about where images go. A flag goes before its variable, and both
+/// before the configuration.
+#[derive(Args, Clone, Debug, Default)]
+#[command(next_help_heading = "Where images go")]
+pub struct Given {
+    /// The registry's host; without one, images stay in the local engine
+    #[arg(long, env = "JOBS_REGISTRY", value_name = "HOST")]
+    pub registry: Option<String>,
+    /// What stands between the registry and the job's name
+    #[arg(long, env = "JOBS_PREFIX", value_name = "PATH")]
+    pub prefix: Option<String>,
+    /// The tag, instead of the commit's or the git tag's
+    #[arg(long, env = "JOBS_TAG")]
+    pub tag: Option<String>,
+    /// The target of the configuration, instead of the one whose `refs` match
+    #[arg(long, env = "JOBS_TARGET", value_name = "NAME")]
+    pub target: Option<String>,
+    /// Where a registry's images are pulled from instead
+    #[arg(long, env = "JOBS_MIRRORS", value_name = "REGISTRY=PREFIX", value_delimiter = ',')]
+    pub mirrors: Vec<String>,
+}
+
+/// A value, and where it came from as people are told: `--tag`, `JOBS_TAG`, `Cargo.toml`, `git`, `default`.
+#[derive(Clone, Debug)]
 pub struct Sourced<T> {
     pub value: T,
-    pub origin: Origin,
+    pub source: String,
 }
 
 impl<T> Sourced<T> {
-    pub fn new(value: T, origin: Origin) -> Sourced<T> {
-        Sourced { value, origin }
+    fn new(value: T, source: impl Into<String>) -> Sourced<T> {
+        Sourced { value, source: source.into() }
     }
 }
 
@@ -76,31 +79,19 @@ pub struct Target {
     pub sign: bool,
     pub cache: Cache,
     pub revision: Option<Revision>,
-    sha_length: usize,
 }
 
 impl Target {
-    /// Puts the values together.
-    ///
-    /// # Errors
-    /// All values that are not valid, with exit code 2.
-    pub fn resolve(ctx: &Context, config: &Config, given: &Given) -> anyhow::Result<Target> {
+    /// Puts the values together; says of all that are not valid.
+    fn resolve(ctx: &Context, config: &Config, given: &Given) -> anyhow::Result<Target> {
         let git_ref = match ctx.env.get("GITHUB_REF") {
             Some(name) => Some(name.to_owned()),
             None => git::branch(ctx)?,
         };
         let revision = revision(ctx)?;
-        let layers = Layers { ctx, config, given, target: matching(ctx, config, given, git_ref.as_deref())? };
-        layers.resolve(git_ref.as_deref(), revision)
-    }
-
-    /// The mirrors alone, for what needs neither a tag nor a registry.
-    ///
-    /// # Errors
-    /// All mirrors that are not valid, with exit code 2.
-    pub fn mirrors_only(ctx: &Context, config: &Config, given: &Given) -> anyhow::Result<BTreeMap<String, String>> {
-        let layers = Layers { ctx, config, given, target: None };
-        layers.mirrors().map_err(|problems| Failure::of(Exit::Usage, problems))
+        let name = matching(ctx, config, given, git_ref.as_deref())?;
+        let settings = name.as_ref().and_then(|name| config.targets.get(&name.value)).cloned().unwrap_or_default();
+        Layers { ctx, config, given, name, settings }.resolve(git_ref.as_deref(), revision)
     }
 
     /// The repository of a job's images.
@@ -110,11 +101,6 @@ impl Target {
     pub fn repository(&self, job: &JobName) -> Result<Repository, Problem> {
         let registry = self.registry.as_ref().map(|registry| registry.value.clone());
         Repository::new(registry, &format!("{}/{job}", self.prefix.value))
-    }
-
-    /// The tag that an earlier commit's images have.
-    pub fn tag_of_commit(&self, commit: &Commit) -> Option<Tag> {
-        commit.digits(self.sha_length).parse().ok()
     }
 
     /// The name of a job's image in the local engine, whatever the registry is.
@@ -132,16 +118,6 @@ impl Target {
             (Some(git_ref), None) => format!("{git_ref} matches the `refs` of no target in Cargo.toml"),
             (None, None) => "there is no registry".to_owned(),
         }
-    }
-
-    /// The same, where images stay in the local engine.
-    pub fn without_registry(&self) -> Target {
-        Target { registry: None, ..self.clone() }
-    }
-
-    /// The same for a rehearsal: neither a role nor tags that move.
-    pub fn rehearsed(self) -> Target {
-        Target { role: None, moving_tags: Vec::new(), cache: Cache::None, sign: false, ..self }
     }
 
     /// The registry, for everything that publishes.
@@ -172,36 +148,41 @@ impl Target {
     }
 }
 
-/// The target that is named, or whose `refs` match the current git ref.
-fn matching<'a>(
+/// What is given by a flag, or by its environment variable.
+fn flag_or_variable(ctx: &Context, flag: &str, value: Option<&String>) -> Option<Sourced<String>> {
+    let (value, variable) = (value?, format!("JOBS_{}", flag.to_uppercase()));
+    let source = if ctx.env.get(&variable) == Some(value) { variable } else { format!("--{flag}") };
+    Some(Sourced::new(value.clone(), source))
+}
+
+/// The name of the target that is given, or whose `refs` match the current git ref.
+fn matching(
     ctx: &Context,
-    config: &'a Config,
+    config: &Config,
     given: &Given,
     git_ref: Option<&str>,
-) -> anyhow::Result<Option<(Sourced<String>, &'a TargetSettings)>> {
-    if let Some(name) = &given.target {
-        let Some(target) = config.targets.get(name) else {
-            let problem =
-                Problem::new(format!("target `{name}`"), "not in [workspace.metadata.jobs.targets] of Cargo.toml");
-            return Err(problem.did_you_mean(name, config.targets.keys().map(String::as_str)).usage());
-        };
-        let source = flag_or_variable(ctx, "target", "JOBS_TARGET", name);
-        return Ok(Some((Sourced::new(name.clone(), source), target)));
+) -> anyhow::Result<Option<Sourced<String>>> {
+    if let Some(name) = flag_or_variable(ctx, "target", given.target.as_ref()) {
+        if config.targets.contains_key(&name.value) {
+            return Ok(Some(name));
+        }
+        let at = format!("target `{}`", name.value);
+        return Err(Problem::new(at, "not in [workspace.metadata.jobs.targets] of Cargo.toml")
+            .did_you_mean(&name.value, config.targets.keys().map(String::as_str))
+            .usage());
     }
     let Some(git_ref) = git_ref.filter(|name| !name.starts_with("refs/pull/")) else { return Ok(None) };
     let options = glob::MatchOptions { require_literal_separator: true, ..glob::MatchOptions::new() };
     let matches = |pattern: &String| glob::Pattern::new(pattern).is_ok_and(|p| p.matches_with(git_ref, options));
-    let found: Vec<_> = config.targets.iter().filter(|(_, target)| target.refs.iter().any(matches)).collect();
-    match found[..] {
+    let found = config.targets.iter().filter(|(_, target)| target.refs.iter().any(matches));
+    let names: Vec<&str> = found.map(|(name, _)| name.as_str()).collect();
+    match names[..] {
         [] => Ok(None),
-        [(name, target)] => Ok(Some((Sourced::new(name.clone(), Origin::Git), target))),
-        _ => {
-            let names: Vec<&str> = found.iter().map(|(name, _)| name.as_str()).collect();
-            Err(Problem::new(format!("git ref `{git_ref}`"), format!("matches the targets `{}`", names.join("`, `")))
-                .rule("a ref is published to one target")
-                .help("make their `refs` in Cargo.toml differ, or name one with --target")
-                .usage())
-        }
+        [name] => Ok(Some(Sourced::new(name.to_owned(), "git"))),
+        _ => Err(Problem::new(format!("git ref `{git_ref}`"), format!("matches the targets `{}`", names.join("`, `")))
+            .rule("a ref is published to one target")
+            .help("make their `refs` in Cargo.toml differ, or name one with --target")
+            .usage()),
     }
 }
 
@@ -211,7 +192,7 @@ fn revision(ctx: &Context) -> anyhow::Result<Option<Sourced<Revision>>> {
     let head = git::head(ctx)?;
     let Some(sha) = ctx.env.get("GITHUB_SHA") else {
         let Some(commit) = head else { return Ok(None) };
-        return Ok(Some(Sourced::new(Revision { commit, dirty: git::is_dirty(ctx)? }, Origin::Git)));
+        return Ok(Some(Sourced::new(Revision { commit, dirty: git::is_dirty(ctx)? }, "git")));
     };
     let Ok(commit) = sha.parse::<Commit>() else {
         return Err(Problem::new("GITHUB_SHA", format!("`{sha}` is not a commit"))
@@ -224,23 +205,19 @@ fn revision(ctx: &Context) -> anyhow::Result<Option<Sourced<Revision>>> {
             .help("check the repository out with actions/checkout, or unset GITHUB_SHA")
             .missing());
     }
-    Ok(Some(Sourced::new(Revision { commit, dirty: git::is_dirty(ctx)? }, Origin::Variable("GITHUB_SHA"))))
+    Ok(Some(Sourced::new(Revision { commit, dirty: git::is_dirty(ctx)? }, "GITHUB_SHA")))
 }
 
 /// The complaint about a registry of ECR that is not in the region that is configured.
-fn other_region(registry: &Sourced<Registry>, region: &Sourced<String>) -> Option<Problem> {
-    let (_, of_host) = registry.value.ecr().filter(|(_, of_host)| *of_host != region.value)?;
+fn other_region(registry: &Registry, region: &Sourced<String>) -> Option<Problem> {
+    let (_, of_host) = registry.ecr().filter(|(_, of_host)| *of_host != region.value)?;
     let what = format!("is in {of_host}, not in {}", region.value);
-    let rule = format!("the region of the registry and the one of {} are the same", region.origin);
-    let help = match region.origin {
-        Origin::Target(_) => format!("write region = \"{of_host}\" there, or leave it out"),
-        _ => format!("set AWS_REGION={of_host}, or push to the registry in {}", region.value),
+    let rule = format!("the region of the registry and the one of {} are the same", region.source);
+    let help = match region.source.as_str() {
+        "AWS_REGION" => format!("set AWS_REGION={of_host}, or push to the registry in {}", region.value),
+        _ => format!("write region = \"{of_host}\" there, or leave it out"),
     };
-    Some(Problem::new(format!("registry `{}`", registry.value), what).rule(rule).help(help))
-}
-
-fn flag_or_variable(ctx: &Context, flag: &'static str, variable: &'static str, value: &str) -> Origin {
-    if ctx.env.get(variable) == Some(value) { Origin::Variable(variable) } else { Origin::Flag(flag) }
+    Some(Problem::new(format!("registry `{registry}`"), what).rule(rule).help(help))
 }
 
 /// The places that a value can come from, in the order in which they are asked.
@@ -248,89 +225,76 @@ struct Layers<'a> {
     ctx: &'a Context,
     config: &'a Config,
     given: &'a Given,
-    target: Option<(Sourced<String>, &'a TargetSettings)>,
+    name: Option<Sourced<String>>,
+    /// Those of the target; without one, the defaults.
+    settings: TargetSettings,
 }
 
 impl Layers<'_> {
-    fn resolve(&self, git_ref: Option<&str>, revision: Option<Sourced<Revision>>) -> anyhow::Result<Target> {
+    fn resolve(self, git_ref: Option<&str>, revision: Option<Sourced<Revision>>) -> anyhow::Result<Target> {
         let mut problems = Vec::new();
-        let (region, prefix) = (self.region(), self.prefix());
         let registry = self.registry().map_err(|problem| problems.push(problem)).unwrap_or_default();
-        problems.extend(registry.as_ref().zip(region.as_ref()).and_then(|(r, region)| other_region(r, region)));
-        let mirrors = self.mirrors().map_err(|mut found| problems.append(&mut found)).unwrap_or_default();
+        let (region, prefix) = (self.region(registry.as_ref()), self.prefix());
+        problems.extend(registry.as_ref().zip(region.as_ref()).and_then(|(r, region)| other_region(&r.value, region)));
+        let mirrors = self.config.mirrors_with(&self.given.mirrors).or_else(|error| {
+            problems.append(&mut error.downcast::<Failure>()?.problems);
+            anyhow::Ok(BTreeMap::new())
+        })?;
         if let Err(problem) = Repository::new(None, &prefix.value) {
             problems.push(Problem { at: format!("prefix `{}`", prefix.value), ..problem });
         }
-        let settings = self.target.as_ref().map(|(_, settings)| (*settings).clone()).unwrap_or_default();
-        let moving_tags: Vec<Tag> = settings.moving_tags.iter().filter_map(|tag| tag.parse().ok()).collect();
+        let moving_tags: Vec<Tag> = self.settings.moving_tags.iter().filter_map(|tag| tag.parse().ok()).collect();
         let tag = self.tag(git_ref, revision.as_ref(), &moving_tags).map_err(|problem| problems.push(problem));
         Failure::unless_empty(Exit::Usage, problems)?;
         let Ok(tag) = tag else { anyhow::bail!("a tag or a problem with it was expected") };
+        let role = self.of_target(self.settings.role.as_ref());
+        let TargetSettings { provenance, sbom, sign, cache, .. } = self.settings;
         Ok(Target {
-            name: self.target.as_ref().map(|(name, _)| name.clone()),
+            name: self.name,
             registry,
             prefix,
             tag,
-            role: self.of_target(|target| target.role.as_ref()),
+            role,
             region,
             moving_tags,
             mirrors,
-            provenance: settings.provenance.unwrap_or(self.config.provenance),
-            attested: settings.sbom || matches!(settings.provenance, Some(Provenance::Min | Provenance::Max)),
-            sbom: settings.sbom,
-            sign: settings.sign,
-            cache: settings.cache,
+            provenance: provenance.unwrap_or(self.config.provenance),
+            attested: sbom || matches!(provenance, Some(Provenance::Min | Provenance::Max)),
+            sbom,
+            sign,
+            cache,
             revision: revision.map(|revision| revision.value),
-            sha_length: self.config.sha_length,
         })
     }
 
-    fn of_target(&self, value: impl Fn(&TargetSettings) -> Option<&String>) -> Option<Sourced<String>> {
-        let (name, target) = self.target.as_ref()?;
-        Some(Sourced::new(value(target)?.clone(), Origin::Target(name.value.clone())))
+    fn of_target(&self, value: Option<&String>) -> Option<Sourced<String>> {
+        let name = &self.name.as_ref()?.value;
+        Some(Sourced::new(value?.clone(), format!("target `{name}` in Cargo.toml")))
+    }
+
+    /// A value by its flag, then its environment variable, then the target.
+    fn text(&self, flag: &str, given: Option<&String>, of_target: Option<&String>) -> Option<Sourced<String>> {
+        flag_or_variable(self.ctx, flag, given).or_else(|| self.of_target(of_target))
     }
 
     fn registry(&self) -> Result<Option<Sourced<Registry>>, Problem> {
-        if let Some(host) = &self.given.registry {
-            let source = flag_or_variable(self.ctx, "registry", "JOBS_REGISTRY", host);
-            return Ok(Some(Sourced::new(host.parse()?, source)));
-        }
-        let Some(host) = self.of_target(|target| target.registry.as_ref()) else { return Ok(None) };
-        Ok(Some(Sourced::new(host.value.parse()?, host.origin)))
+        let host = self.text("registry", self.given.registry.as_ref(), self.settings.registry.as_ref());
+        host.map(|host| Ok(Sourced::new(host.value.parse()?, host.source))).transpose()
     }
 
     fn prefix(&self) -> Sourced<String> {
-        if let Some(prefix) = &self.given.prefix {
-            return Sourced::new(prefix.clone(), flag_or_variable(self.ctx, "prefix", "JOBS_PREFIX", prefix));
-        }
-        let source = if self.config.prefix == "jobs" { Origin::Default } else { Origin::Manifest };
-        self.of_target(|target| target.prefix.as_ref())
-            .unwrap_or_else(|| Sourced::new(self.config.prefix.clone(), source))
-    }
-
-    fn region(&self) -> Option<Sourced<String>> {
-        let variable = |name| Some(Sourced::new(self.ctx.env.get(name)?.to_owned(), Origin::Variable(name)));
-        variable("AWS_REGION").or_else(|| self.of_target(|target| target.region.as_ref())).or_else(|| {
-            let registry = self.registry().ok()??;
-            let (_, region) = registry.value.ecr()?;
-            Some(Sourced::new(region.to_owned(), registry.origin))
+        self.text("prefix", self.given.prefix.as_ref(), self.settings.prefix.as_ref()).unwrap_or_else(|| {
+            let source = if self.config.prefix == "jobs" { "default" } else { "Cargo.toml" };
+            Sourced::new(self.config.prefix.clone(), source)
         })
     }
 
-    fn mirrors(&self) -> Result<BTreeMap<String, String>, Vec<Problem>> {
-        let mut mirrors = self.config.mirrors.clone();
-        let mut problems = Vec::new();
-        for entry in &self.given.mirrors {
-            let checked = entry
-                .split_once('=')
-                .ok_or_else(|| Problem::new(format!("mirror `{entry}`"), "not a mirror").rule("registry=prefix"))
-                .and_then(|(registry, prefix)| check_mirror(registry, prefix).map(|()| (registry, prefix)));
-            match checked {
-                Ok((registry, prefix)) => drop(mirrors.insert(registry.to_owned(), prefix.to_owned())),
-                Err(problem) => problems.push(problem.help("e.g. JOBS_MIRRORS=docker.io=127.0.0.1:5000")),
-            }
-        }
-        if problems.is_empty() { Ok(mirrors) } else { Err(problems) }
+    fn region(&self, registry: Option<&Sourced<Registry>>) -> Option<Sourced<String>> {
+        let variable = self.ctx.env.get("AWS_REGION").map(|region| Sourced::new(region.to_owned(), "AWS_REGION"));
+        variable.or_else(|| self.of_target(self.settings.region.as_ref())).or_else(|| {
+            let (_, region) = registry?.value.ecr()?;
+            Some(Sourced::new(region.to_owned(), &registry?.source))
+        })
     }
 
     fn tag(
@@ -348,17 +312,13 @@ impl Layers<'_> {
     }
 
     fn tag_of_ref(&self, git_ref: Option<&str>, revision: Option<&Sourced<Revision>>) -> Result<Sourced<Tag>, Problem> {
-        if let Some(tag) = &self.given.tag {
-            return Ok(Sourced::new(Tag::for_images(tag)?, flag_or_variable(self.ctx, "tag", "JOBS_TAG", tag)));
+        if let Some(tag) = flag_or_variable(self.ctx, "tag", self.given.tag.as_ref()) {
+            return Ok(Sourced::new(Tag::for_images(&tag.value)?, tag.source));
         }
         let Some(revision) = revision else {
             return Err(Problem::new("tag", "there is no commit to name images by").help("commit first, or give --tag"));
         };
-        let source = if self.ctx.env.get("GITHUB_REF").is_some() {
-            Origin::Variable("GITHUB_REF")
-        } else {
-            revision.origin.clone()
-        };
+        let source = self.ctx.env.get("GITHUB_REF").map_or(revision.source.as_str(), |_| "GITHUB_REF");
         let text = tag_text(git_ref, &revision.value, self.config.sha_length);
         Ok(Sourced::new(Tag::for_images(&text)?, source))
     }
