@@ -10,22 +10,23 @@ use crate::cli::Cli;
 use crate::run::Context;
 
 pub fn run(ctx: &Context, shell: Shell) -> anyhow::Result<()> {
+    let mut command = Cli::command().name("xtask");
     let mut generated = Vec::new();
-    clap_complete::generate(shell, &mut Cli::command().name("xtask"), "xtask", &mut generated);
-    let generated = String::from_utf8_lossy(&generated);
-    let script = match shell {
-        Shell::Bash => format!("{generated}\n{}", include_str!("completions/xtask.bash")),
-        // For zsh, the generated part names what completes an argument.
+    clap_complete::generate(shell, &mut command, "xtask", &mut generated);
+    let mut generated = String::from_utf8_lossy(&generated).into_owned();
+    let ours = match shell {
+        Shell::Bash => include_str!("completions/xtask.bash"),
         Shell::Zsh => {
-            let with_jobs: Vec<String> = generated.lines().map(complete_jobs).collect();
-            format!("{}\n{}", with_jobs.join("\n"), include_str!("completions/xtask.zsh"))
+            // For zsh, the generated part names what completes an argument.
+            generated = generated.lines().map(complete_jobs).collect::<Vec<_>>().join("\n");
+            include_str!("completions/xtask.zsh")
         }
-        Shell::Fish => format!("{generated}\n{}", include_str!("completions/xtask.fish")),
-        _ => generated.into_owned(),
+        Shell::Fish => include_str!("completions/xtask.fish"),
+        _ => "",
     };
-    let command = Cli::command();
-    let (commands, options) = (commands_with_jobs(&command, ""), options_with_values(&command));
-    ctx.ui.data(script.replace("@COMMANDS@", &commands.join("|")).replace("@OPTIONS@", &options.join(" ")).trim_end());
+    let (commands, options) = (commands_with_jobs(&command, "").join("|"), options_with_values(&command).join(" "));
+    let script = format!("{generated}\n{ours}").replace("@COMMANDS@", &commands).replace("@OPTIONS@", &options);
+    ctx.ui.data(script.trim_end());
     Ok(())
 }
 
@@ -53,8 +54,6 @@ fn options_with_values(command: &Command) -> Vec<String> {
 }
 
 fn complete_jobs(line: &str) -> String {
-    match line.strip_prefix("'*::jobs -- ") {
-        Some(_) => line.replace(":_default'", ":_xtask_jobs'"),
-        None => line.to_owned(),
-    }
+    let is_of_jobs = line.starts_with("'*::jobs -- ");
+    if is_of_jobs { line.replace(":_default'", ":_xtask_jobs'") } else { line.to_owned() }
 }

@@ -14,14 +14,12 @@ const CREDENTIAL_PREFIXES: [&str; 9] =
 pub fn check(path: &str, args: &BTreeMap<String, String>, not_secrets: &[String]) -> Vec<Problem> {
     let of_arg = |(name, value): (&String, &String)| check_arg(path, name, value, not_secrets);
     let of_exception = |name: &String| {
-        if args.contains_key(name) {
-            return None;
-        }
         let problem = Problem::new(format!("{path}: not-secrets: `{name}`"), "there is no such build argument");
         let problem = problem.rule("`not-secrets` lists names that stand in `args`");
-        Some(problem.did_you_mean(name, args.keys().map(String::as_str)))
+        problem.did_you_mean(name, args.keys().map(String::as_str))
     };
-    args.iter().filter_map(of_arg).chain(not_secrets.iter().filter_map(of_exception)).collect()
+    let unknown = not_secrets.iter().filter(|name| !args.contains_key(*name));
+    args.iter().filter_map(of_arg).chain(unknown.map(of_exception)).collect()
 }
 
 fn check_arg(path: &str, name: &str, value: &str, not_secrets: &[String]) -> Option<Problem> {

@@ -94,8 +94,7 @@ impl Config {
 
     /// The same with the mirror that `setup` noted for this machine, as it stands now.
     pub fn with_noted_mirror(mut self, ctx: &Context) -> Config {
-        let previous = self.mirror_of_setup.take();
-        if previous.is_some() {
+        if self.mirror_of_setup.take().is_some() {
             self.mirrors.remove("docker.io");
         }
         let Some(address) = registry::noted_mirror(ctx) else { return self };
@@ -114,13 +113,10 @@ impl Config {
         let mut targets = BTreeMap::new();
         for (name, table) in settings.targets {
             let at = format!("{TABLE}.targets.{name}]");
-            match from_table(&at, table) {
-                Ok(target) => {
-                    check_target(&at, &target, &mut problems);
-                    targets.insert(name, target);
-                }
-                Err(mut found) => problems.append(&mut found),
-            }
+            let target: TargetSettings =
+                from_table(&at, table).map_err(|mut found| problems.append(&mut found)).unwrap_or_default();
+            problems.extend(check_target(&target).map(under(&at)));
+            targets.insert(name, target);
         }
         let config = Config {
             prefix: settings.prefix.unwrap_or_else(|| "jobs".to_owned()),
@@ -142,22 +138,15 @@ impl Config {
             problems.push(Problem { at: format!("{TABLE}] prefix: `{}`", self.prefix), ..problem });
         }
         if !(4..=40).contains(&self.sha_length) {
-            problems.push(
-                Problem::new(format!("{TABLE}] sha-length"), format!("{} hex digits", self.sha_length))
-                    .rule("between 4 and 40"),
-            );
+            let problem = Problem::new(format!("{TABLE}] sha-length"), format!("{} hex digits", self.sha_length));
+            problems.push(problem.rule("between 4 and 40"));
         }
         if !(1..=MOST_LEGS).contains(&self.max_legs) {
-            problems.push(
-                Problem::new(format!("{TABLE}] max-legs"), format!("{} legs", self.max_legs))
-                    .rule(format!("between 1 and {MOST_LEGS}, the limit of GitHub Actions")),
-            );
+            let problem = Problem::new(format!("{TABLE}] max-legs"), format!("{} legs", self.max_legs));
+            problems.push(problem.rule(format!("between 1 and {MOST_LEGS}, the limit of GitHub Actions")));
         }
-        for (registry, prefix) in &self.mirrors {
-            if let Err(problem) = check_mirror(registry, prefix) {
-                problems.push(Problem { at: format!("{TABLE}.mirrors] {}", problem.at), ..problem });
-            }
-        }
+        let mirrors = self.mirrors.iter().filter_map(|(registry, prefix)| check_mirror(registry, prefix).err());
+        problems.extend(mirrors.map(under(&format!("{TABLE}.mirrors]"))));
     }
 
     /// The mirrors, with those that flags or the environment give as `registry=prefix`.
@@ -168,14 +157,14 @@ impl Config {
         let mut mirrors = self.mirrors.clone();
         let mut problems = Vec::new();
         for entry in given {
-            let checked = entry
-                .split_once('=')
-                .ok_or_else(|| Problem::new(format!("mirror `{entry}`"), "not a mirror").rule("registry=prefix"))
-                .and_then(|(registry, prefix)| check_mirror(registry, prefix).map(|()| (registry, prefix)));
-            match checked {
-                Ok((registry, prefix)) => drop(mirrors.insert(registry.to_owned(), prefix.to_owned())),
-                Err(problem) => problems.push(problem.help("e.g. JOBS_MIRRORS=docker.io=127.0.0.1:5000")),
-            }
+            let checked = match entry.split_once('=') {
+                Some((registry, prefix)) => {
+                    mirrors.insert(registry.to_owned(), prefix.to_owned());
+                    check_mirror(registry, prefix)
+                }
+                None => Err(Problem::new(format!("mirror `{entry}`"), "not a mirror").rule("registry=prefix")),
+            };
+            problems.extend(checked.err().map(|problem| problem.help("e.g. JOBS_MIRRORS=docker.io=127.0.0.1:5000")));
         }
         Failure::unless_empty(Exit::Usage, problems)?;
         Ok(mirrors)
@@ -191,10 +180,8 @@ impl Config {
 fn runners(table: Option<BTreeMap<String, String>>, problems: &mut Vec<Problem>) -> BTreeMap<Arch, String> {
     let at = format!("{TABLE}.runners]");
     let Some(table) = table else {
-        return BTreeMap::from([
-            (Arch::Amd64, "ubuntu-24.04".to_owned()),
-            (Arch::Arm64, "ubuntu-24.04-arm".to_owned()),
-        ]);
+        let of_github = [(Arch::Amd64, "ubuntu-24.04"), (Arch::Arm64, "ubuntu-24.04-arm")];
+        return of_github.map(|(arch, label)| (arch, label.to_owned())).into();
     };
     if table.is_empty() {
         problems.push(Problem::new(&at, "no architecture").help("name at least one, e.g. amd64 = \"ubuntu-24.04\""));
@@ -206,47 +193,44 @@ fn runners(table: Option<BTreeMap<String, String>>, problems: &mut Vec<Problem>)
         }
         match arch.parse::<Arch>() {
             Ok(arch) => drop(runners.insert(arch, label)),
-            Err(problem) => problems.push(Problem { at: format!("{at} {}", problem.at), ..problem }),
+            Err(problem) => problems.push(under(&at)(problem)),
         }
     }
     runners
 }
 
-fn check_target(at: &str, target: &TargetSettings, problems: &mut Vec<Problem>) {
-    let mut note = |result: Result<(), Problem>| {
-        if let Err(problem) = result {
-            problems.push(Problem { at: format!("{at} {}", problem.at), ..problem });
-        }
+/// Puts the place in the file before what a complaint is about.
+fn under(place: &str) -> impl Fn(Problem) -> Problem {
+    move |problem| Problem { at: format!("{place} {}", problem.at), ..problem }
+}
+
+fn check_target(target: &TargetSettings) -> impl Iterator<Item = Problem> {
+    let TargetSettings { registry, prefix, role, region, .. } = target;
+    let hosts = registry.iter().filter_map(|host| host.parse::<Registry>().err());
+    let prefixes = prefix.iter().filter_map(|prefix| Repository::new(None, prefix).err());
+    let tags = target.moving_tags.iter().filter_map(|tag| Tag::for_images(tag).err());
+    let refs = target.refs.iter().filter_map(|pattern| check_ref(pattern).err());
+    let texts = [("registry", registry), ("role", role), ("region", region)];
+    let texts = texts.into_iter().filter_map(|(key, text)| check_text(key, text.as_ref()?).err());
+    hosts.chain(prefixes).chain(tags).chain(refs).chain(texts)
+}
+
+fn check_ref(pattern: &str) -> Result<(), Problem> {
+    let what = match glob::Pattern::new(pattern) {
+        _ if !pattern.starts_with("refs/") => "not a full git ref",
+        Ok(_) => return Ok(()),
+        Err(error) => error.msg,
     };
-    if let Some(registry) = &target.registry {
-        note(registry.parse().map(|_: Registry| ()));
+    Err(Problem::new(format!("refs: `{pattern}`"), what).rule("a pattern such as `refs/heads/main` or `refs/tags/v*`"))
+}
+
+fn check_text(key: &str, text: &str) -> Result<(), Problem> {
+    if is_credential(text) {
+        return Err(Problem::new(key, "looks like a secret")
+            .rule("anyone who has the repository can read Cargo.toml")
+            .help("remove it, revoke it, and name the role to assume: arn:aws:iam::<account>:role/<name>"));
     }
-    if let Some(prefix) = &target.prefix {
-        note(Repository::new(None, prefix).map(drop));
-    }
-    for tag in &target.moving_tags {
-        note(Tag::for_images(tag).map(drop));
-    }
-    for pattern in &target.refs {
-        let valid = match glob::Pattern::new(pattern) {
-            _ if !pattern.starts_with("refs/") => Err("not a full git ref"),
-            Ok(_) => Ok(()),
-            Err(error) => Err(error.msg),
-        };
-        note(valid.map_err(|what| {
-            Problem::new(format!("refs: `{pattern}`"), what)
-                .rule("a pattern such as `refs/heads/main` or `refs/tags/v*`")
-        }));
-    }
-    for (key, value) in [("registry", &target.registry), ("role", &target.role), ("region", &target.region)] {
-        if value.as_deref().is_some_and(is_credential) {
-            note(Err(Problem::new(key, "looks like a secret")
-                .rule("anyone who has the repository can read Cargo.toml")
-                .help("remove it, revoke it, and name the role to assume: arn:aws:iam::<account>:role/<name>")));
-        } else if let ("role", Some(role)) = (key, value) {
-            note(check_role(role));
-        }
-    }
+    if key == "role" { check_role(text) } else { Ok(()) }
 }
 
 /// Checks that a role is named as AWS's token service wants it, in any of AWS's partitions.

@@ -40,16 +40,13 @@ pub fn job_settings(path: &str, text: &str) -> Result<JobSettings, Vec<Problem>>
     let settings: JobSettings = from_json(path, text).map_err(|problem| vec![problem])?;
     let mut problems = Vec::new();
     if settings.arches.as_ref().is_some_and(Vec::is_empty) {
-        problems.push(
-            Problem::new(format!("{path}: arches"), "no architecture").help("name at least one, or remove the key"),
-        );
+        let problem = Problem::new(format!("{path}: arches"), "no architecture");
+        problems.push(problem.help("name at least one, or remove the key"));
     }
     for input in &settings.inputs {
         if input.is_empty() || input.starts_with('/') || input.split('/').any(|part| part == "..") {
-            problems.push(
-                Problem::new(format!("{path}: inputs: `{input}`"), "leaves the repository")
-                    .rule("a path from the repository's root, without `..`"),
-            );
+            let problem = Problem::new(format!("{path}: inputs: `{input}`"), "leaves the repository");
+            problems.push(problem.rule("a path from the repository's root, without `..`"));
         }
     }
     problems.append(&mut build_args::check(path, &settings.args, &settings.not_secrets));

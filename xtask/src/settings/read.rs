@@ -54,19 +54,17 @@ fn explained(at: String, error: &serde_json::Error) -> Problem {
     match names.split_first() {
         Some((unknown, known)) if is_unknown_key(message) => {
             let problem = Problem::new(at, format!("unknown key `{unknown}`"));
-            match problem.clone().did_you_mean(unknown, known.iter().copied()) {
-                Problem { help: None, .. } => problem.rule(format!("one of `{}`", known.join("`, `"))),
-                near => near,
-            }
+            let problem = problem.did_you_mean(unknown, known.iter().copied());
+            if problem.help.is_some() { problem } else { problem.rule(format!("one of `{}`", known.join("`, `"))) }
         }
         // A value's own complaint brings its rule and its remedy along.
         _ => {
             let (message, help) = message.split_once("\n  help: ").map_or((message, None), |(m, help)| (m, Some(help)));
             let (message, rule) = message.split_once("\n  rule: ").map_or((message, None), |(m, rule)| (m, Some(rule)));
-            let what = message.replace("duplicate field", "duplicate key");
-            let what = ["usize", "u32"]
-                .into_iter()
-                .fold(what, |what, number| what.replace(&format!("expected {number}"), "expected a whole number"));
+            let what = message
+                .replace("duplicate field", "duplicate key")
+                .replace("expected usize", "expected a whole number")
+                .replace("expected u32", "expected a whole number");
             let (rule, help) = (rule.map(str::to_owned), help.map(str::to_owned));
             Problem { rule, help, ..Problem::new(at, what) }
         }

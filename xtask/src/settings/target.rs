@@ -89,9 +89,13 @@ impl Target {
             None => git::branch(ctx)?,
         };
         let revision = revision(ctx)?;
-        let name = matching(ctx, config, given, git_ref.as_deref())?;
-        let settings = name.as_ref().and_then(|name| config.targets.get(&name.value)).cloned().unwrap_or_default();
-        Layers { ctx, config, given, name, settings }.resolve(git_ref.as_deref(), revision)
+        let name = match flag_or_variable(ctx, "target", given.target.as_ref()) {
+            None => matching(config, git_ref.as_deref())?,
+            name => name,
+        };
+        let settings =
+            name.as_ref().map_or_else(|| Ok(TargetSettings::default()), |name| named(config, &name.value))?;
+        Layers { ctx, config, given, git_ref, name, settings }.resolve(revision)
     }
 
     /// The repository of a job's images.
@@ -155,22 +159,17 @@ fn flag_or_variable(ctx: &Context, flag: &str, value: Option<&String>) -> Option
     Some(Sourced::new(value.clone(), source))
 }
 
-/// The name of the target that is given, or whose `refs` match the current git ref.
-fn matching(
-    ctx: &Context,
-    config: &Config,
-    given: &Given,
-    git_ref: Option<&str>,
-) -> anyhow::Result<Option<Sourced<String>>> {
-    if let Some(name) = flag_or_variable(ctx, "target", given.target.as_ref()) {
-        if config.targets.contains_key(&name.value) {
-            return Ok(Some(name));
-        }
-        let at = format!("target `{}`", name.value);
-        return Err(Problem::new(at, "not in [workspace.metadata.jobs.targets] of Cargo.toml")
-            .did_you_mean(&name.value, config.targets.keys().map(String::as_str))
-            .usage());
-    }
+/// The settings of a target.
+fn named(config: &Config, name: &str) -> anyhow::Result<TargetSettings> {
+    config.targets.get(name).cloned().ok_or_else(|| {
+        Problem::new(format!("target `{name}`"), "not in [workspace.metadata.jobs.targets] of Cargo.toml")
+            .did_you_mean(name, config.targets.keys().map(String::as_str))
+            .usage()
+    })
+}
+
+/// The name of the target whose `refs` match the current git ref.
+fn matching(config: &Config, git_ref: Option<&str>) -> anyhow::Result<Option<Sourced<String>>> {
     let Some(git_ref) = git_ref.filter(|name| !name.starts_with("refs/pull/")) else { return Ok(None) };
     let options = glob::MatchOptions { require_literal_separator: true, ..glob::MatchOptions::new() };
     let matches = |pattern: &String| glob::Pattern::new(pattern).is_ok_and(|p| p.matches_with(git_ref, options));
@@ -190,9 +189,9 @@ fn matching(
 /// to say in both cases.
 fn revision(ctx: &Context) -> anyhow::Result<Option<Sourced<Revision>>> {
     let head = git::head(ctx)?;
+    let sourced = |commit, source| Ok(Some(Sourced::new(Revision { commit, dirty: git::is_dirty(ctx)? }, source)));
     let Some(sha) = ctx.env.get("GITHUB_SHA") else {
-        let Some(commit) = head else { return Ok(None) };
-        return Ok(Some(Sourced::new(Revision { commit, dirty: git::is_dirty(ctx)? }, "git")));
+        return head.map_or(Ok(None), |commit| sourced(commit, "git"));
     };
     let Ok(commit) = sha.parse::<Commit>() else {
         return Err(Problem::new("GITHUB_SHA", format!("`{sha}` is not a commit"))
@@ -205,7 +204,7 @@ fn revision(ctx: &Context) -> anyhow::Result<Option<Sourced<Revision>>> {
             .help("check the repository out with actions/checkout, or unset GITHUB_SHA")
             .missing());
     }
-    Ok(Some(Sourced::new(Revision { commit, dirty: git::is_dirty(ctx)? }, "GITHUB_SHA")))
+    sourced(commit, "GITHUB_SHA")
 }
 
 /// The complaint about a registry of ECR that is not in the region that is configured.
@@ -225,13 +224,14 @@ struct Layers<'a> {
     ctx: &'a Context,
     config: &'a Config,
     given: &'a Given,
+    git_ref: Option<String>,
     name: Option<Sourced<String>>,
     /// Those of the target; without one, the defaults.
     settings: TargetSettings,
 }
 
 impl Layers<'_> {
-    fn resolve(self, git_ref: Option<&str>, revision: Option<Sourced<Revision>>) -> anyhow::Result<Target> {
+    fn resolve(self, revision: Option<Sourced<Revision>>) -> anyhow::Result<Target> {
         let mut problems = Vec::new();
         let registry = self.registry().map_err(|problem| problems.push(problem)).unwrap_or_default();
         let (region, prefix) = (self.region(registry.as_ref()), self.prefix());
@@ -244,7 +244,7 @@ impl Layers<'_> {
             problems.push(Problem { at: format!("prefix `{}`", prefix.value), ..problem });
         }
         let moving_tags: Vec<Tag> = self.settings.moving_tags.iter().filter_map(|tag| tag.parse().ok()).collect();
-        let tag = self.tag(git_ref, revision.as_ref(), &moving_tags).map_err(|problem| problems.push(problem));
+        let tag = self.tag(revision.as_ref(), &moving_tags).map_err(|problem| problems.push(problem));
         Failure::unless_empty(Exit::Usage, problems)?;
         let Ok(tag) = tag else { anyhow::bail!("a tag or a problem with it was expected") };
         let role = self.of_target(self.settings.role.as_ref());
@@ -297,30 +297,24 @@ impl Layers<'_> {
         })
     }
 
-    fn tag(
-        &self,
-        git_ref: Option<&str>,
-        revision: Option<&Sourced<Revision>>,
-        moving_tags: &[Tag],
-    ) -> Result<Sourced<Tag>, Problem> {
-        let tag = self.tag_of_ref(git_ref, revision)?;
-        if moving_tags.contains(&tag.value) {
-            return Err(Problem::new(format!("tag `{}`", tag.value), "is a moving tag of this target")
+    fn tag(&self, revision: Option<&Sourced<Revision>>, moving_tags: &[Tag]) -> Result<Sourced<Tag>, Problem> {
+        let text = match (flag_or_variable(self.ctx, "tag", self.given.tag.as_ref()), revision) {
+            (Some(tag), _) => tag,
+            (None, Some(revision)) => {
+                let source = self.ctx.env.get("GITHUB_REF").map_or(revision.source.as_str(), |_| "GITHUB_REF");
+                Sourced::new(tag_text(self.git_ref.as_deref(), &revision.value, self.config.sha_length), source)
+            }
+            (None, None) => {
+                let problem = Problem::new("tag", "there is no commit to name images by");
+                return Err(problem.help("commit first, or give --tag"));
+            }
+        };
+        let tag = Tag::for_images(&text.value)?;
+        if moving_tags.contains(&tag) {
+            return Err(Problem::new(format!("tag `{tag}`"), "is a moving tag of this target")
                 .rule("a published tag never changes, and a moving tag does"));
         }
-        Ok(tag)
-    }
-
-    fn tag_of_ref(&self, git_ref: Option<&str>, revision: Option<&Sourced<Revision>>) -> Result<Sourced<Tag>, Problem> {
-        if let Some(tag) = flag_or_variable(self.ctx, "tag", self.given.tag.as_ref()) {
-            return Ok(Sourced::new(Tag::for_images(&tag.value)?, tag.source));
-        }
-        let Some(revision) = revision else {
-            return Err(Problem::new("tag", "there is no commit to name images by").help("commit first, or give --tag"));
-        };
-        let source = self.ctx.env.get("GITHUB_REF").map_or(revision.source.as_str(), |_| "GITHUB_REF");
-        let text = tag_text(git_ref, &revision.value, self.config.sha_length);
-        Ok(Sourced::new(Tag::for_images(&text)?, source))
+        Ok(Sourced::new(tag, text.source))
     }
 }
 
