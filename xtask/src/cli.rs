@@ -1,4 +1,5 @@
-//! Every command and flag, and how flags become what the commands work with. Nothing else is decided here.
+//! Every command and its flags. Those that the folders below take as they are stand with their types, `settings::Given`
+//! and `publish::BuildOptions`. Nothing else is decided here.
 
 use clap::builder::{FalseyValueParser, Resettable};
 use clap::error::{ContextKind, ContextValue};
