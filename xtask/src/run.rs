@@ -17,4 +17,4 @@ pub use environment::Environment;
 pub use github::{set_output, summary};
 pub use hints::{help_for, is_unauthorized};
 pub use report::{Ui, count, human_time, markdown, table};
-pub use secret::{Secret, SecretFile};
+pub use secret::Secret;

@@ -7,7 +7,6 @@ pub mod buildx;
 pub mod busybox;
 pub mod cargo;
 pub mod cosign;
-pub mod curl;
 pub mod docker;
 pub mod git;
 pub mod process;

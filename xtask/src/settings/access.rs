@@ -3,8 +3,7 @@
 use crate::model::Problem;
 use crate::run::{Context, Environment};
 use crate::settings::Target;
-use crate::tools::aws::Client;
-use crate::tools::curl;
+use crate::tools::aws::{Client, TOKEN_URL};
 
 /// The AWS client for the target's registry; `None` if that is not an ECR registry.
 ///
@@ -31,7 +30,7 @@ pub fn aws_client<'a>(ctx: &'a Context, target: &'a Target, command: &str) -> an
 /// The role that a workflow assumes by GitHub's identity token. A person has credentials instead.
 fn role_to_assume<'a>(role: Option<&'a str>, env: &Environment) -> Result<Option<&'a str>, Problem> {
     let Some(role) = role.filter(|_| env.is_github_actions()) else { return Ok(None) };
-    if env.get(curl::TOKEN_URL).is_some() {
+    if env.get(TOKEN_URL).is_some() {
         return Ok(Some(role));
     }
     Err(Problem::new(format!("role `{role}`"), "GitHub gives this workflow no identity token to assume it with")

@@ -1,15 +1,21 @@
-//! aws: the registry's password, and its repositories.
+//! aws: the registry's password, and its repositories, with the rights of a role that GitHub's identity token gives.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::fs::OpenOptions;
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, SystemTime};
 
+use anyhow::Context as _;
+use camino::Utf8PathBuf;
 use serde_json::Value;
 use xshell::{Cmd, Shell, cmd};
 
 use super::process::{self, Options, Outcome};
-use super::{curl, system};
-use crate::model::{Problem, ecr, ecr::EcrRepository, ecr::LifecycleRule};
-use crate::run::{Context, Secret, SecretFile, fleet};
+use super::system;
+use crate::model::{Problem, Registry, ecr, ecr::EcrRepository, ecr::LifecycleRule};
+use crate::run::{Context, Secret, fleet};
 
 /// What the AWS client would use before the role: credentials in the environment win over an identity token.
 const CREDENTIALS: [&str; 5] =
@@ -20,6 +26,14 @@ const NO_LAYER: &str = "sha256:0000000000000000000000000000000000000000000000000
 const NO_TAG: &str = "imageTag=xtask-ecr-check";
 /// After how long the client is ended; it makes several attempts by itself.
 const TIMEOUT: Duration = Duration::from_secs(180);
+/// Where GitHub hands out identity tokens; it is set for a job that may ask for them.
+pub const TOKEN_URL: &str = "ACTIONS_ID_TOKEN_REQUEST_URL";
+/// The token to ask with.
+const BEARER: &str = "ACTIONS_ID_TOKEN_REQUEST_TOKEN";
+/// Who receives the identity token: AWS's token service, as its identity provider for GitHub is set up by default.
+const AUDIENCE: &str = "sts.amazonaws.com";
+/// After how long curl is ended: its four attempts of 60 seconds.
+const TOKEN_TIMEOUT: Duration = Duration::from_secs(240);
 /// How many calls of the client run side by side: each needs the processor more than the network.
 const PARALLEL: usize = 4;
 
@@ -49,12 +63,12 @@ pub struct Client<'a> {
     identity: Option<Identity<'a>>,
 }
 
-/// What lets the AWS client assume a role.
+/// What lets the AWS client assume a role. The token's file is gone when this is dropped.
 struct Identity<'a> {
     role: &'a str,
     session: String,
     token: Secret,
-    file: SecretFile,
+    file: Utf8PathBuf,
 }
 
 impl<'a> Client<'a> {
@@ -75,7 +89,7 @@ impl<'a> Client<'a> {
                 .help("install the AWS CLI, which GitHub's own runners have: `pip install awscli`, or AWS's installer")
                 .missing());
         }
-        let identity = role.map(|role| Identity::new(ctx, role)).transpose()?;
+        let identity = role.map(|role| Identity::new(ctx, role, identity_token(ctx)?)).transpose()?;
         Ok(Client { ctx, region, account, identity })
     }
 
@@ -205,7 +219,7 @@ impl<'a> Client<'a> {
         let cmd = CREDENTIALS.iter().fold(cmd, |cmd, name| cmd.env_remove(name));
         cmd.env("AWS_ROLE_ARN", identity.role)
             .env("AWS_ROLE_SESSION_NAME", &identity.session)
-            .env("AWS_WEB_IDENTITY_TOKEN_FILE", &identity.file.path)
+            .env("AWS_WEB_IDENTITY_TOKEN_FILE", &identity.file)
     }
 
     /// What AWS refused, with the remedy if it is known.
@@ -232,14 +246,37 @@ impl<'a> Client<'a> {
 }
 
 impl<'a> Identity<'a> {
-    fn new(ctx: &Context, role: &'a str) -> anyhow::Result<Identity<'a>> {
-        let token = curl::identity_token(ctx)?;
-        let file = SecretFile::new(ctx, "xtask-identity", &token)?;
+    /// Writes the token to a new file that only this user can read, outside of the repository, where no build context
+    /// and no cache of `target/` includes it: in the runner's own folder, which the runner empties, or the machine's for
+    /// temporary files.
+    ///
+    /// # Errors
+    /// The file cannot be made. One that is there already, or a link, is never written to.
+    fn new(ctx: &Context, role: &'a str, token: Secret) -> anyhow::Result<Identity<'a>> {
+        static NEXT: AtomicUsize = AtomicUsize::new(0);
+        let dir = ["RUNNER_TEMP", "TMPDIR"].into_iter().find_map(|name| ctx.env.get(name)).unwrap_or("/tmp");
+        let nanoseconds = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default().as_nanos();
+        let (process, count) = (std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+        let path = Utf8PathBuf::from(dir).join(format!("xtask-identity-{process}-{nanoseconds}-{count}"));
+        let not_written = || format!("could not write a file for a token in {dir}");
+        // `create_new` is O_EXCL, and the mode is part of the same call: the file is never readable by others.
+        let mut file =
+            OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path).with_context(not_written)?;
         // CloudTrail shows this name of who did something. AWS allows these characters, and 64 of them.
-        let session = format!("xtask-{}-{}", ctx.env.get("GITHUB_RUN_ID").unwrap_or("0"), std::process::id());
+        let session = format!("xtask-{}-{process}", ctx.env.get("GITHUB_RUN_ID").unwrap_or("0"));
         let allowed = |c: &char| c.is_ascii_alphanumeric() || "_=,.@-".contains(*c);
         let session = session.chars().filter(allowed).take(64).collect();
-        Ok(Identity { role, session, token, file })
+        // From here on, whatever fails removes the file.
+        let identity = Identity { role, session, token, file: path };
+        file.write_all(identity.token.reveal().as_bytes()).with_context(not_written)?;
+        Ok(identity)
+    }
+}
+
+impl Drop for Identity<'_> {
+    fn drop(&mut self) {
+        // If this fails, the file is gone already, or stays readable for this user alone until the token expires.
+        let _ = std::fs::remove_file(&self.file);
     }
 }
 
@@ -253,3 +290,75 @@ fn repository(described: &Value, policy: Option<Vec<LifecycleRule>>) -> EcrRepos
         policy,
     }
 }
+
+/// Asks GitHub for a token that says to AWS which workflow this is.
+///
+/// # Errors
+/// GitHub refuses, cannot be reached, or gives something else.
+fn identity_token(ctx: &Context) -> anyhow::Result<Secret> {
+    let at = "GitHub's identity token";
+    let url = token_url(ctx.env.get(TOKEN_URL).unwrap_or_default()).map_err(Problem::usage)?;
+    let bearer = Secret::new(ctx.env.get(BEARER).unwrap_or_default());
+    let request = token_request(&url, &bearer).map_err(Problem::usage)?;
+    let sh = ctx.shell()?;
+    // `-q` goes first, so that no ~/.curlrc can ask for a trace of headers.
+    let cmd = cmd!(sh, "curl -q --silent --show-error --fail --max-time 60 --retry 3 --config -");
+    let given =
+        Options { stdin: Some(&request), deadline: Some(TOKEN_TIMEOUT), secrets: &[&bearer], ..Options::default() };
+    let outcome = process::run(ctx, cmd, &given)?;
+    if !outcome.success() {
+        // What curl has printed may be half a token, and no message may show that.
+        let said = Outcome { stdout_bytes: Vec::new(), ..outcome }.to_string();
+        let help = "is `id-token: write` among the job's `permissions`? if so, run the job again";
+        return Err(Problem::new(at, said).help(help).missing());
+    }
+    let answer: Value = serde_json::from_str(&outcome.stdout()).unwrap_or_default();
+    match answer["value"].as_str() {
+        Some(token) if is_token(token) => Ok(Secret::new(token)),
+        // The answer itself is not shown, because it may hold the token.
+        _ => Err(Problem::new(at, "the answer holds no token").help("run the job again").missing()),
+    }
+}
+
+/// The address at which GitHub is asked.
+///
+/// # Errors
+/// The address would send the workflow's token over the network in the clear.
+fn token_url(base: &str) -> Result<String, Problem> {
+    let loopback = base.strip_prefix("http://").is_some_and(|rest| {
+        let host = rest.split('/').next().unwrap_or_default();
+        host.parse().is_ok_and(|host: Registry| host.is_loopback())
+    });
+    if !loopback && !base.starts_with("https://") {
+        return Err(Problem::new(TOKEN_URL, "not an `https://` address")
+            .rule("the workflow's token is sent encrypted")
+            .help("leave the variable as GitHub sets it"));
+    }
+    let separator = if base.contains('?') { '&' } else { '?' };
+    Ok(format!("{base}{separator}audience={AUDIENCE}"))
+}
+
+/// Whether a text is a JSON web token: three parts of base64url with dots between them. Nothing else may get into a
+/// file or an environment.
+fn is_token(text: &str) -> bool {
+    text.split('.').count() == 3 && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_'))
+}
+
+/// The request as curl reads it from stdin. On the command line, every user of the machine could read the token.
+fn token_request(url: &str, bearer: &Secret) -> Result<String, Problem> {
+    if bearer.reveal().is_empty() {
+        return Err(
+            Problem::new(BEARER, "not set, though the address to ask at is").help("leave both as GitHub sets them")
+        );
+    }
+    if [url, bearer.reveal()].iter().any(|text| text.chars().any(char::is_control)) {
+        return Err(Problem::new(format!("{TOKEN_URL} or {BEARER}"), "holds a control character"));
+    }
+    let quoted = |text: &str| format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""));
+    let authorization = format!("Authorization: bearer {}", bearer.reveal());
+    Ok(format!("url = {}\nheader = {}\n", quoted(url), quoted(&authorization)))
+}
+
+#[cfg(test)]
+#[path = "aws_tests.rs"]
+mod tests;
