@@ -4,7 +4,6 @@ pub mod apt;
 pub mod aws;
 pub mod builder;
 pub mod buildx;
-pub mod busybox;
 pub mod cargo;
 pub mod cosign;
 pub mod docker;

@@ -10,7 +10,7 @@ use crate::plan::{Basis, mirrored, recipes, select_jobs};
 use crate::run::{Context, table};
 use crate::settings::{Config, Given, Run};
 use crate::tools::builder::{self, Bootstrap, Builder};
-use crate::tools::{buildx, registry, system};
+use crate::tools::{buildx, docker, registry, system};
 
 /// The image that this repository's jobs build from, and that stands for Docker Hub in the checks.
 const SAMPLE_BASE: &str = "busybox:1.37";
@@ -81,7 +81,7 @@ fn examine(ctx: &Context, config: &Config, given: &Given) -> anyhow::Result<Vec<
     let builder = builder::probe(ctx, None, Bootstrap::No).map_err(|error| first_line(&error));
     let mut requirements = vec![
         Requirement::new("git", "any version", program("git"), Health::Fail),
-        Requirement::new("engine", "one that answers", system::engine_version(ctx), Health::Fail),
+        Requirement::new("engine", "one that answers", docker::engine_version(ctx), Health::Fail),
         Requirement::new("buildx", &builder::buildx_bounds(), buildx, Health::Fail),
         image_store(&builder),
     ];

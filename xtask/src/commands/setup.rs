@@ -9,7 +9,7 @@ use crate::run::Context;
 use crate::settings::{Config, Given};
 use crate::tools::builder::{self, Bootstrap};
 use crate::tools::system::{self, Machine};
-use crate::tools::{apt, buildx, busybox, registry};
+use crate::tools::{buildx, docker, registry};
 
 /// Programs whose packages have the same names.
 const PROGRAMS: [&str; 3] = ["git", "curl", "docker-registry"];
@@ -55,7 +55,7 @@ fn install_programs(ctx: &Context, machine: &Machine, purpose: Purpose) -> anyho
         packages.extend((!system::has_python_environments(ctx)?).then_some(PYTHON));
         packages.extend((!has("ip")).then_some(IPROUTE));
     }
-    if !has("dockerd") && system::engine_version(ctx).is_err() {
+    if !has("dockerd") && docker::engine_version(ctx).is_err() {
         packages.extend(ENGINE);
     } else if builder::buildx_version(ctx).is_err() {
         // The engine is somebody else's: only what it lacks is added.
@@ -64,17 +64,17 @@ fn install_programs(ctx: &Context, machine: &Machine, purpose: Purpose) -> anyho
     if packages.is_empty() {
         return Ok(());
     }
-    apt::install(ctx, machine, &packages)?;
+    machine.install(ctx, &packages)?;
     if machine.dry_run { Ok(()) } else { builder::buildx_version(ctx).map(drop) }
 }
 
 /// Starts the engine, unless one answers.
 fn start_engine(ctx: &Context, machine: &Machine) -> anyhow::Result<()> {
-    let Err(problem) = system::engine_version(ctx) else { return Ok(()) };
+    let Err(problem) = docker::engine_version(ctx) else { return Ok(()) };
     if !system::has_program(ctx, "dockerd") && !machine.dry_run {
         return Err(problem.help("start it: this machine has no `dockerd` to start").missing());
     }
-    system::start_engine(ctx, machine)
+    machine.start_engine(ctx)
 }
 
 /// Makes every configured architecture run here, for `pipeline` and `--emulate`.
@@ -89,7 +89,7 @@ fn install_emulation(ctx: &Context, machine: &Machine, config: &Config) -> anyho
     }
     for &arch in &missing {
         ctx.ui.status("Installing", format!("emulation of {arch}"));
-        system::install_emulation(ctx, machine, arch)?;
+        machine.install_emulation(ctx, arch)?;
     }
     let start = Instant::now();
     while !machine.dry_run && builder::probe(ctx, None, Bootstrap::No)?.check_emulated(&missing).is_err() {
@@ -123,10 +123,7 @@ fn provide_sample_base(ctx: &Context, machine: &Machine, mut mirrors: BTreeMap<S
     }
     let address = registry::ensure(ctx)?;
     let image = sample_base(&BTreeMap::from([("docker.io".to_owned(), address.clone())]))?;
-    let context = busybox::build_context(ctx, machine)?;
-    ctx.ui.status("Filling", format!("{address} with {image}: Docker Hub cannot be reached from here"));
-    buildx::build_base(ctx, &context, &image, &Arch::ALL)?;
-    registry::note_mirror(ctx, &address)?;
+    registry::fill(ctx, machine, &address, &image)?;
     ctx.ui.status("Using", format!("{address} as the mirror of docker.io in this repository's `target/`"));
     Ok(())
 }

@@ -1,127 +1,34 @@
-//! apt: packages of the distribution, and of a newer suite without upgrading anything.
+//! apt's options for a configuration of its own, with the distribution's archive and perhaps a newer suite of it.
 
 use anyhow::Context as _;
 use camino::{Utf8Path, Utf8PathBuf};
-use xshell::cmd;
 
-use super::system::{self, Machine};
-use super::{builder, process};
-use crate::model::{Arch, Problem};
 use crate::run::Context;
 
-/// The Debian suite whose buildx is new enough; Debian 12 has none, and Debian 13 has 0.13.
-const NEWER_SUITE: &str = "forky";
-/// What is taken from that suite: buildx, the engine of the same age, and what belongs to it.
-const NEWER: [&str; 6] = ["docker.io", "docker-cli", "containerd", "tini-static", "docker-buildx", "docker-registry"];
-
-/// Installs packages, and upgrades and removes none.
-///
-/// # Errors
-/// It is not known how to install on this distribution, or what the distribution has is too old.
-pub fn install(ctx: &Context, machine: &Machine, packages: &[&str]) -> anyhow::Result<()> {
-    check_distribution(machine, packages)?;
-    if packages.contains(&"docker.io") {
-        // Its package may start the engine, and an engine keeps the image store that it first starts with.
-        system::configure_new_engine(ctx, machine)?;
-    }
-    ctx.ui.status("Installing", packages.join(" "));
-    let is_debian = machine.id == "debian";
-    let is_newer = |package: &str| is_debian && NEWER.contains(&package);
-    let any_newer = packages.iter().any(|package| is_newer(package));
-    let options = &if any_newer { newer_suite(ctx, machine)? } else { Vec::new() };
-    let sh = ctx.shell()?;
-    machine.run(ctx, cmd!(sh, "apt-get {options...} -q=2 update"))?;
-    if !is_debian && packages.contains(&"docker-buildx") && !machine.dry_run {
-        check_candidate(ctx)?;
-    }
-    // Ubuntu's docker.io holds the client too.
-    let packages = packages.iter().filter(|&&package| is_debian || package != "docker-cli");
-    let packages = packages.map(|package| match is_newer(package) {
-        true => format!("{package}/{NEWER_SUITE}"),
-        false => (*package).to_owned(),
-    });
-    let cmd = cmd!(
-        sh,
-        "env DEBIAN_FRONTEND=noninteractive apt-get {options...} -q=2 install --yes --no-install-recommends
-            --no-upgrade --no-remove {packages...}"
-    );
-    machine.run(ctx, cmd)
-}
-
-fn check_distribution(machine: &Machine, packages: &[&str]) -> anyhow::Result<()> {
-    let Machine { id, version, .. } = machine;
-    if matches!((id.as_str(), version.as_str()), ("debian", "12" | "13") | ("ubuntu", "22.04" | "24.04")) {
-        return Ok(());
-    }
-    let here = if id.is_empty() { std::env::consts::OS.to_owned() } else { format!("{id} {version}") };
-    let programs = format!("Docker with buildx {}, git and docker-registry", builder::buildx_bounds());
-    Err(Problem::new(here, format!("setup does not know how to install here: {}", packages.join(", ")))
-        .rule("it knows Debian 12 and 13, and Ubuntu 22.04 and 24.04")
-        .help(format!("install {programs}, start the engine, and repeat this"))
-        .missing())
-}
-
-/// Ubuntu's archive moves: the buildx that it has today may be too old.
-fn check_candidate(ctx: &Context) -> anyhow::Result<()> {
-    const HELP: &str = "install docker-buildx-plugin from Docker's own archive (docs.docker.com/engine/install), \
-                        and repeat this";
-    let sh = ctx.shell()?;
-    let policy = process::read(ctx, cmd!(sh, "apt-cache policy docker-buildx"))?;
-    let candidate = policy.lines().find_map(|line| line.trim().strip_prefix("Candidate: ")).unwrap_or("(none)");
-    let unusable = |what| Problem::new("docker-buildx", format!("the distribution has {candidate}: {what}"));
-    builder::usable_buildx(candidate).map(drop).map_err(|what| unusable(what).help(HELP).missing())
-}
-
-/// Downloads a package of every architecture and unpacks each into the folder of its name, without installing it.
-pub fn unpack(ctx: &Context, machine: &Machine, package: &str, into: &Utf8Path) -> anyhow::Result<()> {
-    check_distribution(machine, &[package])?;
-    let mut options = isolated(ctx, machine, "apt-arches")?;
-    options.extend(Arch::ALL.map(|arch| format!("-oAPT::Architectures::={arch}")));
-    let options = &options;
-    let sh = ctx.shell()?;
-    process::show(ctx, cmd!(sh, "apt-get {options...} -q=2 update"))?;
-    for arch in Arch::ALL {
-        let folder = into.join(arch.as_str());
-        let download = ctx.own_path("apt-arches").join(format!("download-{arch}"));
-        sh.remove_path(&download)?;
-        sh.create_dir(&download)?;
-        sh.create_dir(&folder)?;
-        let _in_download = sh.push_dir(&download);
-        let of_arch = format!("{package}:{arch}");
-        process::read(ctx, cmd!(sh, "apt-get {options...} -q=2 download {of_arch}"))?;
-        let archive = sh.read_dir(&download)?.pop().with_context(|| format!("apt downloaded no {of_arch}"))?;
-        process::read(ctx, cmd!(sh, "dpkg-deb --extract {archive} {folder}"))?;
-    }
-    Ok(())
-}
-
 /// apt's options for a configuration of its own under `target/`, with the distribution's own archive alone:
-/// the machine's configuration is neither changed nor in the way.
-fn isolated(ctx: &Context, machine: &Machine, name: &str) -> anyhow::Result<Vec<String>> {
+/// the machine's configuration is neither changed nor in the way. A newer suite of that archive, if one is given, has a
+/// priority at which apt installs what is asked for and upgrades nothing.
+pub fn options(ctx: &Context, name: &str, codename: &str, newer: Option<&str>) -> anyhow::Result<Vec<String>> {
     let dir = ctx.own_path(name);
     for part in ["parts", "lists/partial"] {
         std::fs::create_dir_all(dir.join(part)).with_context(|| format!("could not make {dir}/{part}"))?;
     }
-    write(&dir.join("parts/own.sources"), &sources(&machine.codename)?)?;
-    Ok(vec![
+    let own = sources(codename)?;
+    write(&dir.join("parts/own.sources"), &own)?;
+    let mut options = vec![
         "-oDir::Etc::sourcelist=/dev/null".to_owned(),
         format!("-oDir::Etc::sourceparts={dir}/parts"),
         format!("-oDir::State::lists={dir}/lists"),
         // Else apt would write what it reads here into the machine's own caches.
         "-oDir::Cache::pkgcache=".to_owned(),
         "-oDir::Cache::srcpkgcache=".to_owned(),
-    ])
-}
-
-/// apt's options for the newer suite, at a priority at which it installs what is asked for and upgrades nothing.
-fn newer_suite(ctx: &Context, machine: &Machine) -> anyhow::Result<Vec<String>> {
-    let mut options = isolated(ctx, machine, "apt-newer")?;
-    let dir = ctx.own_path("apt-newer");
-    let newer = with_suite(&sources(&machine.codename)?, &machine.codename, NEWER_SUITE);
-    write(&dir.join("parts/newer.sources"), &newer)?;
-    write(&dir.join("preferences"), &format!("Package: *\nPin: release n={NEWER_SUITE}\nPin-Priority: 90\n"))?;
-    options.push(format!("-oDir::Etc::preferences={dir}/preferences"));
-    options.push("-oDir::Etc::preferencesparts=/dev/null".to_owned());
+    ];
+    if let Some(suite) = newer {
+        write(&dir.join("parts/newer.sources"), &with_suite(&own, codename, suite))?;
+        write(&dir.join("preferences"), &format!("Package: *\nPin: release n={suite}\nPin-Priority: 90\n"))?;
+        options.push(format!("-oDir::Etc::preferences={dir}/preferences"));
+        options.push("-oDir::Etc::preferencesparts=/dev/null".to_owned());
+    }
     Ok(options)
 }
 

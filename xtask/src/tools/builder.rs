@@ -187,7 +187,7 @@ fn parse(text: &str) -> (Builder, Option<String>) {
 fn has_containerd_store(ctx: &Context) -> anyhow::Result<bool> {
     let sh = ctx.shell()?;
     let format = "{{json .DriverStatus}}";
-    let status = process::read(ctx, cmd!(sh, "docker info --format {format}"))?;
+    let status = process::read(ctx, cmd!(sh, "docker info --format {format}"), &Options::default())?;
     Ok(status.contains("io.containerd.snapshotter"))
 }
 

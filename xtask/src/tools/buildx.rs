@@ -4,13 +4,12 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use camino::Utf8PathBuf;
 use serde_json::Value;
 use xshell::{Cmd, Shell, cmd};
 
 use super::process::{self, Options, Outcome};
 use super::registry;
-use crate::model::{Arch, Digest, Image, Index, Manifest, Output, Problem, Provenance, Reference, Repository};
+use crate::model::{Digest, Image, Index, Manifest, Output, Problem, Provenance, Reference, Repository};
 use crate::run::{Context, fleet};
 
 /// The command of a build: what `--dry-run` prints and what runs.
@@ -45,26 +44,6 @@ pub fn build<'a>(sh: &'a Shell, image: &Image) -> Cmd<'a> {
         "docker buildx build {builder...} --platform {platform} -t {reference} -f {dockerfile} {stage...} {args...}
             {secrets...} {contexts...} {labels...} {provenance} {sbom...} {cache...} {output...} {no_cache...} --metadata-file {metadata_file} --progress plain ."
     )
-}
-
-/// Builds and pushes a base image of several architectures from a folder; it runs nothing, so nothing is emulated.
-/// An engine with the classic image store builds one architecture at a time, so they are joined in the registry.
-pub fn build_base(ctx: &Context, context: &Utf8PathBuf, image: &Reference, arches: &[Arch]) -> anyhow::Result<()> {
-    let sh = ctx.shell()?;
-    let output = "type=image,oci-mediatypes=true,store=false";
-    let mut sources = Vec::new();
-    for &arch in arches {
-        let (platform, reference) = (arch.platform(), format!("{image}-{arch}"));
-        let cmd = cmd!(
-            sh,
-            "docker buildx build --platform {platform} -t {reference} --output {output} --push --provenance=false
-                --progress plain {context}"
-        );
-        process::run(ctx, cmd, &Options::default())?.read()?;
-        sources.push(reference);
-    }
-    let image = image.to_string();
-    process::read(ctx, cmd!(sh, "docker buildx imagetools create -t {image} {sources...}")).map(drop)
 }
 
 /// The digest that buildx noted of what it pushed.
@@ -185,7 +164,7 @@ pub fn on_build(ctx: &Context, repository: &Repository, manifest: &Digest) -> an
 /// A manifest or a configuration as the registry holds it.
 fn raw(ctx: &Context, reference: &Reference) -> anyhow::Result<Value> {
     let (sh, shown) = (ctx.shell()?, reference.to_string());
-    let text = process::read(ctx, cmd!(sh, "docker buildx imagetools inspect --raw {shown}"))?;
+    let text = process::read(ctx, cmd!(sh, "docker buildx imagetools inspect --raw {shown}"), &Options::default())?;
     serde_json::from_str(&text).with_context(|| format!("{reference}: the registry gave something else"))
 }
 

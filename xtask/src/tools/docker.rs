@@ -1,15 +1,41 @@
-//! docker: logs in to a registry. Building and publishing is buildx's part.
+//! docker: the engine that it talks to, and logging in to a registry. Building and publishing is buildx's part.
 
 use std::time::Duration;
 
 use xshell::cmd;
 
-use super::process::{self, Options};
+use super::process::{self, End, Options, Outcome};
 use crate::model::{Failure, Problem, Registry};
-use crate::run::{Context, Secret, fleet, help_for, is_unauthorized};
+use crate::run::{Context, Secret, fleet, help_for, human_time, is_unauthorized};
 
+/// How long the engine may take to answer.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 /// After how long one attempt to log in is ended.
-const TIMEOUT: Duration = Duration::from_secs(120);
+const LOGIN_TIMEOUT: Duration = Duration::from_secs(120);
+
+/// The version of the engine of the current docker context.
+///
+/// # Errors
+/// There is no engine, or it does not answer.
+pub fn engine_version(ctx: &Context) -> Result<String, Problem> {
+    let ask = || {
+        let sh = ctx.shell()?;
+        let format = "{{.Server.Version}}";
+        let given = Options { deadline: Some(ANSWER_TIMEOUT), ..Options::default() };
+        process::run(ctx, cmd!(sh, "docker version --format {format}"), &given)
+    };
+    let (what, help) = match ask() {
+        Ok(outcome) if outcome.success() => return Ok(outcome.stdout().trim().to_owned()),
+        // An engine that hangs says nothing, and starting it once more does not help.
+        Ok(Outcome { end: End::TimedOut(after), .. }) => (
+            format!("does not answer: `docker version` timed out after {}", human_time(after)),
+            "restart the engine, or set DOCKER_HOST to one that answers",
+        ),
+        Ok(outcome) => (outcome.reason(), "cargo xtask setup"),
+        Err(error) => (format!("{error:#}").lines().next().unwrap_or_default().to_owned(), "cargo xtask setup"),
+    };
+    Err(Problem::new("the engine", what).help(help))
+}
 
 /// Logs in: docker asks the registry, and keeps the password in its own configuration.
 ///
@@ -19,10 +45,13 @@ pub fn login(ctx: &Context, registry: &Registry, username: &str, password: &Secr
     let sh = ctx.shell()?;
     let host = registry.to_string();
     let secrets = [password];
-    let given =
-        Options { stdin: Some(password.reveal()), deadline: Some(TIMEOUT), secrets: &secrets, ..Options::default() };
-    let attempt =
-        || process::run(ctx, cmd!(sh, "docker login --username {username} --password-stdin {host}"), &given)?.read();
+    let given = Options {
+        stdin: Some(password.reveal()),
+        deadline: Some(LOGIN_TIMEOUT),
+        secrets: &secrets,
+        ..Options::default()
+    };
+    let attempt = || process::read(ctx, cmd!(sh, "docker login --username {username} --password-stdin {host}"), &given);
     fleet::retry(ctx, "the login", attempt).map_err(|error| {
         // A docker that could not be started comes with its own remedy.
         if error.is::<Failure>() {

@@ -101,7 +101,7 @@ impl Outcome {
     ///
     /// # Errors
     /// It did not: the error says how it ended, and what it said.
-    pub fn read(self) -> anyhow::Result<String> {
+    fn read(self) -> anyhow::Result<String> {
         if self.success() { Ok(self.stdout().into_owned()) } else { Err(anyhow::Error::msg(self.to_string())) }
     }
 
@@ -160,8 +160,8 @@ pub fn run(ctx: &Context, cmd: Cmd<'_>, options: &Options<'_>) -> anyhow::Result
 ///
 /// # Errors
 /// It could not be started, or failed.
-pub fn read(ctx: &Context, cmd: Cmd<'_>) -> anyhow::Result<String> {
-    Ok(run(ctx, cmd, &Options::default())?.read()?.trim_end_matches(['\n', '\r']).to_owned())
+pub fn read(ctx: &Context, cmd: Cmd<'_>, options: &Options<'_>) -> anyhow::Result<String> {
+    Ok(run(ctx, cmd, options)?.read()?.trim_end_matches(['\n', '\r']).to_owned())
 }
 
 /// Runs a command that belongs to the person at the terminal: what it prints goes to stderr, live.

@@ -2,14 +2,16 @@
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use camino::Utf8PathBuf;
+use camino::{Utf8Path, Utf8PathBuf};
 use xshell::cmd;
 
-use super::process;
-use crate::model::{Problem, Reference};
+use super::process::{self, Options};
+use super::system::Machine;
+use crate::model::{Arch, Problem, Reference};
 use crate::run::Context;
 
 /// The ports that are tried, in order. The first is the one that everybody expects.
@@ -18,6 +20,9 @@ const PORTS: std::ops::Range<u16> = 5000..5020;
 const HEADER: &str = "X-Jobs-Registry";
 /// How long the registry may take to start.
 const START_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// The package with a BusyBox that needs nothing else.
+const PACKAGE: &str = "busybox-static";
 
 /// Where the registry keeps its configuration, its log and its data.
 fn dir(ctx: &Context) -> Utf8PathBuf {
@@ -131,13 +136,74 @@ fn note(ctx: &Context) -> Utf8PathBuf {
     dir(ctx).join("mirrors-docker.io")
 }
 
-/// Notes that the loopback registry stands in for Docker Hub on this machine.
-pub fn note_mirror(ctx: &Context, address: &str) -> anyhow::Result<()> {
-    std::fs::write(note(ctx), address).with_context(|| format!("could not write {}", note(ctx)))
-}
-
 /// The mirror of Docker Hub that `setup` noted: the loopback registry, wherever it listens by now.
 pub fn noted_mirror(ctx: &Context) -> Option<String> {
     let noted = std::fs::read_to_string(note(ctx)).ok()?;
     Some(running(ctx).unwrap_or(noted))
+}
+
+/// Puts a base image of BusyBox alone, made from the distribution's packages, into the loopback registry, and notes that
+/// this stands in for Docker Hub on this machine.
+/// An engine with the classic image store builds one architecture at a time, so they are joined in the registry.
+/// No instruction of the base runs anything, so nothing is emulated.
+pub fn fill(ctx: &Context, machine: &Machine, address: &str, image: &Reference) -> anyhow::Result<()> {
+    let context = build_context(ctx, machine)?;
+    ctx.ui.status("Filling", format!("{address} with {image}: Docker Hub cannot be reached from here"));
+    let sh = ctx.shell()?;
+    let output = "type=image,oci-mediatypes=true,store=false";
+    let mut sources = Vec::new();
+    for arch in Arch::ALL {
+        let (platform, reference) = (arch.platform(), format!("{image}-{arch}"));
+        let cmd = cmd!(
+            sh,
+            "docker buildx build --platform {platform} -t {reference} --output {output} --push --provenance=false
+                --progress plain {context}"
+        );
+        process::read(ctx, cmd, &Options::default())?;
+        sources.push(reference);
+    }
+    let image = image.to_string();
+    process::read(ctx, cmd!(sh, "docker buildx imagetools create -t {image} {sources...}"), &Options::default())?;
+    std::fs::write(note(ctx), address).with_context(|| format!("could not write {}", note(ctx)))
+}
+
+/// Makes a build context with the root file system of each architecture, and gives its folder.
+fn build_context(ctx: &Context, machine: &Machine) -> anyhow::Result<Utf8PathBuf> {
+    let dir = ctx.own_path("busybox");
+    if dir.exists() {
+        std::fs::remove_dir_all(&dir).with_context(|| format!("could not remove {dir}"))?;
+    }
+    let unpacked = dir.join("unpacked");
+    machine.unpack(ctx, PACKAGE, &unpacked)?;
+    let binary = |arch: Arch| -> anyhow::Result<Utf8PathBuf> {
+        let mut places =
+            ["bin/busybox", "usr/bin/busybox"].into_iter().map(|path| unpacked.join(arch.as_str()).join(path));
+        places.find(|path| path.is_file()).with_context(|| format!("{PACKAGE} holds no busybox for {arch}"))
+    };
+    let own = binary(Arch::of_this_machine().context("this machine's architecture is not one of ours")?)?;
+    let sh = ctx.shell()?;
+    let applets = process::read(ctx, cmd!(sh, "{own} --list"), &Options::default())?;
+    for arch in Arch::ALL {
+        root_file_system(&dir.join(arch.as_str()), &binary(arch)?, &applets)
+            .with_context(|| format!("could not make the root file system for {arch}"))?;
+    }
+    std::fs::write(dir.join("Dockerfile"), "FROM scratch\nARG TARGETARCH\nCOPY ${TARGETARCH}/ /\nCMD [\"sh\"]\n")?;
+    Ok(dir)
+}
+
+/// What Docker Hub's busybox has, as far as jobs rely on it: the applets, `/tmp`, and the users root and nobody.
+fn root_file_system(dir: &Utf8Path, busybox: &Utf8Path, applets: &str) -> std::io::Result<()> {
+    for part in ["bin", "etc", "tmp", "root", "var"] {
+        std::fs::create_dir_all(dir.join(part))?;
+    }
+    std::fs::set_permissions(dir.join("tmp"), std::fs::Permissions::from_mode(0o1777))?;
+    std::fs::copy(busybox, dir.join("bin/busybox"))?;
+    for applet in applets.lines().filter(|applet| *applet != "busybox") {
+        symlink("busybox", dir.join("bin").join(applet))?;
+    }
+    std::fs::write(
+        dir.join("etc/passwd"),
+        "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/home:/bin/false\n",
+    )?;
+    std::fs::write(dir.join("etc/group"), "root:x:0:\nnobody:x:65534:\n")
 }

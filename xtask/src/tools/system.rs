@@ -1,23 +1,26 @@
-//! This machine: its distribution, how to act as root, and how to start what is installed.
+//! This machine: its distribution, what is installed, and how `setup` adds to it and starts it, as root where it must.
 
 use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
+use camino::Utf8Path;
 use xshell::{Cmd, Shell, cmd};
 
-use super::apt;
-use super::process::{self, End, Options, Outcome};
+use super::process::{self, Options};
+use super::{apt, builder, docker};
 use crate::model::{Arch, Problem};
-use crate::run::{Context, human_time};
+use crate::run::Context;
 
-/// How long the engine may take to answer.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long the engine may take to start.
 const START_TIMEOUT: Duration = Duration::from_secs(60);
 /// How often a starting engine is asked whether it answers.
 const POLL_INTERVAL: Duration = Duration::from_millis(250);
+/// The Debian suite whose buildx is new enough; Debian 12 has none, and Debian 13 has 0.13.
+const NEWER_SUITE: &str = "forky";
+/// What is taken from that suite: buildx, the engine of the same age, and what belongs to it.
+const NEWER: [&str; 6] = ["docker.io", "docker-cli", "containerd", "tini-static", "docker-buildx", "docker-registry"];
 /// The engine's configuration.
 const DAEMON_JSON: &str = "/etc/docker/daemon.json";
 /// Multi-platform images and attestations need this image store.
@@ -29,9 +32,9 @@ const BINFMT: &str = "/proc/sys/fs/binfmt_misc";
 #[derive(Clone, Debug, Default)]
 pub struct Machine {
     /// `debian`, `ubuntu` …
-    pub id: String,
-    pub version: String,
-    pub codename: String,
+    id: String,
+    version: String,
+    codename: String,
     /// Whether root's commands are printed instead of run.
     pub dry_run: bool,
     needs_sudo: bool,
@@ -41,7 +44,7 @@ impl Machine {
     pub fn inspect(ctx: &Context) -> anyhow::Result<Machine> {
         let sh = ctx.shell()?;
         let os_release = std::fs::read_to_string("/etc/os-release").unwrap_or_default();
-        let needs_sudo = process::read(ctx, cmd!(sh, "id -u"))? != "0";
+        let needs_sudo = process::read(ctx, cmd!(sh, "id -u"), &Options::default())? != "0";
         Ok(Machine { needs_sudo, ..Machine::parse(&os_release) })
     }
 
@@ -63,7 +66,7 @@ impl Machine {
     }
 
     /// Runs a command as root, its output to the terminal; a dry run prints it.
-    pub fn run(&self, ctx: &Context, cmd: Cmd<'_>) -> anyhow::Result<()> {
+    fn run(&self, ctx: &Context, cmd: Cmd<'_>) -> anyhow::Result<()> {
         let sh = ctx.shell()?;
         let cmd = self.as_root(&sh, cmd);
         if self.dry_run {
@@ -82,7 +85,136 @@ impl Machine {
             ctx.ui.data(format!("printf '%s\\n' '{text}' | {}", process::shown(ctx, cmd)));
             return Ok(());
         }
-        process::run(ctx, cmd, &Options { stdin: Some(text), ..Options::default() })?.read().map(drop)
+        process::read(ctx, cmd, &Options { stdin: Some(text), ..Options::default() }).map(drop)
+    }
+
+    /// Installs packages, and upgrades and removes none.
+    ///
+    /// # Errors
+    /// It is not known how to install on this distribution, or what the distribution has is too old.
+    pub fn install(&self, ctx: &Context, packages: &[&str]) -> anyhow::Result<()> {
+        self.check_distribution(packages)?;
+        if packages.contains(&"docker.io") {
+            // Its package may start the engine, and an engine keeps the image store that it first starts with.
+            self.configure_new_engine(ctx)?;
+        }
+        ctx.ui.status("Installing", packages.join(" "));
+        let is_debian = self.id == "debian";
+        let is_newer = |package: &str| is_debian && NEWER.contains(&package);
+        let any_newer = packages.iter().any(|package| is_newer(package));
+        let options = &match any_newer {
+            true => apt::options(ctx, "apt-newer", &self.codename, Some(NEWER_SUITE))?,
+            false => Vec::new(),
+        };
+        let sh = ctx.shell()?;
+        self.run(ctx, cmd!(sh, "apt-get {options...} -q=2 update"))?;
+        if !is_debian && packages.contains(&"docker-buildx") && !self.dry_run {
+            check_candidate(ctx)?;
+        }
+        // Ubuntu's docker.io holds the client too.
+        let packages = packages.iter().filter(|&&package| is_debian || package != "docker-cli");
+        let packages = packages.map(|package| match is_newer(package) {
+            true => format!("{package}/{NEWER_SUITE}"),
+            false => (*package).to_owned(),
+        });
+        let cmd = cmd!(
+            sh,
+            "env DEBIAN_FRONTEND=noninteractive apt-get {options...} -q=2 install --yes --no-install-recommends
+                --no-upgrade --no-remove {packages...}"
+        );
+        self.run(ctx, cmd)
+    }
+
+    fn check_distribution(&self, packages: &[&str]) -> anyhow::Result<()> {
+        let Machine { id, version, .. } = self;
+        if matches!((id.as_str(), version.as_str()), ("debian", "12" | "13") | ("ubuntu", "22.04" | "24.04")) {
+            return Ok(());
+        }
+        let here = if id.is_empty() { std::env::consts::OS.to_owned() } else { format!("{id} {version}") };
+        let programs = format!("Docker with buildx {}, git and docker-registry", builder::buildx_bounds());
+        Err(Problem::new(here, format!("setup does not know how to install here: {}", packages.join(", ")))
+            .rule("it knows Debian 12 and 13, and Ubuntu 22.04 and 24.04")
+            .help(format!("install {programs}, start the engine, and repeat this"))
+            .missing())
+    }
+
+    /// Turns on the containerd image store for an engine that has never run; one that has keeps what it has.
+    fn configure_new_engine(&self, ctx: &Context) -> anyhow::Result<()> {
+        if Path::new(DAEMON_JSON).exists() || Path::new("/var/lib/docker/engine-id").exists() {
+            return Ok(());
+        }
+        ctx.ui.status("Configuring", format!("the new engine, with the containerd image store ({DAEMON_JSON})"));
+        let sh = ctx.shell()?;
+        self.run(ctx, cmd!(sh, "mkdir -p /etc/docker"))?;
+        self.write(ctx, DAEMON_JSON, CONTAINERD_STORE)
+    }
+
+    /// Downloads a package of every architecture and unpacks each into the folder of its name, without installing it.
+    pub fn unpack(&self, ctx: &Context, package: &str, into: &Utf8Path) -> anyhow::Result<()> {
+        self.check_distribution(&[package])?;
+        let mut options = apt::options(ctx, "apt-arches", &self.codename, None)?;
+        options.extend(Arch::ALL.map(|arch| format!("-oAPT::Architectures::={arch}")));
+        let options = &options;
+        let sh = ctx.shell()?;
+        process::show(ctx, cmd!(sh, "apt-get {options...} -q=2 update"))?;
+        for arch in Arch::ALL {
+            let folder = into.join(arch.as_str());
+            let download = ctx.own_path("apt-arches").join(format!("download-{arch}"));
+            sh.remove_path(&download)?;
+            sh.create_dir(&download)?;
+            sh.create_dir(&folder)?;
+            let _in_download = sh.push_dir(&download);
+            let of_arch = format!("{package}:{arch}");
+            process::read(ctx, cmd!(sh, "apt-get {options...} -q=2 download {of_arch}"), &Options::default())?;
+            let archive = sh.read_dir(&download)?.pop().with_context(|| format!("apt downloaded no {of_arch}"))?;
+            process::read(ctx, cmd!(sh, "dpkg-deb --extract {archive} {folder}"), &Options::default())?;
+        }
+        Ok(())
+    }
+
+    /// Starts the engine, by systemd where it runs, else in the background.
+    pub fn start_engine(&self, ctx: &Context) -> anyhow::Result<()> {
+        let sh = ctx.shell()?;
+        if Path::new("/run/systemd/system").is_dir() {
+            self.run(ctx, cmd!(sh, "systemctl start docker"))?;
+        } else {
+            let log = ctx.own_path("engine.log");
+            // Debian's service script wants a higher limit of open files than some containers have.
+            let cmd = self.as_root(&sh, cmd!(sh, "setsid dockerd"));
+            ctx.ui.status("Starting", format!("the engine in the background, its log in {}", ctx.shown(&log)));
+            if self.dry_run {
+                ctx.ui.data(format!("{} >{log} 2>&1 &", process::shown(ctx, cmd)));
+                return Ok(());
+            }
+            process::spawn_daemon(ctx, cmd, &log)?;
+        }
+        if self.dry_run { Ok(()) } else { wait_for_engine(ctx) }
+    }
+
+    /// Makes the binaries of another architecture run here, by QEMU.
+    /// Where systemd runs, QEMU's package has told the kernel by itself.
+    pub fn install_emulation(&self, ctx: &Context, arch: Arch) -> anyhow::Result<()> {
+        let sh = ctx.shell()?;
+        let name = match arch {
+            Arch::Amd64 => "qemu-x86_64",
+            Arch::Arm64 => "qemu-aarch64",
+        };
+        if !has_program(ctx, &format!("{name}-static")) {
+            self.install(ctx, &["qemu-user-static"])?;
+        }
+        let register = format!("{BINFMT}/register");
+        if !Path::new(&register).exists() {
+            self.run(ctx, cmd!(sh, "mount -t binfmt_misc binfmt_misc {BINFMT}"))?;
+        }
+        if Path::new(BINFMT).join(name).exists() {
+            return Ok(());
+        }
+        let rule = format!("/usr/lib/binfmt.d/{name}.conf");
+        if self.dry_run {
+            return self.run(ctx, cmd!(sh, "cp {rule} {register}"));
+        }
+        let text = std::fs::read_to_string(&rule).with_context(|| format!("could not read {rule}"))?;
+        self.write(ctx, &register, text.trim_end())
     }
 }
 
@@ -100,64 +232,10 @@ pub fn has_python_environments(ctx: &Context) -> anyhow::Result<bool> {
     Ok(has_program(ctx, "python3") && process::run(ctx, cmd!(sh, "python3 -c {code}"), &Options::default())?.success())
 }
 
-/// The version of the engine of the current docker context.
-///
-/// # Errors
-/// There is no engine, or it does not answer.
-pub fn engine_version(ctx: &Context) -> Result<String, Problem> {
-    let ask = || {
-        let sh = ctx.shell()?;
-        let format = "{{.Server.Version}}";
-        let given = Options { deadline: Some(ANSWER_TIMEOUT), ..Options::default() };
-        process::run(ctx, cmd!(sh, "docker version --format {format}"), &given)
-    };
-    let (what, help) = match ask() {
-        Ok(outcome) if outcome.success() => return Ok(outcome.stdout().trim().to_owned()),
-        // An engine that hangs says nothing, and starting it once more does not help.
-        Ok(Outcome { end: End::TimedOut(after), .. }) => (
-            format!("does not answer: `docker version` timed out after {}", human_time(after)),
-            "restart the engine, or set DOCKER_HOST to one that answers",
-        ),
-        Ok(outcome) => (outcome.reason(), "cargo xtask setup"),
-        Err(error) => (format!("{error:#}").lines().next().unwrap_or_default().to_owned(), "cargo xtask setup"),
-    };
-    Err(Problem::new("the engine", what).help(help))
-}
-
-/// Turns on the containerd image store for an engine that has never run; one that has keeps what it has.
-pub fn configure_new_engine(ctx: &Context, machine: &Machine) -> anyhow::Result<()> {
-    if Path::new(DAEMON_JSON).exists() || Path::new("/var/lib/docker/engine-id").exists() {
-        return Ok(());
-    }
-    ctx.ui.status("Configuring", format!("the new engine, with the containerd image store ({DAEMON_JSON})"));
-    let sh = ctx.shell()?;
-    machine.run(ctx, cmd!(sh, "mkdir -p /etc/docker"))?;
-    machine.write(ctx, DAEMON_JSON, CONTAINERD_STORE)
-}
-
-/// Starts the engine, by systemd where it runs, else in the background.
-pub fn start_engine(ctx: &Context, machine: &Machine) -> anyhow::Result<()> {
-    let sh = ctx.shell()?;
-    if Path::new("/run/systemd/system").is_dir() {
-        machine.run(ctx, cmd!(sh, "systemctl start docker"))?;
-    } else {
-        let log = ctx.own_path("engine.log");
-        // Debian's service script wants a higher limit of open files than some containers have.
-        let cmd = machine.as_root(&sh, cmd!(sh, "setsid dockerd"));
-        ctx.ui.status("Starting", format!("the engine in the background, its log in {}", ctx.shown(&log)));
-        if machine.dry_run {
-            ctx.ui.data(format!("{} >{log} 2>&1 &", process::shown(ctx, cmd)));
-            return Ok(());
-        }
-        process::spawn_daemon(ctx, cmd, &log)?;
-    }
-    if machine.dry_run { Ok(()) } else { wait_for_engine(ctx) }
-}
-
 fn wait_for_engine(ctx: &Context) -> anyhow::Result<()> {
     let start = Instant::now();
     loop {
-        let Err(problem) = engine_version(ctx) else { return Ok(()) };
+        let Err(problem) = docker::engine_version(ctx) else { return Ok(()) };
         if start.elapsed() > START_TIMEOUT || ctx.interrupted().is_some() {
             return Err(Problem::new("the engine", format!("does not start: {}", problem.what))
                 .help(format!("look at {}, or at `journalctl -u docker`", ctx.own_path("engine.log")))
@@ -167,30 +245,15 @@ fn wait_for_engine(ctx: &Context) -> anyhow::Result<()> {
     }
 }
 
-/// Makes the binaries of another architecture run here, by QEMU.
-/// Where systemd runs, QEMU's package has told the kernel by itself.
-pub fn install_emulation(ctx: &Context, machine: &Machine, arch: Arch) -> anyhow::Result<()> {
+/// Ubuntu's archive moves: the buildx that it has today may be too old.
+fn check_candidate(ctx: &Context) -> anyhow::Result<()> {
+    const HELP: &str = "install docker-buildx-plugin from Docker's own archive (docs.docker.com/engine/install), \
+                        and repeat this";
     let sh = ctx.shell()?;
-    let name = match arch {
-        Arch::Amd64 => "qemu-x86_64",
-        Arch::Arm64 => "qemu-aarch64",
-    };
-    if !has_program(ctx, &format!("{name}-static")) {
-        apt::install(ctx, machine, &["qemu-user-static"])?;
-    }
-    let register = format!("{BINFMT}/register");
-    if !Path::new(&register).exists() {
-        machine.run(ctx, cmd!(sh, "mount -t binfmt_misc binfmt_misc {BINFMT}"))?;
-    }
-    if Path::new(BINFMT).join(name).exists() {
-        return Ok(());
-    }
-    let rule = format!("/usr/lib/binfmt.d/{name}.conf");
-    if machine.dry_run {
-        return machine.run(ctx, cmd!(sh, "cp {rule} {register}"));
-    }
-    let text = std::fs::read_to_string(&rule).with_context(|| format!("could not read {rule}"))?;
-    machine.write(ctx, &register, text.trim_end())
+    let policy = process::read(ctx, cmd!(sh, "apt-cache policy docker-buildx"), &Options::default())?;
+    let candidate = policy.lines().find_map(|line| line.trim().strip_prefix("Candidate: ")).unwrap_or("(none)");
+    let unusable = |what| Problem::new("docker-buildx", format!("the distribution has {candidate}: {what}"));
+    builder::usable_buildx(candidate).map(drop).map_err(|what| unusable(what).help(HELP).missing())
 }
 
 #[cfg(test)]
