@@ -27,8 +27,9 @@ fn build(run: &Run, args: &BuildArgs) -> anyhow::Result<()> {
     };
     let images = settle(run, &plan, &arches, output, &args.options)?;
     if args.dry_run {
-        let sh = run.ctx.shell()?;
-        images.iter().for_each(|image| run.ctx.ui.data(process::shown(&run.ctx, buildx::build(&sh, image))));
+        for image in &images {
+            run.ctx.ui.data(process::shown(&run.ctx, |sh| buildx::build(sh, image))?);
+        }
         return Ok(());
     }
     let built = build_all(&run.ctx, &images, &args.options)?;

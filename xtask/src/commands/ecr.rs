@@ -13,7 +13,6 @@ use crate::plan::{Job, select_jobs};
 use crate::run::{Context, count, fleet, markdown, summary, table};
 use crate::settings::{Run, Target, aws_client};
 use crate::tools::aws::Client;
-use crate::tools::process;
 
 /// How many repositories are made side by side: the AWS client needs the processor more than the network.
 const PARALLEL: usize = 4;
@@ -52,9 +51,9 @@ pub fn ensure(run: &Run, names: &[String], dry_run: bool) -> anyhow::Result<()> 
     report_differences(ctx, &rows, &wanted);
     let missing: Vec<&JobRepository> = rows.iter().filter(|row| row.found.is_none()).collect();
     if dry_run {
-        let sh = ctx.shell()?;
-        let commands = missing.iter().flat_map(|row| client.creation(&sh, &row.repository, &wanted, POLICY));
-        commands.for_each(|command| ctx.ui.data(process::shown(ctx, command)));
+        for row in missing {
+            client.creation(&row.repository, &wanted, POLICY)?.iter().for_each(|command| ctx.ui.data(command));
+        }
         return Ok(());
     }
     let create = |row: &&JobRepository| client.create(&row.repository, &wanted, POLICY);

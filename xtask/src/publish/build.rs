@@ -144,9 +144,8 @@ fn attempt(ctx: &Context, image: &Image) -> anyhow::Result<Outcome> {
             ctx.ui.text(&format!("{} {} | {line}", image.job, image.arch));
         }
     };
-    let sh = ctx.shell()?;
     let given = Options { deadline: image.timeout, on_line: Some(&on_line), ..Options::default() };
-    process::run(ctx, buildx::build(&sh, image), &given)
+    process::run(ctx, |sh| buildx::build(sh, image), &given)
 }
 
 /// Whether a build failed only because the registry was busy; the steps themselves are cached by then.

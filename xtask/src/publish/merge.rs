@@ -13,7 +13,7 @@ use crate::run::Context;
 use crate::run::fleet::{self, OnFailure, Tally};
 use crate::run::{count, human_time, markdown, summary};
 use crate::settings::Run;
-use crate::tools::cosign::{self, Signer};
+use crate::tools::cosign::Signer;
 use crate::tools::{buildx, git, process};
 
 /// How many jobs are merged side by side: a merge waits for the registry most of the time.
@@ -65,8 +65,11 @@ fn signer(run: &Run) -> anyhow::Result<Option<Signer>> {
 pub fn merge_commands(run: &Run, recipes: &[Recipe]) -> anyhow::Result<Tally<Option<String>>> {
     let labels = images::labels(run)?;
     let results = fleet::run(&run.ctx, PARALLEL, OnFailure::GoOn, recipes, |recipe| {
-        let (sh, merge) = (run.ctx.shell()?, Merge::new(run, recipe, &labels));
-        Ok(merge.command(&sh, &merge.pass()?).map(|command| process::shown(&run.ctx, command)))
+        let merge = Merge::new(run, recipe, &labels);
+        match merge.pass()? {
+            Passed::Unchanged(_) => Ok(None),
+            passed => process::shown(&run.ctx, |sh| merge.command(sh, &passed)).map(Some),
+        }
     });
     Ok(fleet::tally(recipes.iter().map(|recipe| &recipe.job.name), results))
 }
@@ -91,7 +94,7 @@ impl<'a> Merge<'a> {
         let is_new = matches!(passed, Passed::Create { .. });
         let index = self.publish(passed)?;
         if let Some(signer) = signer {
-            cosign::sign(&run.ctx, signer, &expected.repository.with_digest(&index.digest))?;
+            signer.sign(&run.ctx, &expected.repository.with_digest(&index.digest))?;
         }
         self.write_key(&index, is_new)?;
         // A dirty tree is nobody's release.
@@ -117,25 +120,22 @@ impl<'a> Merge<'a> {
     }
 
     /// The command that makes the job's tag: what `--dry-run` prints and what runs.
-    fn command<'s>(&self, sh: &'s Shell, passed: &Passed) -> Option<Cmd<'s>> {
-        let repository = &self.expected.repository;
-        let reference = self.expected.reference(None);
-        match passed {
-            Passed::Unchanged(_) => None,
-            Passed::Create { digests, .. } => {
-                let sources: Vec<Reference> = digests.iter().map(|digest| repository.with_digest(digest)).collect();
-                Some(buildx::create(sh, &reference, &sources, &self.annotations))
-            }
-            Passed::Reuse(keyed) => {
-                Some(buildx::create(sh, &reference, &[repository.with_digest(&keyed.digest)], &BTreeMap::new()))
-            }
-        }
+    fn command<'s>(&self, sh: &'s Shell, passed: &Passed) -> Cmd<'s> {
+        let (none, repository) = (BTreeMap::new(), &self.expected.repository);
+        let (digests, annotations) = match passed {
+            Passed::Create { digests, .. } => (digests.as_slice(), &self.annotations),
+            Passed::Reuse(index) | Passed::Unchanged(index) => (std::slice::from_ref(&index.digest), &none),
+        };
+        let sources: Vec<Reference> = digests.iter().map(|digest| repository.with_digest(digest)).collect();
+        buildx::create(sh, &self.expected.reference(None), &sources, annotations)
     }
 
     /// Makes the job's tag, unless it is there already, and reads it back.
     fn publish(&self, passed: Passed) -> anyhow::Result<Index> {
         let (ctx, reference) = (&self.run.ctx, self.expected.reference(None));
-        buildx::write(ctx, &reference.to_string(), |sh| self.command(sh, &passed))?;
+        if !matches!(passed, Passed::Unchanged(_)) {
+            buildx::write(ctx, &reference.to_string(), |sh| self.command(sh, &passed))?;
+        }
         let (verb, images, more) = match passed {
             Passed::Unchanged(existing) => {
                 ctx.ui.status("Unchanged", &reference);
@@ -195,7 +195,7 @@ impl<'a> Merge<'a> {
     fn point(&self, reference: &Reference, index: &Index) -> anyhow::Result<()> {
         let source = [self.expected.repository.with_digest(&index.digest)];
         buildx::write(&self.run.ctx, &reference.to_string(), |sh| {
-            Some(buildx::create(sh, reference, &source, &BTreeMap::new()))
+            buildx::create(sh, reference, &source, &BTreeMap::new())
         })
     }
 }
@@ -231,7 +231,7 @@ fn verify(ctx: &Context, expected: &Expected) -> anyhow::Result<Merged> {
 
 fn check_signature(ctx: &Context, signer: &Signer, expected: &Expected, index: &Index) -> anyhow::Result<()> {
     let signed = expected.repository.with_digest(&index.digest);
-    cosign::is_signed(ctx, signer, &signed)?.map_err(|said| {
+    signer.verify(ctx, &signed)?.map_err(|said| {
         Problem::new(signed.to_string(), format!("carries no valid signature: {said}"))
             .rule("the target wants every index signed")
             .help(format!("cargo xtask merge {}", expected.job))

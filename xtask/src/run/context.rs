@@ -6,7 +6,6 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use anyhow::Context as _;
 use camino::Utf8PathBuf;
 use signal_hook::consts::{SIGINT, SIGTERM};
-use xshell::Shell;
 
 use super::environment::Environment;
 use super::report::Ui;
@@ -45,13 +44,6 @@ impl Context {
     pub fn interrupted(&self) -> Option<u8> {
         let signal = self.signal.load(Ordering::Relaxed);
         u8::try_from(signal).ok().filter(|&signal| signal != 0).map(|signal| 128 + signal)
-    }
-
-    /// A shell at the repository's root. `Shell` is not `Sync`, so each thread takes its own.
-    pub fn shell(&self) -> anyhow::Result<Shell> {
-        let sh = Shell::new().context("could not read the working directory")?;
-        sh.change_dir(&self.root);
-        Ok(sh)
     }
 
     /// A file or folder of this tool's own under `target/`.

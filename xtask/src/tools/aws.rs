@@ -95,9 +95,8 @@ impl<'a> Client<'a> {
 
     /// The password of the user `AWS`, which is valid for 12 hours.
     pub fn login_password(&self) -> anyhow::Result<Secret> {
-        let sh = self.ctx.shell()?;
         let region = self.region;
-        let stdout = self.read(cmd!(sh, "aws ecr get-login-password --region {region}"))?;
+        let stdout = self.read(|sh| cmd!(sh, "aws ecr get-login-password --region {region}"))?;
         let password = stdout.trim();
         if password.is_empty() || password.chars().any(char::is_whitespace) {
             return Err(Problem::new("`aws ecr get-login-password`", "gave no password").missing());
@@ -107,9 +106,8 @@ impl<'a> Client<'a> {
 
     /// Those of the repositories that exist, each with its lifecycle policy, by name.
     pub fn inspect(&self, names: &[String]) -> anyhow::Result<BTreeMap<String, EcrRepository>> {
-        let sh = self.ctx.shell()?;
         // One call for all of them: nobody has to know which exist, and the client asks page by page.
-        let stdout = self.read(self.command(&sh, "describe-repositories", &["--page-size", "1000"]))?;
+        let stdout = self.read(|sh| self.command(sh, "describe-repositories", &["--page-size", "1000"]))?;
         let answer: Value = serde_json::from_str(&stdout)?;
         let name = |described: &Value| described["repositoryName"].as_str().unwrap_or_default().to_owned();
         let mut existing: Vec<&Value> = answer["repositories"].as_array().into_iter().flatten().collect();
@@ -121,8 +119,7 @@ impl<'a> Client<'a> {
     }
 
     fn lifecycle_policy(&self, name: &str) -> anyhow::Result<Option<Vec<LifecycleRule>>> {
-        let sh = self.ctx.shell()?;
-        let outcome = self.run(self.command(&sh, "get-lifecycle-policy", &["--repository-name", name]))?;
+        let outcome = self.run(|sh| self.command(sh, "get-lifecycle-policy", &["--repository-name", name]))?;
         if outcome.stderr.contains("LifecyclePolicyNotFoundException") {
             return Ok(None);
         }
@@ -134,54 +131,55 @@ impl<'a> Client<'a> {
     /// Tries what a login, a push and a pull begin with, and tells what AWS refuses. Nothing is changed, and nothing
     /// secret printed: of the login's answer, the client shows only the date.
     pub fn refused_rights(&self, name: &str) -> anyhow::Result<Vec<Problem>> {
-        let sh = self.ctx.shell()?;
         let region = self.region;
         let query = "authorizationData[0].expiresAt";
+        let layers = ["--repository-name", name, "--layer-digests", NO_LAYER];
         let calls = [
-            cmd!(sh, "aws ecr get-authorization-token --region {region} --query {query}"),
-            self.command(
-                &sh,
-                "batch-check-layer-availability",
-                &["--repository-name", name, "--layer-digests", NO_LAYER],
-            ),
-            self.command(&sh, "batch-get-image", &["--repository-name", name, "--image-ids", NO_TAG]),
+            self.run(|sh| cmd!(sh, "aws ecr get-authorization-token --region {region} --query {query}"))?,
+            self.run(|sh| self.command(sh, "batch-check-layer-availability", &layers))?,
+            self.run(|sh| self.command(sh, "batch-get-image", &["--repository-name", name, "--image-ids", NO_TAG]))?,
         ];
-        let mut problems = Vec::new();
-        for call in calls {
-            let outcome = self.run(call)?;
-            problems.extend((!outcome.success()).then(|| self.refused(&outcome)));
+        let refused = calls.iter().filter(|outcome| !outcome.success());
+        Ok(refused.map(|outcome| self.refused(outcome)).collect())
+    }
+
+    /// The commands with which [`Client::create`] makes a repository, as they can be pasted into a shell.
+    pub fn creation(&self, name: &str, wanted: &EcrRepository, policy_file: &str) -> anyhow::Result<Vec<String>> {
+        let mut commands = vec![process::shown(self.ctx, |sh| self.create_repository(sh, name, wanted))?];
+        if wanted.policy.is_some() {
+            commands.push(process::shown(self.ctx, |sh| self.put_policy(sh, name, policy_file))?);
         }
-        Ok(problems)
+        Ok(commands)
     }
 
-    /// The commands that make a repository, and give it its lifecycle policy, which is in a file.
-    pub fn creation<'s>(&self, sh: &'s Shell, name: &str, wanted: &EcrRepository, policy_file: &str) -> Vec<Cmd<'s>> {
-        let create = self.command(sh, "create-repository", &["--repository-name", name]);
-        let create = create.args(wanted.mutability_flags());
-        let create = create.args(["--image-scanning-configuration", &format!("scanOnPush={}", wanted.scan_on_push)]);
-        let put_policy = wanted.policy.as_ref().map(|_| {
-            let file = format!("file://{policy_file}");
-            self.command(sh, "put-lifecycle-policy", &["--repository-name", name, "--lifecycle-policy-text", &file])
-        });
-        std::iter::once(create).chain(put_policy).collect()
-    }
-
-    /// Makes a repository by these commands. One that somebody else has just made is as good, and left as it is.
+    /// Makes a repository, and gives it its lifecycle policy, which is in a file. One that somebody else has just made
+    /// is as good, and left as it is.
     ///
     /// # Errors
     /// AWS refuses.
     pub fn create(&self, name: &str, wanted: &EcrRepository, policy_file: &str) -> anyhow::Result<()> {
-        let sh = self.ctx.shell()?;
-        for command in self.creation(&sh, name, wanted, policy_file) {
-            let outcome = self.run(command)?;
-            if outcome.stderr.contains("RepositoryAlreadyExistsException") {
-                self.ctx.ui.status("Unchanged", format!("{name}: somebody else has just made it"));
-                return Ok(());
-            }
-            self.accepted(outcome)?;
+        let created = self.run(|sh| self.create_repository(sh, name, wanted))?;
+        if created.stderr.contains("RepositoryAlreadyExistsException") {
+            self.ctx.ui.status("Unchanged", format!("{name}: somebody else has just made it"));
+            return Ok(());
+        }
+        self.accepted(created)?;
+        if wanted.policy.is_some() {
+            self.read(|sh| self.put_policy(sh, name, policy_file))?;
         }
         self.ctx.ui.status("Made", name);
         Ok(())
+    }
+
+    fn create_repository<'s>(&self, sh: &'s Shell, name: &str, wanted: &EcrRepository) -> Cmd<'s> {
+        let create = self.command(sh, "create-repository", &["--repository-name", name]);
+        let create = create.args(wanted.mutability_flags());
+        create.args(["--image-scanning-configuration", &format!("scanOnPush={}", wanted.scan_on_push)])
+    }
+
+    fn put_policy<'s>(&self, sh: &'s Shell, name: &str, policy_file: &str) -> Cmd<'s> {
+        let file = format!("file://{policy_file}");
+        self.command(sh, "put-lifecycle-policy", &["--repository-name", name, "--lifecycle-policy-text", &file])
     }
 
     /// A command about the registry: its account is given where it is known, else it is that of the credentials.
@@ -191,7 +189,7 @@ impl<'a> Client<'a> {
         cmd!(sh, "aws ecr {action} --region {region} --output json {account...} {args...}")
     }
 
-    fn read(&self, cmd: Cmd<'_>) -> anyhow::Result<String> {
+    fn read(&self, cmd: impl FnOnce(&Shell) -> Cmd<'_>) -> anyhow::Result<String> {
         self.accepted(self.run(cmd)?)
     }
 
@@ -201,10 +199,10 @@ impl<'a> Client<'a> {
     }
 
     /// Runs the client to its end.
-    fn run(&self, cmd: Cmd<'_>) -> anyhow::Result<Outcome> {
+    fn run(&self, cmd: impl FnOnce(&Shell) -> Cmd<'_>) -> anyhow::Result<Outcome> {
         let secrets: Vec<&Secret> = self.identity.iter().map(|identity| &identity.token).collect();
         let given = Options { deadline: Some(TIMEOUT), secrets: &secrets, ..Options::default() };
-        let outcome = process::run(self.ctx, self.with_identity(cmd), &given)?;
+        let outcome = process::run(self.ctx, |sh| self.with_identity(cmd(sh)), &given)?;
         // What a client that failed has printed may be half a password, and no message may show that.
         let stdout_bytes = if outcome.success() { outcome.stdout_bytes } else { Vec::new() };
         Ok(Outcome { stdout_bytes, ..outcome })
@@ -300,12 +298,14 @@ fn identity_token(ctx: &Context) -> anyhow::Result<Secret> {
     let url = token_url(ctx.env.get(TOKEN_URL).unwrap_or_default()).map_err(Problem::usage)?;
     let bearer = Secret::new(ctx.env.get(BEARER).unwrap_or_default());
     let request = token_request(&url, &bearer).map_err(Problem::usage)?;
-    let sh = ctx.shell()?;
     // `-q` goes first, so that no ~/.curlrc can ask for a trace of headers.
-    let cmd = cmd!(sh, "curl -q --silent --show-error --fail --max-time 60 --retry 3 --config -");
     let given =
         Options { stdin: Some(&request), deadline: Some(TOKEN_TIMEOUT), secrets: &[&bearer], ..Options::default() };
-    let outcome = process::run(ctx, cmd, &given)?;
+    let outcome = process::run(
+        ctx,
+        |sh| cmd!(sh, "curl -q --silent --show-error --fail --max-time 60 --retry 3 --config -"),
+        &given,
+    )?;
     if !outcome.success() {
         // What curl has printed may be half a token, and no message may show that.
         let said = Outcome { stdout_bytes: Vec::new(), ..outcome }.to_string();

@@ -60,8 +60,7 @@ pub fn usable_buildx(text: &str) -> Result<String, String> {
 /// # Errors
 /// Docker or buildx is missing, too old, or known to be broken.
 pub fn buildx_version(ctx: &Context) -> anyhow::Result<String> {
-    let sh = ctx.shell()?;
-    let outcome = process::run(ctx, cmd!(sh, "docker buildx version"), &Options::default())?;
+    let outcome = process::run(ctx, |sh| cmd!(sh, "docker buildx version"), &Options::default())?;
     let usable = if outcome.success() { usable_buildx(&outcome.stdout()) } else { Err("not installed".to_owned()) };
     usable.map_err(|what| {
         Problem::new("buildx", what)
@@ -143,10 +142,10 @@ pub enum Bootstrap {
 /// There is no such builder, or its engine cannot be reached.
 pub fn probe(ctx: &Context, name: Option<&str>, bootstrap: Bootstrap) -> anyhow::Result<Builder> {
     buildx_version(ctx)?;
-    let sh = ctx.shell()?;
     let bootstrap = (bootstrap == Bootstrap::Yes).then_some("--bootstrap");
     // `inspect` prints no JSON. `ls` does, but it asks every builder, and waits 20 s for each that is out of reach.
-    let outcome = process::run(ctx, cmd!(sh, "docker buildx inspect {bootstrap...} {name...}"), &Options::default())?;
+    let outcome =
+        process::run(ctx, |sh| cmd!(sh, "docker buildx inspect {bootstrap...} {name...}"), &Options::default())?;
     let (builder, error) = parse(&outcome.stdout());
     let Some(error) = error.or((!outcome.success()).then(|| outcome.reason())) else {
         let attestations = builder.driver != "docker" || has_containerd_store(ctx)?;
@@ -185,9 +184,8 @@ fn parse(text: &str) -> (Builder, Option<String>) {
 }
 
 fn has_containerd_store(ctx: &Context) -> anyhow::Result<bool> {
-    let sh = ctx.shell()?;
     let format = "{{json .DriverStatus}}";
-    let status = process::read(ctx, cmd!(sh, "docker info --format {format}"), &Options::default())?;
+    let status = process::read(ctx, |sh| cmd!(sh, "docker info --format {format}"), &Options::default())?;
     Ok(status.contains("io.containerd.snapshotter"))
 }
 

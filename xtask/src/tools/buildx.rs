@@ -66,15 +66,13 @@ pub fn create<'a>(
     cmd!(sh, "docker buildx imagetools create --progress plain -t {target} {annotations...} {sources...}")
 }
 
-/// Runs a command that writes to a registry, if there is one, and again where the registry was only busy.
+/// Runs a command that writes to a registry, and again where the registry was only busy.
 ///
 /// # Errors
 /// The registry refuses, or is still busy after four attempts.
-pub fn write(ctx: &Context, what: &str, cmd: impl Fn(&Shell) -> Option<Cmd<'_>>) -> anyhow::Result<()> {
+pub fn write(ctx: &Context, what: &str, cmd: impl Fn(&Shell) -> Cmd<'_>) -> anyhow::Result<()> {
     fleet::retry(ctx, what, || {
-        let sh = ctx.shell()?;
-        let Some(cmd) = cmd(&sh) else { return Ok(()) };
-        let outcome = process::run(ctx, cmd, &Options::default())?;
+        let outcome = process::run(ctx, &cmd, &Options::default())?;
         if outcome.success() { Ok(()) } else { Err(unreachable_or(what, &outcome)) }
     })
 }
@@ -112,13 +110,15 @@ pub fn inspect(ctx: &Context, reference: &Reference) -> anyhow::Result<Option<In
     }
     let shown = reference.to_string();
     fleet::retry(ctx, &shown, || {
-        let (sh, format) = (ctx.shell()?, "{{json .}}");
+        let format = "{{json .}}";
         // The plugin by itself is the same program, and half the work: a plan looks at hundreds of references.
-        let cmd = match plugin(ctx) {
-            Some(plugin) => cmd!(sh, "{plugin} imagetools inspect {shown} --format {format}"),
-            None => cmd!(sh, "docker buildx imagetools inspect {shown} --format {format}"),
-        };
-        let outcome = process::run(ctx, cmd, &Options { deadline: Some(TIMEOUT), ..Options::default() })?;
+        let (program, buildx) = plugin(ctx).map_or(("docker".to_owned(), Some("buildx")), |plugin| (plugin, None));
+        let given = Options { deadline: Some(TIMEOUT), ..Options::default() };
+        let outcome = process::run(
+            ctx,
+            |sh| cmd!(sh, "{program} {buildx...} imagetools inspect {shown} --format {format}"),
+            &given,
+        )?;
         // The last word of buildx on a 404, for a tag and a repository; `could not resolve host: not found` is another.
         let is_absent = outcome.stderr.trim_end().ends_with(&format!("{shown}: not found"));
         match outcome.success() {
@@ -163,8 +163,8 @@ pub fn on_build(ctx: &Context, repository: &Repository, manifest: &Digest) -> an
 
 /// A manifest or a configuration as the registry holds it.
 fn raw(ctx: &Context, reference: &Reference) -> anyhow::Result<Value> {
-    let (sh, shown) = (ctx.shell()?, reference.to_string());
-    let text = process::read(ctx, cmd!(sh, "docker buildx imagetools inspect --raw {shown}"), &Options::default())?;
+    let (shown, options) = (reference.to_string(), Options::default());
+    let text = process::read(ctx, |sh| cmd!(sh, "docker buildx imagetools inspect --raw {shown}"), &options)?;
     serde_json::from_str(&text).with_context(|| format!("{reference}: the registry gave something else"))
 }
 

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use camino::Utf8PathBuf;
 use serde::Deserialize;
 use serde_json::Value;
-use xshell::{Cmd, cmd};
+use xshell::{Cmd, Shell, cmd};
 
 use super::process::{self, Options};
 use crate::model::Problem;
@@ -30,9 +30,8 @@ pub struct Metadata {
 /// # Errors
 /// A `Cargo.toml` that cargo cannot read: its message names file, line and column.
 pub fn metadata(ctx: &Context) -> anyhow::Result<Option<Metadata>> {
-    let sh = ctx.shell()?;
-    let cmd = cmd!(sh, "cargo metadata --no-deps --offline --format-version 1");
-    let outcome = process::run(ctx, cmd, &Options::default())?;
+    let outcome =
+        process::run(ctx, |sh| cmd!(sh, "cargo metadata --no-deps --offline --format-version 1"), &Options::default())?;
     if !outcome.success() {
         if outcome.stderr.contains("could not find `Cargo.toml`") {
             return Ok(None);
@@ -60,39 +59,38 @@ pub struct Checked {
 
 /// Runs every check, in the order in which they fail fastest, their output to the terminal.
 pub fn check(ctx: &Context, mirrors: &BTreeMap<String, String>) -> anyhow::Result<Checked> {
-    let sh = ctx.shell()?;
     let mirrors: Vec<String> = mirrors.iter().map(|(registry, prefix)| format!("{registry}={prefix}")).collect();
     // The tests' own repositories pull from where this one does.
-    let _mirrors = sh.push_env("JOBS_MIRRORS", mirrors.join(","));
+    let mirrors = mirrors.join(",");
     let mut checked = Checked::default();
-    for (what, cmd) in [
-        ("formatting", cmd!(sh, "cargo fmt --all --check")),
-        ("lints", cmd!(sh, "cargo clippy --workspace --all-targets --locked -- --deny warnings")),
-        (TESTS, cmd!(sh, "cargo test --workspace --locked --no-fail-fast")),
-    ] {
-        ctx.ui.status("Checking", what);
-        run_check(ctx, what, cmd, &mut checked)?;
-    }
+    checked.add(ctx, "formatting", |sh| cmd!(sh, "cargo fmt --all --check"))?;
+    checked.add(ctx, "lints", |sh| cmd!(sh, "cargo clippy --workspace --all-targets --locked -- --deny warnings"))?;
+    checked.add(ctx, TESTS, |sh| {
+        cmd!(sh, "cargo test --workspace --locked --no-fail-fast").env("JOBS_MIRRORS", mirrors)
+    })?;
     Ok(checked)
 }
 
-fn run_check(ctx: &Context, what: &str, cmd: Cmd<'_>, checked: &mut Checked) -> anyhow::Result<()> {
-    let (passed, failed) = (Cell::new(0), Cell::new(0));
-    let on_line = |line: &str| {
-        passed.set(passed.get() + counted(line, "passed"));
-        failed.set(failed.get() + counted(line, "failed"));
-        ctx.ui.text(line);
-    };
-    let outcome = process::run(ctx, cmd, &Options { on_line: Some(&on_line), ..Options::default() })?;
-    // A test run that ran nothing has checked nothing.
-    let is_good = outcome.success() && !(what == TESTS && passed.get() == 0);
-    checked.passed += passed.get().max(usize::from(is_good));
-    checked.failed += failed.get().max(usize::from(!is_good));
-    if !is_good {
-        let help = format!("see above; by itself: {}", outcome.command);
-        checked.problems.push(Problem::new(what, "failed").help(help));
+impl Checked {
+    fn add(&mut self, ctx: &Context, what: &str, cmd: impl FnOnce(&Shell) -> Cmd<'_>) -> anyhow::Result<()> {
+        ctx.ui.status("Checking", what);
+        let (passed, failed) = (Cell::new(0), Cell::new(0));
+        let on_line = |line: &str| {
+            passed.set(passed.get() + counted(line, "passed"));
+            failed.set(failed.get() + counted(line, "failed"));
+            ctx.ui.text(line);
+        };
+        let outcome = process::run(ctx, cmd, &Options { on_line: Some(&on_line), ..Options::default() })?;
+        // A test run that ran nothing has checked nothing.
+        let is_good = outcome.success() && !(what == TESTS && passed.get() == 0);
+        self.passed += passed.get().max(usize::from(is_good));
+        self.failed += failed.get().max(usize::from(!is_good));
+        if !is_good {
+            let help = format!("see above; by itself: {}", outcome.command);
+            self.problems.push(Problem::new(what, "failed").help(help));
+        }
+        Ok(())
     }
-    Ok(())
 }
 
 /// A number in cargo's `test result: ok. 12 passed; 0 failed; …`.

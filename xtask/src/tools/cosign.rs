@@ -1,6 +1,6 @@
 //! cosign: signs the index of a job, and checks the signature.
 
-use xshell::{Cmd, Shell, cmd};
+use xshell::cmd;
 
 use super::process::{self, Options};
 use crate::model::{Problem, Reference};
@@ -26,8 +26,7 @@ impl Signer {
     /// # Errors
     /// cosign is missing, or there is neither: with exit code 4, before anything is published.
     pub fn find(ctx: &Context) -> anyhow::Result<Signer> {
-        let sh = ctx.shell()?;
-        process::run(ctx, cmd!(sh, "cosign version"), &Options::default())?;
+        process::run(ctx, |sh| cmd!(sh, "cosign version"), &Options::default())?;
         let variable = |name| ctx.env.get(name).map(str::to_owned);
         let private = variable("JOBS_COSIGN_KEY");
         // What is no file of a key pair is a key in a service, which gives out its public half by the same name.
@@ -45,93 +44,85 @@ impl Signer {
         })
     }
 
-    /// The command that signs a digest.
-    fn sign<'a>(&self, sh: &'a Shell, index: &Reference) -> Result<Cmd<'a>, Problem> {
-        let index = index.to_string();
-        let key = match self {
+    /// The flags that tell cosign with what to sign.
+    fn sign_flags(&self) -> Result<Vec<&str>, Problem> {
+        match self {
             Signer::Key { private: Some(private), .. } => {
-                vec!["--key", private, "--tlog-upload=false", "--use-signing-config=false"]
+                Ok(vec!["--key", private, "--tlog-upload=false", "--use-signing-config=false"])
             }
             Signer::Key { private: None, .. } => {
-                return Err(Problem::new("sign", "only the public key is known").help("set JOBS_COSIGN_KEY"));
+                Err(Problem::new("sign", "only the public key is known").help("set JOBS_COSIGN_KEY"))
             }
-            Signer::Workflow { .. } => Vec::new(),
-        };
-        Ok(cmd!(sh, "cosign sign --yes {key...} {index}"))
+            Signer::Workflow { .. } => Ok(Vec::new()),
+        }
     }
 
-    /// The command that checks a digest's signature.
-    fn verify<'a>(&self, sh: &'a Shell, index: &Reference) -> Cmd<'a> {
-        let index = index.to_string();
+    /// The flags that tell cosign whose signature is valid.
+    fn verify_flags(&self) -> Vec<String> {
         match self {
-            Signer::Key { public, .. } => cmd!(sh, "cosign verify --key {public} --insecure-ignore-tlog=true {index}"),
+            Signer::Key { public, .. } => ["--key", public, "--insecure-ignore-tlog=true"].map(str::to_owned).to_vec(),
             Signer::Workflow { repository } => {
                 let identity = format!("^https://github\\.com/{}/", repository.replace('.', "\\."));
-                let of_workflow =
-                    ["--certificate-oidc-issuer", ISSUER, "--certificate-identity-regexp", identity.as_str()];
-                cmd!(sh, "cosign verify {of_workflow...} {index}")
+                let flags = ["--certificate-oidc-issuer", ISSUER, "--certificate-identity-regexp", &identity];
+                flags.map(str::to_owned).to_vec()
             }
         }
     }
-}
 
-/// Whether a digest carries a signature of this signer, or what cosign says if it does not.
-pub fn is_signed(ctx: &Context, signer: &Signer, index: &Reference) -> anyhow::Result<Result<(), String>> {
-    let sh = ctx.shell()?;
-    let outcome = process::run(ctx, signer.verify(&sh, index), &Options::default())?;
-    Ok(if outcome.success() { Ok(()) } else { Err(outcome.reason()) })
-}
+    /// Whether a digest carries a signature of this signer, or what cosign says if it does not.
+    pub fn verify(&self, ctx: &Context, index: &Reference) -> anyhow::Result<Result<(), String>> {
+        let (flags, index) = (self.verify_flags(), index.to_string());
+        let outcome = process::run(ctx, |sh| cmd!(sh, "cosign verify {flags...} {index}"), &Options::default())?;
+        Ok(if outcome.success() { Ok(()) } else { Err(outcome.reason()) })
+    }
 
-/// Signs a digest, unless it is signed.
-///
-/// # Errors
-/// cosign is missing, or cannot sign.
-pub fn sign(ctx: &Context, signer: &Signer, index: &Reference) -> anyhow::Result<()> {
-    if is_signed(ctx, signer, index)?.is_ok() {
-        return Ok(());
+    /// Signs a digest, unless it is signed.
+    ///
+    /// # Errors
+    /// cosign is missing, or cannot sign.
+    pub fn sign(&self, ctx: &Context, index: &Reference) -> anyhow::Result<()> {
+        if self.verify(ctx, index)?.is_ok() {
+            return Ok(());
+        }
+        let (flags, index) = (self.sign_flags().map_err(Problem::missing)?, index.to_string());
+        let outcome = process::run(ctx, |sh| cmd!(sh, "cosign sign --yes {flags...} {index}"), &Options::default())?;
+        if outcome.success() {
+            return Ok(());
+        }
+        Err(Problem::new(index, format!("could not be signed: {}", outcome.reason()))
+            .help("cosign 3 is needed, with a key that it can read, or `id-token: write` in the workflow")
+            .missing())
     }
-    let sh = ctx.shell()?;
-    let outcome = process::run(ctx, signer.sign(&sh, index).map_err(Problem::missing)?, &Options::default())?;
-    if outcome.success() {
-        return Ok(());
-    }
-    let problem = Problem::new(index.to_string(), format!("could not be signed: {}", outcome.reason()));
-    Err(problem.help("cosign 3 is needed, with a key that it can read, or `id-token: write` in the workflow").missing())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn commands(signer: &Signer) -> (Option<String>, String) {
-        let sh = Shell::new().unwrap();
-        let index: Reference = "127.0.0.1:5000/jobs/a:x".parse().unwrap();
-        (signer.sign(&sh, &index).ok().map(|cmd| cmd.to_string()), signer.verify(&sh, &index).to_string())
+    fn flags(signer: &Signer) -> (Option<String>, String) {
+        (signer.sign_flags().ok().map(|flags| flags.join(" ")), signer.verify_flags().join(" "))
     }
 
     #[test]
     fn a_key_signs_without_a_log_and_a_workflow_by_its_identity() {
         let key = Signer::Key { private: Some("c.key".to_owned()), public: "c.pub".to_owned() };
         assert_eq!(
-            commands(&key),
+            flags(&key),
             (
-                Some(
-                    "cosign sign --yes --key c.key --tlog-upload=false --use-signing-config=false 127.0.0.1:5000/jobs/a:x"
-                        .to_owned()
-                ),
-                "cosign verify --key c.pub --insecure-ignore-tlog=true 127.0.0.1:5000/jobs/a:x".to_owned()
+                Some("--key c.key --tlog-upload=false --use-signing-config=false".to_owned()),
+                "--key c.pub --insecure-ignore-tlog=true".to_owned()
             )
         );
         let workflow = Signer::Workflow { repository: "acme/jobs.x".to_owned() };
         assert_eq!(
-            commands(&workflow),
+            flags(&workflow),
             (
-                Some("cosign sign --yes 127.0.0.1:5000/jobs/a:x".to_owned()),
-                "cosign verify --certificate-oidc-issuer https://token.actions.githubusercontent.com \
-                 --certificate-identity-regexp ^https://github\\.com/acme/jobs\\.x/ 127.0.0.1:5000/jobs/a:x"
+                Some(String::new()),
+                "--certificate-oidc-issuer https://token.actions.githubusercontent.com \
+                 --certificate-identity-regexp ^https://github\\.com/acme/jobs\\.x/"
                     .to_owned()
             )
         );
-        assert_eq!(commands(&Signer::Key { private: None, public: "c.pub".to_owned() }).0, None);
+        assert_eq!(flags(&Signer::Key { private: None, public: "c.pub".to_owned() }).0, None);
     }
 }

@@ -18,13 +18,10 @@ const LOGIN_TIMEOUT: Duration = Duration::from_secs(120);
 /// # Errors
 /// There is no engine, or it does not answer.
 pub fn engine_version(ctx: &Context) -> Result<String, Problem> {
-    let ask = || {
-        let sh = ctx.shell()?;
-        let format = "{{.Server.Version}}";
-        let given = Options { deadline: Some(ANSWER_TIMEOUT), ..Options::default() };
-        process::run(ctx, cmd!(sh, "docker version --format {format}"), &given)
-    };
-    let (what, help) = match ask() {
+    let format = "{{.Server.Version}}";
+    let given = Options { deadline: Some(ANSWER_TIMEOUT), ..Options::default() };
+    let asked = process::run(ctx, |sh| cmd!(sh, "docker version --format {format}"), &given);
+    let (what, help) = match asked {
         Ok(outcome) if outcome.success() => return Ok(outcome.stdout().trim().to_owned()),
         // An engine that hangs says nothing, and starting it once more does not help.
         Ok(Outcome { end: End::TimedOut(after), .. }) => (
@@ -42,7 +39,6 @@ pub fn engine_version(ctx: &Context) -> Result<String, Problem> {
 /// # Errors
 /// The registry refuses, or cannot be reached.
 pub fn login(ctx: &Context, registry: &Registry, username: &str, password: &Secret) -> anyhow::Result<()> {
-    let sh = ctx.shell()?;
     let host = registry.to_string();
     let secrets = [password];
     let given = Options {
@@ -51,7 +47,8 @@ pub fn login(ctx: &Context, registry: &Registry, username: &str, password: &Secr
         secrets: &secrets,
         ..Options::default()
     };
-    let attempt = || process::read(ctx, cmd!(sh, "docker login --username {username} --password-stdin {host}"), &given);
+    let attempt =
+        || process::read(ctx, |sh| cmd!(sh, "docker login --username {username} --password-stdin {host}"), &given);
     fleet::retry(ctx, "the login", attempt).map_err(|error| {
         // A docker that could not be started comes with its own remedy.
         if error.is::<Failure>() {

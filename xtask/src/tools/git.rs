@@ -4,7 +4,7 @@
 //! behind `--end-of-options` or `--`, so that it cannot be taken for an option.
 
 use anyhow::Context as _;
-use xshell::{Cmd, cmd};
+use xshell::{Cmd, Shell, cmd};
 
 use super::process::{self, End, Options, Outcome};
 use crate::model::{Commit, Problem, TreeEntry};
@@ -19,54 +19,54 @@ const EXACT: [&str; 4] = ["-c", "core.fileMode=true", "-c", "core.fsmonitor=fals
 /// # Errors
 /// git cannot answer, as in a checkout that belongs to another user.
 pub fn head(ctx: &Context) -> anyhow::Result<Option<Commit>> {
-    let sh = ctx.shell()?;
-    let commit = "HEAD^{commit}";
-    optional(ctx, cmd!(sh, "git rev-parse --verify --quiet --end-of-options {commit}"))?
+    resolve(ctx, "HEAD")
+}
+
+/// The commit that a revision names; `None` where git knows none of that name.
+fn resolve(ctx: &Context, revision: &str) -> anyhow::Result<Option<Commit>> {
+    let commit = format!("{revision}^{{commit}}");
+    optional(ctx, |sh| cmd!(sh, "git rev-parse --verify --quiet --end-of-options {commit}"))?
         .map(|commit| commit.parse().map_err(Problem::usage))
         .transpose()
 }
 
 /// The full name of the branch that is checked out, such as `refs/heads/main`; `None` where HEAD is detached.
 pub fn branch(ctx: &Context) -> anyhow::Result<Option<String>> {
-    let sh = ctx.shell()?;
-    optional(ctx, cmd!(sh, "git symbolic-ref --quiet HEAD --"))
+    optional(ctx, |sh| cmd!(sh, "git symbolic-ref --quiet HEAD --"))
 }
 
 /// The root of the repository that holds the working directory; `None` where there is no repository.
 pub fn top_level(ctx: &Context) -> anyhow::Result<Option<String>> {
-    let sh = ctx.shell()?;
     // It repeats the `--` on a second line.
-    let printed = optional(ctx, cmd!(sh, "git rev-parse --show-toplevel --"))?;
+    let printed = optional(ctx, |sh| cmd!(sh, "git rev-parse --show-toplevel --"))?;
     Ok(printed.and_then(|printed| printed.lines().next().map(str::to_owned)))
 }
 
 /// Where the repository was cloned from, if anywhere.
 pub fn origin(ctx: &Context) -> anyhow::Result<Option<String>> {
-    let sh = ctx.shell()?;
-    optional(ctx, cmd!(sh, "git config --get --end-of-options remote.origin.url"))
+    optional(ctx, |sh| cmd!(sh, "git config --get --end-of-options remote.origin.url"))
 }
 
 /// Whether the working tree differs from the commit, in tracked files or by files that git does not ignore.
 /// Cargo's folder is left out, also where nobody told git to ignore it: this tool itself writes there.
 pub fn is_dirty(ctx: &Context) -> anyhow::Result<bool> {
-    let sh = ctx.shell()?;
     let target = ctx.target_dir.strip_prefix(&ctx.root).ok().map(|dir| format!(":(exclude){dir}"));
     let status = ["status", "--porcelain", "--untracked-files=normal", "--ignore-submodules=none"];
-    let changes = answer(ctx, cmd!(sh, "git {EXACT...} {status...} -- . {target...}"))?;
+    let changes = answer(ctx, |sh| cmd!(sh, "git {EXACT...} {status...} -- . {target...}"))?;
     Ok(!changes.is_empty())
 }
 
 /// A commit's time in seconds since 1970, for `SOURCE_DATE_EPOCH`.
 pub fn commit_time(ctx: &Context, commit: &Commit) -> anyhow::Result<String> {
-    let (sh, commit) = (ctx.shell()?, commit.as_str());
-    let time = answer(ctx, cmd!(sh, "git show --no-patch --format=%ct --end-of-options {commit}"))?;
+    let commit = commit.as_str();
+    let time = answer(ctx, |sh| cmd!(sh, "git show --no-patch --format=%ct --end-of-options {commit}"))?;
     Ok(String::from_utf8_lossy(&time).trim().to_owned())
 }
 
 /// The files of a commit below the working directory, or below one of its folders, sorted by path.
 pub fn tree(ctx: &Context, commit: &Commit, folder: Option<&str>) -> anyhow::Result<Vec<TreeEntry>> {
-    let (sh, commit) = (ctx.shell()?, commit.as_str());
-    let listed = answer(ctx, cmd!(sh, "git ls-tree -r -z --end-of-options {commit} {folder...}"))?;
+    let commit = commit.as_str();
+    let listed = answer(ctx, |sh| cmd!(sh, "git ls-tree -r -z --end-of-options {commit} {folder...}"))?;
     let mut entries = Vec::new();
     for line in listed.split(|&byte| byte == 0).filter(|line| !line.is_empty()) {
         entries.push(entry(line).with_context(|| format!("git ls-tree: {}", String::from_utf8_lossy(line)))?);
@@ -87,11 +87,10 @@ fn entry(line: &[u8]) -> Option<TreeEntry> {
 /// them: BuildKit knows nothing of `.gitignore`. A folder of which nothing is committed stands for all that is in it, and
 /// ends with a slash. Files that git was told not to look at (`--assume-unchanged`, `--skip-worktree`) count as different.
 pub fn uncommitted(ctx: &Context) -> anyhow::Result<Vec<Vec<u8>>> {
-    let sh = ctx.shell()?;
     let diff = ["diff", "--name-only", "--no-renames", "--no-ext-diff", "--ignore-submodules=none", "--relative", "-z"];
-    let changed = answer(ctx, cmd!(sh, "git {EXACT...} {diff...} --end-of-options HEAD --"))?;
-    let others = answer(ctx, cmd!(sh, "git {EXACT...} ls-files --others --directory -z --"))?;
-    let tagged = answer(ctx, cmd!(sh, "git {EXACT...} ls-files -v -z --"))?;
+    let changed = answer(ctx, |sh| cmd!(sh, "git {EXACT...} {diff...} --end-of-options HEAD --"))?;
+    let others = answer(ctx, |sh| cmd!(sh, "git {EXACT...} ls-files --others --directory -z --"))?;
+    let tagged = answer(ctx, |sh| cmd!(sh, "git {EXACT...} ls-files -v -z --"))?;
     let hidden = |line: &&[u8]| line.first().is_some_and(|tag| tag.is_ascii_lowercase() || *tag == b'S');
     let hidden = tagged.split(|&byte| byte == 0).filter(hidden).map(|line| line.get(2..).unwrap_or_default().to_vec());
     let mut paths = [paths_of(&changed), paths_of(&others), hidden.collect()].concat();
@@ -102,13 +101,12 @@ pub fn uncommitted(ctx: &Context) -> anyhow::Result<Vec<Vec<u8>>> {
 
 /// The paths of tracked files that differ between a commit and the working tree; `None` if git does not know the commit.
 pub fn changed_since(ctx: &Context, commit: &Commit) -> anyhow::Result<Option<Vec<Vec<u8>>>> {
-    let (sh, commit) = (ctx.shell()?, commit.as_str());
-    let object = format!("{commit}^{{commit}}");
-    if optional(ctx, cmd!(sh, "git rev-parse --verify --quiet --end-of-options {object}"))?.is_none() {
+    let commit = commit.as_str();
+    if resolve(ctx, commit)?.is_none() {
         return Ok(None);
     }
     let diff = ["diff", "--name-only", "--no-renames", "--no-ext-diff", "--relative", "-z"];
-    Ok(Some(paths_of(&answer(ctx, cmd!(sh, "git {EXACT...} {diff...} --end-of-options {commit} --"))?)))
+    Ok(Some(paths_of(&answer(ctx, |sh| cmd!(sh, "git {EXACT...} {diff...} --end-of-options {commit} --"))?)))
 }
 
 fn paths_of(list: &[u8]) -> Vec<Vec<u8>> {
@@ -121,8 +119,8 @@ fn paths_of(list: &[u8]) -> Vec<Vec<u8>> {
 /// A file as it was in a commit; `None` if it was not there.
 pub fn file_at(ctx: &Context, commit: &Commit, path: &str) -> anyhow::Result<Option<String>> {
     let Some(entry) = tree(ctx, commit, Some(path))?.pop() else { return Ok(None) };
-    let (sh, blob) = (ctx.shell()?, entry.blob);
-    let text = answer(ctx, cmd!(sh, "git show --end-of-options {blob}"))?;
+    let blob = entry.blob;
+    let text = answer(ctx, |sh| cmd!(sh, "git show --end-of-options {blob}"))?;
     Ok(Some(String::from_utf8_lossy(&text).into_owned()))
 }
 
@@ -131,9 +129,13 @@ pub fn file_at(ctx: &Context, commit: &Commit, path: &str) -> anyhow::Result<Opt
 /// # Errors
 /// git does not know one of them, as in a shallow clone.
 pub fn is_ancestor(ctx: &Context, ancestor: &Commit, commit: &Commit) -> anyhow::Result<bool> {
-    let (sh, older, newer) = (ctx.shell()?, ancestor.as_str(), commit.as_str());
-    let cmd = cmd!(sh, "git merge-base --is-ancestor --end-of-options {older} {newer}");
-    match process::run(ctx, cmd, &Options::default())?.end {
+    let (older, newer) = (ancestor.as_str(), commit.as_str());
+    let asked = process::run(
+        ctx,
+        |sh| cmd!(sh, "git merge-base --is-ancestor --end-of-options {older} {newer}"),
+        &Options::default(),
+    )?;
+    match asked.end {
         End::Success => Ok(true),
         End::Failure(status) if status.code() == Some(1) => Ok(false),
         _ => Err(Problem::new(
@@ -147,9 +149,8 @@ pub fn is_ancestor(ctx: &Context, ancestor: &Commit, commit: &Commit) -> anyhow:
 
 /// This commit's ancestors, the nearest first, along the branch that they were merged into.
 pub fn ancestors(ctx: &Context, most: usize) -> anyhow::Result<Vec<Commit>> {
-    let sh = ctx.shell()?;
     let count = format!("--max-count={}", most + 1);
-    let listed = answer(ctx, cmd!(sh, "git rev-list --first-parent {count} --end-of-options HEAD --"))?;
+    let listed = answer(ctx, |sh| cmd!(sh, "git rev-list --first-parent {count} --end-of-options HEAD --"))?;
     let listed = String::from_utf8_lossy(&listed);
     listed.lines().skip(1).map(|line| line.parse().map_err(Problem::usage)).collect()
 }
@@ -159,23 +160,21 @@ pub fn ancestors(ctx: &Context, most: usize) -> anyhow::Result<Vec<Commit>> {
 /// # Errors
 /// git does not know the revision, or no common ancestor: a shallow clone does not hold it.
 pub fn merge_base(ctx: &Context, revision: &str) -> anyhow::Result<Commit> {
-    let sh = ctx.shell()?;
     let unknown = |what: &str| {
         Problem::new(format!("--since {revision}"), what)
             .help("fetch the whole history: `git fetch --unshallow`, or `fetch-depth: 0` in actions/checkout")
             .usage()
     };
-    let commit = format!("{revision}^{{commit}}");
-    let known = optional(ctx, cmd!(sh, "git rev-parse --verify --quiet --end-of-options {commit}"))?;
-    let known = known.ok_or_else(|| unknown("git does not know this revision here"))?;
-    let base = optional(ctx, cmd!(sh, "git merge-base --end-of-options {known} HEAD"))?;
+    let known = resolve(ctx, revision)?.ok_or_else(|| unknown("git does not know this revision here"))?;
+    let known = known.as_str();
+    let base = optional(ctx, |sh| cmd!(sh, "git merge-base --end-of-options {known} HEAD"))?;
     let base = base.ok_or_else(|| unknown("has no common ancestor with HEAD here"))?;
     base.parse().map_err(Problem::usage)
 }
 
 /// What git prints, where it may also say by exit code 1 that there is nothing, or that there is no repository.
-fn optional(ctx: &Context, cmd: Cmd<'_>) -> anyhow::Result<Option<String>> {
-    let outcome = process::run(ctx, cmd.env("LC_ALL", "C"), &Options::default())?;
+fn optional(ctx: &Context, cmd: impl FnOnce(&Shell) -> Cmd<'_>) -> anyhow::Result<Option<String>> {
+    let outcome = process::run(ctx, |sh| cmd(sh).env("LC_ALL", "C"), &Options::default())?;
     match outcome.end {
         End::Success => Ok(Some(outcome.stdout().trim().to_owned()).filter(|text| !text.is_empty())),
         End::Failure(status) if status.code() == Some(1) => Ok(None),
@@ -185,8 +184,8 @@ fn optional(ctx: &Context, cmd: Cmd<'_>) -> anyhow::Result<Option<String>> {
 }
 
 /// What git prints, byte for byte: paths need not be UTF-8.
-fn answer(ctx: &Context, cmd: Cmd<'_>) -> anyhow::Result<Vec<u8>> {
-    let outcome = process::run(ctx, cmd.env("LC_ALL", "C"), &Options::default())?;
+fn answer(ctx: &Context, cmd: impl FnOnce(&Shell) -> Cmd<'_>) -> anyhow::Result<Vec<u8>> {
+    let outcome = process::run(ctx, |sh| cmd(sh).env("LC_ALL", "C"), &Options::default())?;
     if outcome.success() { Ok(outcome.stdout_bytes) } else { Err(refused(&outcome)) }
 }
 

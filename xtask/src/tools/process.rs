@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use camino::Utf8Path;
-use xshell::{Cmd, cmd};
+use xshell::{Cmd, Shell, cmd};
 
 use crate::model::Problem;
 use crate::run::{Context, Secret, human_time};
@@ -127,8 +127,8 @@ impl Outcome {
 ///
 /// # Errors
 /// The program could not be started.
-pub fn run(ctx: &Context, cmd: Cmd<'_>, options: &Options<'_>) -> anyhow::Result<Outcome> {
-    let (mut command, line) = prepare(ctx, cmd);
+pub fn run(ctx: &Context, cmd: impl FnOnce(&Shell) -> Cmd<'_>, options: &Options<'_>) -> anyhow::Result<Outcome> {
+    let (mut command, line) = prepare(ctx, cmd)?;
     ctx.ui.detail("Running", &line);
     command.stdin(if options.stdin.is_some() { Stdio::piped() } else { Stdio::null() });
     command.stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -160,7 +160,7 @@ pub fn run(ctx: &Context, cmd: Cmd<'_>, options: &Options<'_>) -> anyhow::Result
 ///
 /// # Errors
 /// It could not be started, or failed.
-pub fn read(ctx: &Context, cmd: Cmd<'_>, options: &Options<'_>) -> anyhow::Result<String> {
+pub fn read(ctx: &Context, cmd: impl FnOnce(&Shell) -> Cmd<'_>, options: &Options<'_>) -> anyhow::Result<String> {
     Ok(run(ctx, cmd, options)?.read()?.trim_end_matches(['\n', '\r']).to_owned())
 }
 
@@ -169,8 +169,8 @@ pub fn read(ctx: &Context, cmd: Cmd<'_>, options: &Options<'_>) -> anyhow::Resul
 ///
 /// # Errors
 /// It could not be started, or failed.
-pub fn show(ctx: &Context, cmd: Cmd<'_>) -> anyhow::Result<()> {
-    let (mut command, line) = prepare(ctx, cmd);
+pub fn show(ctx: &Context, cmd: impl FnOnce(&Shell) -> Cmd<'_>) -> anyhow::Result<()> {
+    let (mut command, line) = prepare(ctx, cmd)?;
     ctx.ui.detail("Running", &line);
     command.stdin(Stdio::null()).stdout(std::io::stderr()).stderr(Stdio::inherit());
     let mut child = command.spawn().map_err(|error| could_not_start(&command, &error))?;
@@ -184,8 +184,8 @@ pub fn show(ctx: &Context, cmd: Cmd<'_>) -> anyhow::Result<()> {
 ///
 /// # Errors
 /// It could not be started, or the log cannot be written.
-pub fn spawn_daemon(ctx: &Context, cmd: Cmd<'_>, log: &Utf8Path) -> anyhow::Result<Child> {
-    let (mut command, line) = prepare(ctx, cmd);
+pub fn spawn_daemon(ctx: &Context, cmd: impl FnOnce(&Shell) -> Cmd<'_>, log: &Utf8Path) -> anyhow::Result<Child> {
+    let (mut command, line) = prepare(ctx, cmd)?;
     ctx.ui.detail("Running", format!("{line} >{log} 2>&1 &"));
     log.parent()
         .map_or(Ok(()), std::fs::create_dir_all)
@@ -197,18 +197,21 @@ pub fn spawn_daemon(ctx: &Context, cmd: Cmd<'_>, log: &Utf8Path) -> anyhow::Resu
 }
 
 /// A command as it can be pasted into a shell.
-pub fn shown(ctx: &Context, cmd: Cmd<'_>) -> String {
-    prepare(ctx, cmd).1
+pub fn shown(ctx: &Context, cmd: impl FnOnce(&Shell) -> Cmd<'_>) -> anyhow::Result<String> {
+    Ok(prepare(ctx, cmd)?.1)
 }
 
-/// The command without the variables that no program is given, and as it can be pasted into a shell.
-fn prepare(ctx: &Context, cmd: Cmd<'_>) -> (Command, String) {
-    let mut command = Command::from(cmd);
+/// A command at the repository's root, without the variables that no program is given; and as it can be pasted into a
+/// shell.
+fn prepare(ctx: &Context, cmd: impl FnOnce(&Shell) -> Cmd<'_>) -> anyhow::Result<(Command, String)> {
+    let sh = Shell::new().context("could not read the working directory")?;
+    sh.change_dir(&ctx.root);
+    let mut command = Command::from(cmd(&sh));
     for name in ctx.env.kept_from_programs() {
         command.env_remove(name);
     }
     let words: Vec<String> = std::iter::once(command.get_program()).chain(command.get_args()).map(quote).collect();
-    (command, words.join(" "))
+    Ok((command, words.join(" ")))
 }
 
 /// A word for a POSIX shell: in single quotes where it has anything that the shell would not take as it stands.
@@ -336,8 +339,7 @@ fn stop(ctx: &Context, child: &mut Child, target: &str, read: &mut dyn FnMut() -
 
 /// Signals a process, or a group where the number is negative. The standard library can only kill, and only a process.
 fn signal(ctx: &Context, name: &str, target: &str) {
-    let Ok(sh) = ctx.shell() else { return };
-    let (mut command, _) = prepare(ctx, cmd!(sh, "kill {name} -- {target}"));
+    let Ok((mut command, _)) = prepare(ctx, |sh| cmd!(sh, "kill {name} -- {target}")) else { return };
     // One that is gone already is no error, and one that cannot be signalled shows by not ending.
     let _ = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status();
 }

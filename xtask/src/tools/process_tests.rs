@@ -11,8 +11,7 @@ const PARENT: &str =
     r#"$| = 1; my $pid = fork // die; if (!$pid) { exec "sleep", "30" } print "$pid\n"; waitpid $pid, 0"#;
 
 fn perl(ctx: &Context, code: &str, options: &Options<'_>) -> Outcome {
-    let sh = ctx.shell().unwrap();
-    run(ctx, cmd!(sh, "perl -e {code}"), options).unwrap()
+    run(ctx, |sh| cmd!(sh, "perl -e {code}"), options).unwrap()
 }
 
 /// Whether a process still runs; one that ended and that nobody has waited for yet does not.
@@ -153,12 +152,11 @@ fn a_daemon_outlives_its_start_and_writes_to_its_log() {
     let mut ctx = Context::for_tests();
     ctx.env = crate::run::Environment::from([("JOBS_PASSWORD", "x"), ("ACTIONS_ID_TOKEN_REQUEST_TOKEN", "x")]);
     let log = ctx.root.join(format!("xtask-daemon-{}", std::process::id())).join("log");
-    let sh = ctx.shell().unwrap();
-    // The shell's environment stands for that of this process.
-    let _variables = [sh.push_env("JOBS_PASSWORD", "x"), sh.push_env("ACTIONS_ID_TOKEN_REQUEST_TOKEN", "x")];
     let code =
         r#"$| = 1; print join(",", grep /JOBS_PASSWORD|ID_TOKEN/, keys %ENV), getpgrp, "\n"; warn "e\n"; sleep 30"#;
-    let mut child = spawn_daemon(&ctx, cmd!(sh, "perl -e {code}"), &log).unwrap();
+    // The command's environment stands for that of this process.
+    let secrets = [("JOBS_PASSWORD", "x"), ("ACTIONS_ID_TOKEN_REQUEST_TOKEN", "x")];
+    let mut child = spawn_daemon(&ctx, |sh| cmd!(sh, "perl -e {code}").envs(secrets), &log).unwrap();
     let wanted = format!("{}\ne\n", child.id());
     let mut said = String::new();
     poll(5 * SECOND, || {

@@ -64,8 +64,7 @@ fn start(ctx: &Context, address: &str) -> anyhow::Result<()> {
     std::fs::create_dir_all(&dir).with_context(|| format!("could not make the folder {dir}"))?;
     let config = dir.join("config.yml");
     std::fs::write(&config, configuration(&dir, address)).with_context(|| format!("could not write {config}"))?;
-    let sh = ctx.shell()?;
-    let mut child = process::spawn_daemon(ctx, cmd!(sh, "docker-registry serve {config}"), &dir.join("log"))?;
+    let mut child = process::spawn_daemon(ctx, |sh| cmd!(sh, "docker-registry serve {config}"), &dir.join("log"))?;
     let start = Instant::now();
     while identity(address).is_none() {
         if start.elapsed() > START_TIMEOUT || child.try_wait().is_ok_and(|ended| ended.is_some()) {
@@ -149,21 +148,25 @@ pub fn noted_mirror(ctx: &Context) -> Option<String> {
 pub fn fill(ctx: &Context, machine: &Machine, address: &str, image: &Reference) -> anyhow::Result<()> {
     let context = build_context(ctx, machine)?;
     ctx.ui.status("Filling", format!("{address} with {image}: Docker Hub cannot be reached from here"));
-    let sh = ctx.shell()?;
     let output = "type=image,oci-mediatypes=true,store=false";
     let mut sources = Vec::new();
     for arch in Arch::ALL {
         let (platform, reference) = (arch.platform(), format!("{image}-{arch}"));
-        let cmd = cmd!(
-            sh,
-            "docker buildx build --platform {platform} -t {reference} --output {output} --push --provenance=false
-                --progress plain {context}"
-        );
-        process::read(ctx, cmd, &Options::default())?;
-        sources.push(reference);
+        sources.push(reference.clone());
+        process::read(
+            ctx,
+            |sh| {
+                cmd!(
+                    sh,
+                    "docker buildx build --platform {platform} -t {reference} --output {output} --push
+                        --provenance=false --progress plain {context}"
+                )
+            },
+            &Options::default(),
+        )?;
     }
     let image = image.to_string();
-    process::read(ctx, cmd!(sh, "docker buildx imagetools create -t {image} {sources...}"), &Options::default())?;
+    process::read(ctx, |sh| cmd!(sh, "docker buildx imagetools create -t {image} {sources...}"), &Options::default())?;
     std::fs::write(note(ctx), address).with_context(|| format!("could not write {}", note(ctx)))
 }
 
@@ -181,8 +184,7 @@ fn build_context(ctx: &Context, machine: &Machine) -> anyhow::Result<Utf8PathBuf
         places.find(|path| path.is_file()).with_context(|| format!("{PACKAGE} holds no busybox for {arch}"))
     };
     let own = binary(Arch::of_this_machine().context("this machine's architecture is not one of ours")?)?;
-    let sh = ctx.shell()?;
-    let applets = process::read(ctx, cmd!(sh, "{own} --list"), &Options::default())?;
+    let applets = process::read(ctx, |sh| cmd!(sh, "{own} --list"), &Options::default())?;
     for arch in Arch::ALL {
         root_file_system(&dir.join(arch.as_str()), &binary(arch)?, &applets)
             .with_context(|| format!("could not make the root file system for {arch}"))?;

@@ -42,9 +42,8 @@ pub struct Machine {
 
 impl Machine {
     pub fn inspect(ctx: &Context) -> anyhow::Result<Machine> {
-        let sh = ctx.shell()?;
         let os_release = std::fs::read_to_string("/etc/os-release").unwrap_or_default();
-        let needs_sudo = process::read(ctx, cmd!(sh, "id -u"), &Options::default())? != "0";
+        let needs_sudo = process::read(ctx, |sh| cmd!(sh, "id -u"), &Options::default())? != "0";
         Ok(Machine { needs_sudo, ..Machine::parse(&os_release) })
     }
 
@@ -66,26 +65,24 @@ impl Machine {
     }
 
     /// Runs a command as root, its output to the terminal; a dry run prints it.
-    fn run(&self, ctx: &Context, cmd: Cmd<'_>) -> anyhow::Result<()> {
-        let sh = ctx.shell()?;
-        let cmd = self.as_root(&sh, cmd);
-        if self.dry_run {
-            ctx.ui.data(process::shown(ctx, cmd));
-            return Ok(());
+    fn run(&self, ctx: &Context, cmd: impl FnOnce(&Shell) -> Cmd<'_>) -> anyhow::Result<()> {
+        if !self.dry_run {
+            return process::show(ctx, |sh| self.as_root(sh, cmd(sh)));
         }
-        process::show(ctx, cmd)
+        ctx.ui.data(process::shown(ctx, |sh| self.as_root(sh, cmd(sh)))?);
+        Ok(())
     }
 
     /// Writes a file as root.
     fn write(&self, ctx: &Context, path: &str, text: &str) -> anyhow::Result<()> {
-        let sh = ctx.shell()?;
-        let cmd = self.as_root(&sh, cmd!(sh, "tee {path}"));
-        if self.dry_run {
-            let text = text.replace('\'', r"'\''");
-            ctx.ui.data(format!("printf '%s\\n' '{text}' | {}", process::shown(ctx, cmd)));
-            return Ok(());
+        if !self.dry_run {
+            let given = Options { stdin: Some(text), ..Options::default() };
+            return process::read(ctx, |sh| self.as_root(sh, cmd!(sh, "tee {path}")), &given).map(drop);
         }
-        process::read(ctx, cmd, &Options { stdin: Some(text), ..Options::default() }).map(drop)
+        let text = text.replace('\'', r"'\''");
+        let tee = process::shown(ctx, |sh| self.as_root(sh, cmd!(sh, "tee {path}")))?;
+        ctx.ui.data(format!("printf '%s\\n' '{text}' | {tee}"));
+        Ok(())
     }
 
     /// Installs packages, and upgrades and removes none.
@@ -106,8 +103,7 @@ impl Machine {
             true => apt::options(ctx, "apt-newer", &self.codename, Some(NEWER_SUITE))?,
             false => Vec::new(),
         };
-        let sh = ctx.shell()?;
-        self.run(ctx, cmd!(sh, "apt-get {options...} -q=2 update"))?;
+        self.run(ctx, |sh| cmd!(sh, "apt-get {options...} -q=2 update"))?;
         if !is_debian && packages.contains(&"docker-buildx") && !self.dry_run {
             check_candidate(ctx)?;
         }
@@ -117,12 +113,13 @@ impl Machine {
             true => format!("{package}/{NEWER_SUITE}"),
             false => (*package).to_owned(),
         });
-        let cmd = cmd!(
-            sh,
-            "env DEBIAN_FRONTEND=noninteractive apt-get {options...} -q=2 install --yes --no-install-recommends
-                --no-upgrade --no-remove {packages...}"
-        );
-        self.run(ctx, cmd)
+        self.run(ctx, |sh| {
+            cmd!(
+                sh,
+                "env DEBIAN_FRONTEND=noninteractive apt-get {options...} -q=2 install --yes --no-install-recommends
+                    --no-upgrade --no-remove {packages...}"
+            )
+        })
     }
 
     fn check_distribution(&self, packages: &[&str]) -> anyhow::Result<()> {
@@ -144,8 +141,7 @@ impl Machine {
             return Ok(());
         }
         ctx.ui.status("Configuring", format!("the new engine, with the containerd image store ({DAEMON_JSON})"));
-        let sh = ctx.shell()?;
-        self.run(ctx, cmd!(sh, "mkdir -p /etc/docker"))?;
+        self.run(ctx, |sh| cmd!(sh, "mkdir -p /etc/docker"))?;
         self.write(ctx, DAEMON_JSON, CONTAINERD_STORE)
     }
 
@@ -155,38 +151,43 @@ impl Machine {
         let mut options = apt::options(ctx, "apt-arches", &self.codename, None)?;
         options.extend(Arch::ALL.map(|arch| format!("-oAPT::Architectures::={arch}")));
         let options = &options;
-        let sh = ctx.shell()?;
-        process::show(ctx, cmd!(sh, "apt-get {options...} -q=2 update"))?;
+        process::show(ctx, |sh| cmd!(sh, "apt-get {options...} -q=2 update"))?;
+        let sh = Shell::new().context("could not read the working directory")?;
         for arch in Arch::ALL {
             let folder = into.join(arch.as_str());
             let download = ctx.own_path("apt-arches").join(format!("download-{arch}"));
             sh.remove_path(&download)?;
             sh.create_dir(&download)?;
             sh.create_dir(&folder)?;
-            let _in_download = sh.push_dir(&download);
             let of_arch = format!("{package}:{arch}");
-            process::read(ctx, cmd!(sh, "apt-get {options...} -q=2 download {of_arch}"), &Options::default())?;
+            process::read(
+                ctx,
+                |sh| {
+                    sh.change_dir(&download);
+                    cmd!(sh, "apt-get {options...} -q=2 download {of_arch}")
+                },
+                &Options::default(),
+            )?;
             let archive = sh.read_dir(&download)?.pop().with_context(|| format!("apt downloaded no {of_arch}"))?;
-            process::read(ctx, cmd!(sh, "dpkg-deb --extract {archive} {folder}"), &Options::default())?;
+            process::read(ctx, |sh| cmd!(sh, "dpkg-deb --extract {archive} {folder}"), &Options::default())?;
         }
         Ok(())
     }
 
     /// Starts the engine, by systemd where it runs, else in the background.
     pub fn start_engine(&self, ctx: &Context) -> anyhow::Result<()> {
-        let sh = ctx.shell()?;
         if Path::new("/run/systemd/system").is_dir() {
-            self.run(ctx, cmd!(sh, "systemctl start docker"))?;
+            self.run(ctx, |sh| cmd!(sh, "systemctl start docker"))?;
         } else {
             let log = ctx.own_path("engine.log");
-            // Debian's service script wants a higher limit of open files than some containers have.
-            let cmd = self.as_root(&sh, cmd!(sh, "setsid dockerd"));
             ctx.ui.status("Starting", format!("the engine in the background, its log in {}", ctx.shown(&log)));
+            // Debian's service script wants a higher limit of open files than some containers have.
             if self.dry_run {
-                ctx.ui.data(format!("{} >{log} 2>&1 &", process::shown(ctx, cmd)));
+                let dockerd = process::shown(ctx, |sh| self.as_root(sh, cmd!(sh, "setsid dockerd")))?;
+                ctx.ui.data(format!("{dockerd} >{log} 2>&1 &"));
                 return Ok(());
             }
-            process::spawn_daemon(ctx, cmd, &log)?;
+            process::spawn_daemon(ctx, |sh| self.as_root(sh, cmd!(sh, "setsid dockerd")), &log)?;
         }
         if self.dry_run { Ok(()) } else { wait_for_engine(ctx) }
     }
@@ -194,7 +195,6 @@ impl Machine {
     /// Makes the binaries of another architecture run here, by QEMU.
     /// Where systemd runs, QEMU's package has told the kernel by itself.
     pub fn install_emulation(&self, ctx: &Context, arch: Arch) -> anyhow::Result<()> {
-        let sh = ctx.shell()?;
         let name = match arch {
             Arch::Amd64 => "qemu-x86_64",
             Arch::Arm64 => "qemu-aarch64",
@@ -204,14 +204,14 @@ impl Machine {
         }
         let register = format!("{BINFMT}/register");
         if !Path::new(&register).exists() {
-            self.run(ctx, cmd!(sh, "mount -t binfmt_misc binfmt_misc {BINFMT}"))?;
+            self.run(ctx, |sh| cmd!(sh, "mount -t binfmt_misc binfmt_misc {BINFMT}"))?;
         }
         if Path::new(BINFMT).join(name).exists() {
             return Ok(());
         }
         let rule = format!("/usr/lib/binfmt.d/{name}.conf");
         if self.dry_run {
-            return self.run(ctx, cmd!(sh, "cp {rule} {register}"));
+            return self.run(ctx, |sh| cmd!(sh, "cp {rule} {register}"));
         }
         let text = std::fs::read_to_string(&rule).with_context(|| format!("could not read {rule}"))?;
         self.write(ctx, &register, text.trim_end())
@@ -227,9 +227,9 @@ pub fn has_program(ctx: &Context, program: &str) -> bool {
 
 /// Whether Python is installed, with what makes virtual environments.
 pub fn has_python_environments(ctx: &Context) -> anyhow::Result<bool> {
-    let sh = ctx.shell()?;
     let code = "import ensurepip, venv";
-    Ok(has_program(ctx, "python3") && process::run(ctx, cmd!(sh, "python3 -c {code}"), &Options::default())?.success())
+    Ok(has_program(ctx, "python3")
+        && process::run(ctx, |sh| cmd!(sh, "python3 -c {code}"), &Options::default())?.success())
 }
 
 fn wait_for_engine(ctx: &Context) -> anyhow::Result<()> {
@@ -249,8 +249,7 @@ fn wait_for_engine(ctx: &Context) -> anyhow::Result<()> {
 fn check_candidate(ctx: &Context) -> anyhow::Result<()> {
     const HELP: &str = "install docker-buildx-plugin from Docker's own archive (docs.docker.com/engine/install), \
                         and repeat this";
-    let sh = ctx.shell()?;
-    let policy = process::read(ctx, cmd!(sh, "apt-cache policy docker-buildx"), &Options::default())?;
+    let policy = process::read(ctx, |sh| cmd!(sh, "apt-cache policy docker-buildx"), &Options::default())?;
     let candidate = policy.lines().find_map(|line| line.trim().strip_prefix("Candidate: ")).unwrap_or("(none)");
     let unusable = |what| Problem::new("docker-buildx", format!("the distribution has {candidate}: {what}"));
     builder::usable_buildx(candidate).map(drop).map_err(|what| unusable(what).help(HELP).missing())
