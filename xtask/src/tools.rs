@@ -1,13 +1,18 @@
 //! The only code that starts another program; one file for each.
 
-pub mod apt;
-pub mod aws;
-pub mod builder;
+mod apt;
+mod aws;
+mod builder;
 pub mod buildx;
 pub mod cargo;
-pub mod cosign;
+mod cosign;
 pub mod docker;
 pub mod git;
 pub mod process;
 pub mod registry;
-pub mod system;
+mod system;
+
+pub use aws::{AwsClient, TOKEN_URL};
+pub use builder::{Bootstrap, Builder, buildx_bounds, buildx_version};
+pub use cosign::Signer;
+pub use system::{Machine, has_program, has_python_environments};

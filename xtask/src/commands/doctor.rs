@@ -9,8 +9,7 @@ use crate::model::{Arch, Exit, Failure, Problem, Reference};
 use crate::plan::{Basis, mirrored, recipes, select_jobs};
 use crate::run::{Context, table};
 use crate::settings::{Config, Given, Run};
-use crate::tools::builder::{self, Bootstrap, Builder};
-use crate::tools::{buildx, docker, registry, system};
+use crate::tools::{Bootstrap, Builder, buildx, buildx_bounds, buildx_version, docker, has_program, registry};
 
 /// The image that this repository's jobs build from, and that stands for Docker Hub in the checks.
 const SAMPLE_BASE: &str = "busybox:1.37";
@@ -75,14 +74,14 @@ pub fn run(ctx: &Context, config: &Config, given: &Given, format: Format) -> any
 fn examine(ctx: &Context, config: &Config, given: &Given) -> anyhow::Result<Vec<Requirement>> {
     let mirrors = config.mirrors_with(&given.mirrors)?;
     let program = |name: &str| {
-        if system::has_program(ctx, name) { Ok("installed".to_owned()) } else { Err(mended_by_setup("not installed")) }
+        if has_program(ctx, name) { Ok("installed".to_owned()) } else { Err(mended_by_setup("not installed")) }
     };
-    let buildx = builder::buildx_version(ctx).map_err(|error| mended_by_setup(first_line(&error)));
-    let builder = builder::probe(ctx, None, Bootstrap::No).map_err(|error| first_line(&error));
+    let buildx = buildx_version(ctx).map_err(|error| mended_by_setup(first_line(&error)));
+    let builder = Builder::probe(ctx, None, Bootstrap::No).map_err(|error| first_line(&error));
     let mut requirements = vec![
         Requirement::new("git", "any version", program("git"), Health::Fail),
         Requirement::new("engine", "one that answers", docker::engine_version(ctx), Health::Fail),
-        Requirement::new("buildx", &builder::buildx_bounds(), buildx, Health::Fail),
+        Requirement::new("buildx", &buildx_bounds(), buildx, Health::Fail),
         image_store(&builder),
     ];
     requirements.extend(config.arches().into_iter().map(|arch| emulation(arch, &builder)));

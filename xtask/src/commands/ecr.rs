@@ -12,7 +12,7 @@ use crate::model::{Exit, Failure, Problem};
 use crate::plan::{Job, select_jobs};
 use crate::run::{Context, count, fleet, markdown, summary, table};
 use crate::settings::{Run, Target, aws_client};
-use crate::tools::aws::Client;
+use crate::tools::AwsClient;
 
 /// How many repositories are made side by side: the AWS client needs the processor more than the network.
 const PARALLEL: usize = 4;
@@ -63,7 +63,7 @@ pub fn ensure(run: &Run, names: &[String], dry_run: bool) -> anyhow::Result<()> 
     made.result().map(drop)
 }
 
-fn client<'a>(ctx: &'a Context, target: &'a Target, command: &str) -> anyhow::Result<Client<'a>> {
+fn client<'a>(ctx: &'a Context, target: &'a Target, command: &str) -> anyhow::Result<AwsClient<'a>> {
     let registry = target.published_registry(command)?;
     aws_client(ctx, target, command)?.ok_or_else(|| {
         Problem::new(format!("registry `{registry}`"), "not an ECR registry")
@@ -97,7 +97,7 @@ impl JobRepository {
 }
 
 /// Looks at every job's repository.
-fn inspect(target: &Target, client: &Client<'_>, jobs: &[Job]) -> anyhow::Result<Vec<JobRepository>> {
+fn inspect(target: &Target, client: &AwsClient<'_>, jobs: &[Job]) -> anyhow::Result<Vec<JobRepository>> {
     let name = |job: &Job| Ok(target.repository(&job.name).map_err(Problem::usage)?.name().to_owned());
     let names: Vec<String> = jobs.iter().map(name).collect::<anyhow::Result<_>>()?;
     let mut existing = client.inspect(&names)?;

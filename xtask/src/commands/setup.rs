@@ -7,9 +7,8 @@ use crate::commands::doctor::sample_base;
 use crate::model::{Arch, Problem};
 use crate::run::Context;
 use crate::settings::{Config, Given};
-use crate::tools::builder::{self, Bootstrap};
-use crate::tools::system::{self, Machine};
-use crate::tools::{buildx, docker, registry};
+use crate::tools::{Bootstrap, Builder, Machine, buildx, buildx_version, docker};
+use crate::tools::{has_program, has_python_environments, registry};
 
 /// Programs whose packages have the same names.
 const PROGRAMS: [&str; 3] = ["git", "curl", "docker-registry"];
@@ -49,15 +48,15 @@ pub fn run(ctx: &Context, config: &Config, given: &Given, purpose: Purpose) -> a
 }
 
 fn install_programs(ctx: &Context, machine: &Machine, purpose: Purpose) -> anyhow::Result<()> {
-    let has = |program: &str| system::has_program(ctx, program);
+    let has = |program: &str| has_program(ctx, program);
     let mut packages: Vec<&str> = PROGRAMS.into_iter().filter(|program| !has(program)).collect();
     if purpose == Purpose::Tests {
-        packages.extend((!system::has_python_environments(ctx)?).then_some(PYTHON));
+        packages.extend((!has_python_environments(ctx)?).then_some(PYTHON));
         packages.extend((!has("ip")).then_some(IPROUTE));
     }
     if !has("dockerd") && docker::engine_version(ctx).is_err() {
         packages.extend(ENGINE);
-    } else if builder::buildx_version(ctx).is_err() {
+    } else if buildx_version(ctx).is_err() {
         // The engine is somebody else's: only what it lacks is added.
         packages.push("docker-buildx");
     }
@@ -65,13 +64,13 @@ fn install_programs(ctx: &Context, machine: &Machine, purpose: Purpose) -> anyho
         return Ok(());
     }
     machine.install(ctx, &packages)?;
-    if machine.dry_run { Ok(()) } else { builder::buildx_version(ctx).map(drop) }
+    if machine.dry_run { Ok(()) } else { buildx_version(ctx).map(drop) }
 }
 
 /// Starts the engine, unless one answers.
 fn start_engine(ctx: &Context, machine: &Machine) -> anyhow::Result<()> {
     let Err(problem) = docker::engine_version(ctx) else { return Ok(()) };
-    if !system::has_program(ctx, "dockerd") && !machine.dry_run {
+    if !has_program(ctx, "dockerd") && !machine.dry_run {
         return Err(problem.help("start it: this machine has no `dockerd` to start").missing());
     }
     machine.start_engine(ctx)
@@ -79,7 +78,7 @@ fn start_engine(ctx: &Context, machine: &Machine) -> anyhow::Result<()> {
 
 /// Makes every configured architecture run here, for `pipeline` and `--emulate`.
 fn install_emulation(ctx: &Context, machine: &Machine, config: &Config) -> anyhow::Result<()> {
-    let builder = match builder::probe(ctx, None, Bootstrap::No) {
+    let builder = match Builder::probe(ctx, None, Bootstrap::No) {
         Err(_) if machine.dry_run => return Ok(()),
         builder => builder?,
     };
@@ -92,7 +91,7 @@ fn install_emulation(ctx: &Context, machine: &Machine, config: &Config) -> anyho
         machine.install_emulation(ctx, arch)?;
     }
     let start = Instant::now();
-    while !machine.dry_run && builder::probe(ctx, None, Bootstrap::No)?.check_emulated(&missing).is_err() {
+    while !machine.dry_run && Builder::probe(ctx, None, Bootstrap::No)?.check_emulated(&missing).is_err() {
         if start.elapsed() > EMULATION_TIMEOUT || ctx.interrupted().is_some() {
             return Err(Problem::new("emulation", "is installed, and the engine does not see it")
                 .help("restart the engine, and repeat this")

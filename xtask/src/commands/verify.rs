@@ -5,7 +5,7 @@ use crate::plan::{self, Basis, Job, recipes, select_jobs};
 use crate::publish::verify_all;
 use crate::run::fleet;
 use crate::settings::Run;
-use crate::tools::{builder, buildx};
+use crate::tools::{buildx, buildx_version};
 
 /// How many tags are looked up side by side.
 const LOOK_UPS: usize = 8;
@@ -16,7 +16,7 @@ pub fn run(run: &Run, names: &[String], parallel: Option<u16>) -> anyhow::Result
     if jobs.is_empty() {
         return Err(Problem::new("jobs", "there are none, so there is nothing to verify").usage());
     }
-    builder::buildx_version(&run.ctx)?;
+    buildx_version(&run.ctx)?;
     let expected = expected(run, jobs)?;
     let verified = verify_all(run, &expected, parallel)?;
     for verified in &verified.done {

@@ -16,8 +16,8 @@ use crate::model::{
 use crate::plan::{Job, Planned, Recipe};
 use crate::run::Context;
 use crate::settings::{Cache, Run};
-use crate::tools::builder::{self, Bootstrap, Builder};
 use crate::tools::git;
+use crate::tools::{Bootstrap, Builder};
 
 /// How images are built, as the flags of `build` and `pipeline` say.
 #[derive(Args, Clone, Debug)]
@@ -59,7 +59,7 @@ pub fn settle(
     if wanted.is_empty() {
         return Ok(Vec::new());
     }
-    let builder = builder::probe(&run.ctx, options.builder.as_deref(), Bootstrap::Yes)?;
+    let builder = Builder::probe(&run.ctx, options.builder.as_deref(), Bootstrap::Yes)?;
     let to_build: BTreeSet<Arch> = wanted.iter().map(|(_, arch)| *arch).collect();
     let to_build: Vec<Arch> = to_build.into_iter().collect();
     let checked = if options.emulate { builder.check_emulated(&to_build) } else { builder.check_native(&to_build) };

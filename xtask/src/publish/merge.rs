@@ -13,8 +13,7 @@ use crate::run::Context;
 use crate::run::fleet::{self, OnFailure, Tally};
 use crate::run::{count, human_time, markdown, summary};
 use crate::settings::Run;
-use crate::tools::cosign::Signer;
-use crate::tools::{buildx, git, process};
+use crate::tools::{Signer, buildx, git, process};
 
 /// How many jobs are merged side by side: a merge waits for the registry most of the time.
 const PARALLEL: usize = 8;

@@ -3,14 +3,14 @@
 use crate::model::Problem;
 use crate::run::{Context, Environment};
 use crate::settings::Target;
-use crate::tools::aws::{Client, TOKEN_URL};
+use crate::tools::{AwsClient, TOKEN_URL};
 
 /// The AWS client for the target's registry; `None` if that is not an ECR registry.
 ///
 /// # Errors
 /// There is no registry, or its region is not known: with exit code 2. A permission or the client itself is missing:
 /// with 4.
-pub fn aws_client<'a>(ctx: &'a Context, target: &'a Target, command: &str) -> anyhow::Result<Option<Client<'a>>> {
+pub fn aws_client<'a>(ctx: &'a Context, target: &'a Target, command: &str) -> anyhow::Result<Option<AwsClient<'a>>> {
     let registry = target.published_registry(command)?;
     let account = registry.ecr().map(|(account, _)| account);
     let role = target.role.as_ref().map(|role| role.value.as_str());
@@ -24,7 +24,7 @@ pub fn aws_client<'a>(ctx: &'a Context, target: &'a Target, command: &str) -> an
             .usage());
     };
     let role = role_to_assume(role, &ctx.env).map_err(Problem::missing)?;
-    Client::new(ctx, role, &region.value, account).map(Some)
+    AwsClient::new(ctx, role, &region.value, account).map(Some)
 }
 
 /// The role that a workflow assumes by GitHub's identity token. A person has credentials instead.

@@ -55,7 +55,7 @@ const HINTS: [(&[&str], &str); 4] = [
 ];
 
 /// The AWS client. The role's identity token is in a file for as long as this lives.
-pub struct Client<'a> {
+pub struct AwsClient<'a> {
     ctx: &'a Context,
     region: &'a str,
     /// The registry's account; without it, AWS takes the account of the credentials.
@@ -71,7 +71,7 @@ struct Identity<'a> {
     file: Utf8PathBuf,
 }
 
-impl<'a> Client<'a> {
+impl<'a> AwsClient<'a> {
     /// The client with the rights of a role, which it assumes by GitHub's identity token, or else with its own
     /// credentials.
     ///
@@ -90,7 +90,7 @@ impl<'a> Client<'a> {
                 .missing());
         }
         let identity = role.map(|role| Identity::new(ctx, role, identity_token(ctx)?)).transpose()?;
-        Ok(Client { ctx, region, account, identity })
+        Ok(AwsClient { ctx, region, account, identity })
     }
 
     /// The password of the user `AWS`, which is valid for 12 hours.
@@ -143,7 +143,7 @@ impl<'a> Client<'a> {
         Ok(refused.map(|outcome| self.refused(outcome)).collect())
     }
 
-    /// The commands with which [`Client::create`] makes a repository, as they can be pasted into a shell.
+    /// The commands with which [`AwsClient::create`] makes a repository, as they can be pasted into a shell.
     pub fn creation(&self, name: &str, wanted: &EcrRepository, policy_file: &str) -> anyhow::Result<Vec<String>> {
         let mut commands = vec![process::shown(self.ctx, |sh| self.create_repository(sh, name, wanted))?];
         if wanted.policy.is_some() {

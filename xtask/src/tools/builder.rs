@@ -1,7 +1,5 @@
 //! The builder: which buildx there is, and what the builder that it uses can do. Probed once per run.
 
-use std::fmt;
-
 use xshell::cmd;
 
 use super::process::{self, Options};
@@ -9,37 +7,28 @@ use crate::model::{Arch, Exit, Failure, Problem};
 use crate::run::Context;
 
 /// The oldest buildx whose merges push children by digest, as immutable repositories need it.
-const OLDEST_BUILDX: Version = Version(0, 22, 0);
+const OLDEST_BUILDX: [u32; 3] = [0, 22, 0];
 /// A release whose merges lose manifests.
-const BROKEN_BUILDX: Version = Version(0, 31, 1);
+const BROKEN_BUILDX: [u32; 3] = [0, 31, 1];
+/// How a node runs an architecture that is its own.
+const NATIVE: &str = "native";
 
-/// A program's version: major, minor, patch.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Version(u32, u32, u32);
-
-impl fmt::Display for Version {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}.{}.{}", self.0, self.1, self.2)
-    }
+/// The first word that looks like a version, such as `v0.29.1+ds1`: its major, minor and patch number.
+fn find_version(text: &str) -> Option<[u32; 3]> {
+    let number = |part: &str| -> Option<u32> { part.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok() };
+    text.split_whitespace().find_map(|word| {
+        let mut parts = word.trim_start_matches('v').splitn(3, '.').map(number);
+        Some([parts.next()??, parts.next()??, parts.next()??])
+    })
 }
 
-impl Version {
-    /// The first word that looks like a version, such as `v0.29.1+ds1`.
-    fn find(text: &str) -> Option<Version> {
-        text.split_whitespace().find_map(|word| {
-            let number = |part: &str| -> Option<u32> {
-                let digits: String = part.chars().take_while(char::is_ascii_digit).collect();
-                digits.parse().ok()
-            };
-            let mut parts = word.trim_start_matches('v').splitn(3, '.');
-            Some(Version(number(parts.next()?)?, number(parts.next()?)?, number(parts.next()?)?))
-        })
-    }
+fn dotted(version: [u32; 3]) -> String {
+    version.map(|number| number.to_string()).join(".")
 }
 
 /// The versions of buildx that can be used, in words.
 pub fn buildx_bounds() -> String {
-    format!("{OLDEST_BUILDX} or newer, not {BROKEN_BUILDX}")
+    format!("{} or newer, not {}", dotted(OLDEST_BUILDX), dotted(BROKEN_BUILDX))
 }
 
 /// The version of buildx in a text.
@@ -47,11 +36,11 @@ pub fn buildx_bounds() -> String {
 /// # Errors
 /// Why it cannot be used, in words.
 pub fn usable_buildx(text: &str) -> Result<String, String> {
-    match Version::find(text) {
+    match find_version(text) {
         None => Err(format!("has no version that can be read: {}", text.trim())),
-        Some(version) if version < OLDEST_BUILDX => Err(format!("{version} is too old")),
-        Some(BROKEN_BUILDX) => Err(format!("{BROKEN_BUILDX} breaks merges")),
-        Some(version) => Ok(version.to_string()),
+        Some(version) if version < OLDEST_BUILDX => Err(format!("{} is too old", dotted(version))),
+        Some(BROKEN_BUILDX) => Err(format!("{} breaks merges", dotted(BROKEN_BUILDX))),
+        Some(version) => Ok(dotted(version)),
     }
 }
 
@@ -64,7 +53,7 @@ pub fn buildx_version(ctx: &Context) -> anyhow::Result<String> {
     let usable = if outcome.success() { usable_buildx(&outcome.stdout()) } else { Err("not installed".to_owned()) };
     usable.map_err(|what| {
         Problem::new("buildx", what)
-            .rule(format!("buildx {OLDEST_BUILDX} or newer, and not {BROKEN_BUILDX}, is needed"))
+            .rule(format!("buildx {} or newer, and not {}, is needed", dotted(OLDEST_BUILDX), dotted(BROKEN_BUILDX)))
             .help("install it: cargo xtask setup")
             .missing()
     })
@@ -82,20 +71,38 @@ pub struct Builder {
 }
 
 impl Builder {
-    /// Whether a node runs this architecture without emulation.
-    fn is_native(&self, arch: Arch) -> bool {
-        self.nodes.iter().any(|platforms| platforms.first().is_some_and(|first| first == arch.platform()))
-    }
-
-    /// Whether a node runs this architecture at all.
-    fn can_run(&self, arch: Arch) -> bool {
-        self.nodes.iter().flatten().any(|platform| platform == arch.platform())
+    /// Inspects the builder that buildx would use, or the one that is named.
+    ///
+    /// # Errors
+    /// There is no such builder, or its engine cannot be reached.
+    pub fn probe(ctx: &Context, name: Option<&str>, bootstrap: Bootstrap) -> anyhow::Result<Builder> {
+        buildx_version(ctx)?;
+        let bootstrap = (bootstrap == Bootstrap::Yes).then_some("--bootstrap");
+        // `inspect` prints no JSON. `ls` does, but it asks every builder, and waits 20 s for each that is out of reach.
+        let outcome =
+            process::run(ctx, |sh| cmd!(sh, "docker buildx inspect {bootstrap...} {name...}"), &Options::default())?;
+        let (builder, error) = parse(&outcome.stdout());
+        let Some(error) = error.or((!outcome.success()).then(|| outcome.reason())) else {
+            let attestations = builder.driver != "docker" || has_containerd_store(ctx)?;
+            return Ok(Builder { attestations, ..builder });
+        };
+        let at = name.map_or("the builder".to_owned(), |name| format!("builder `{name}`"));
+        let help = match crate::run::help_for(&error) {
+            Some(help) => help,
+            None if error.contains("no builder") => {
+                "docker buildx ls lists the builders, and docker buildx create makes one"
+            }
+            None if error.contains("deadline exceeded") => "restart the engine: it does not answer",
+            None => "start the engine: cargo xtask setup",
+        };
+        Err(Problem::new(at, format!("cannot be used: {error}")).help(help).missing())
     }
 
     /// How a node runs this architecture, in a word; `None` if none does.
     pub fn support(&self, arch: Arch) -> Option<&'static str> {
-        let emulated = self.can_run(arch).then_some("emulated");
-        if self.is_native(arch) { Some("native") } else { emulated }
+        let is_native = |node: &Vec<String>| node.first().is_some_and(|first| first == arch.platform());
+        let can_run = self.nodes.iter().flatten().any(|platform| platform == arch.platform());
+        if self.nodes.iter().any(is_native) { Some(NATIVE) } else { can_run.then_some("emulated") }
     }
 
     /// Checks that each architecture is built on hardware of its own.
@@ -103,7 +110,7 @@ impl Builder {
     /// # Errors
     /// With exit code 4, every architecture that the builder could only emulate.
     pub fn check_native(&self, arches: &[Arch]) -> anyhow::Result<()> {
-        let foreign = arches.iter().filter(|&&arch| !self.is_native(arch));
+        let foreign = arches.iter().filter(|&&arch| self.support(arch) != Some(NATIVE));
         let problems = foreign.map(|arch| {
             Problem::new(format!("architecture `{arch}`"), "not native to the builder, which could only emulate it")
                 .rule("each architecture is built on hardware of its own")
@@ -120,7 +127,7 @@ impl Builder {
     /// # Errors
     /// With exit code 4, every architecture that it cannot run.
     pub fn check_emulated(&self, arches: &[Arch]) -> anyhow::Result<()> {
-        let missing = arches.iter().filter(|&&arch| !self.can_run(arch));
+        let missing = arches.iter().filter(|&&arch| self.support(arch).is_none());
         let problems = missing.map(|arch| {
             let what = "not native to the builder, and no emulation for it is installed";
             Problem::new(format!("architecture `{arch}`"), what).help("install it: cargo xtask setup")
@@ -134,33 +141,6 @@ impl Builder {
 pub enum Bootstrap {
     Yes,
     No,
-}
-
-/// Inspects the builder that buildx would use, or the one that is named.
-///
-/// # Errors
-/// There is no such builder, or its engine cannot be reached.
-pub fn probe(ctx: &Context, name: Option<&str>, bootstrap: Bootstrap) -> anyhow::Result<Builder> {
-    buildx_version(ctx)?;
-    let bootstrap = (bootstrap == Bootstrap::Yes).then_some("--bootstrap");
-    // `inspect` prints no JSON. `ls` does, but it asks every builder, and waits 20 s for each that is out of reach.
-    let outcome =
-        process::run(ctx, |sh| cmd!(sh, "docker buildx inspect {bootstrap...} {name...}"), &Options::default())?;
-    let (builder, error) = parse(&outcome.stdout());
-    let Some(error) = error.or((!outcome.success()).then(|| outcome.reason())) else {
-        let attestations = builder.driver != "docker" || has_containerd_store(ctx)?;
-        return Ok(Builder { attestations, ..builder });
-    };
-    let at = name.map_or("the builder".to_owned(), |name| format!("builder `{name}`"));
-    let help = match crate::run::help_for(&error) {
-        Some(help) => help,
-        None if error.contains("no builder") => {
-            "docker buildx ls lists the builders, and docker buildx create makes one"
-        }
-        None if error.contains("deadline exceeded") => "restart the engine: it does not answer",
-        None => "start the engine: cargo xtask setup",
-    };
-    Err(Problem::new(at, format!("cannot be used: {error}")).help(help).missing())
 }
 
 /// Reads what `docker buildx inspect` prints; the second part is a node's error.
@@ -207,9 +187,8 @@ Platforms:        linux/arm64, linux/arm/v7
     fn a_nodes_first_platform_is_native() {
         let (builder, error) = parse(TWO_NODES);
         assert_eq!((builder.driver.as_str(), error), ("docker-container", None));
-        assert!(builder.is_native(Arch::Amd64) && builder.is_native(Arch::Arm64));
+        assert_eq!(Arch::ALL.map(|arch| builder.support(arch)), [Some("native"); 2]);
         let (one, _) = parse("Driver: docker\nPlatforms: linux/amd64, linux/arm64\n");
-        assert!(one.is_native(Arch::Amd64) && !one.is_native(Arch::Arm64) && one.can_run(Arch::Arm64));
         assert_eq!((one.support(Arch::Amd64), one.support(Arch::Arm64)), (Some("native"), Some("emulated")));
     }
 
@@ -237,11 +216,11 @@ Platforms:        linux/arm64, linux/arm/v7
 
     #[test]
     fn versions_are_found_in_what_programs_print() {
-        assert_eq!(Version::find("github.com/docker/buildx 0.29.1+ds1 0.29.1+ds1-4"), Some(Version(0, 29, 1)));
-        assert_eq!(Version::find("github.com/docker/buildx v0.31.1 257815a"), Some(BROKEN_BUILDX));
-        assert_eq!(Version::find("Docker version 28.2.2, build e6534b4"), Some(Version(28, 2, 2)));
-        assert_eq!(Version::find("none"), None);
-        assert!(Version(0, 9, 9) < OLDEST_BUILDX);
+        assert_eq!(find_version("github.com/docker/buildx 0.29.1+ds1 0.29.1+ds1-4"), Some([0, 29, 1]));
+        assert_eq!(find_version("github.com/docker/buildx v0.31.1 257815a"), Some(BROKEN_BUILDX));
+        assert_eq!(find_version("Docker version 28.2.2, build e6534b4"), Some([28, 2, 2]));
+        assert_eq!(find_version("none"), None);
+        assert!([0, 9, 9] < OLDEST_BUILDX);
         assert_eq!(buildx_bounds(), "0.22.0 or newer, not 0.31.1");
     }
 }
