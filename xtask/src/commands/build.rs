@@ -17,14 +17,10 @@ fn build(run: &Run, args: &BuildArgs) -> anyhow::Result<()> {
     let output = output(run, args)?;
     let jobs = select_jobs(&run.ctx, &run.config, &args.jobs)?;
     let basis = basis(args.plan.as_deref(), Basis::Registry { force: args.force })?;
-    let plan = match output {
-        // What is loaded is for this engine, whatever a registry holds.
-        Output::Load => {
-            let target = Target { registry: None, ..run.target.clone() };
-            plan::make(&Run { target, ..run.clone() }, jobs, &basis)?
-        }
-        Output::Push => plan::make(run, jobs, &basis)?,
-    };
+    // What is loaded is for this engine, whatever a registry holds.
+    let local = Run { target: Target { registry: None, ..run.target.clone() }, ..run.clone() };
+    let run = if output == Output::Load { &local } else { run };
+    let plan = plan::make(run, jobs, &basis)?;
     let images = settle(run, &plan, &arches, output, &args.options)?;
     if args.dry_run {
         for image in &images {

@@ -20,7 +20,7 @@ fn merge(run: &Run, args: &MergeArgs) -> anyhow::Result<()> {
     }
     let recipes = recipes(run, jobs, &basis(args.plan.as_deref(), Basis::Registry { force: false })?)?;
     if args.dry_run {
-        let commands = merge_commands(run, &recipes)?;
+        let commands = merge_commands(run, &recipes);
         commands.done.iter().flatten().for_each(|command| run.ctx.ui.data(command));
         return commands.result().map(drop);
     }

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use camino::Utf8PathBuf;
+use serde_json::Value;
 
 use super::images::BuildOptions;
 use crate::model::{Digest, Exit, Failure, Image, JobName, Output, Problem, Reference};
@@ -117,8 +118,15 @@ fn build_one(ctx: &Context, image: &Image) -> anyhow::Result<Built> {
         return Err(failure(ctx, image, &outcome));
     }
     ctx.ui.folded_output(&format!("{} built in {}", image.shown(), human_time(start.elapsed())), &outcome.stderr);
-    let digest = buildx::digest(ctx, image).filter(|_| image.output == Output::Push);
+    let digest = digest(ctx, image).filter(|_| image.output == Output::Push);
     Ok(Built { job: image.job.clone(), reference: image.reference.clone(), digest, time: start.elapsed() })
+}
+
+/// The digest that buildx noted of what it pushed.
+fn digest(ctx: &Context, image: &Image) -> Option<Digest> {
+    let text = std::fs::read_to_string(ctx.root.join(&image.metadata_file)).ok()?;
+    let metadata: Value = serde_json::from_str(&text).ok()?;
+    metadata.get("containerimage.digest")?.as_str()?.parse().ok()
 }
 
 fn cannot(image: &Image, error: &anyhow::Error) -> anyhow::Error {

@@ -10,14 +10,13 @@ use clap::{Args, value_parser};
 
 use crate::dockerfile::BaseRole;
 use crate::model::{
-    Arch, BASES_LABEL, DOCKERFILE, Exit, FORCED, Failure, Image, KEY_LABEL, Output, Problem, Provenance, REVISION,
-    bases_label,
+    Arch, BASES_LABEL, DOCKERFILE, Exit, Expected, FORCED, Failure, Image, KEY_LABEL, Output, Problem, Provenance,
+    REVISION, bases_label,
 };
 use crate::plan::{Job, Planned, Recipe};
 use crate::run::Context;
 use crate::settings::{Cache, Run};
-use crate::tools::git;
-use crate::tools::{Bootstrap, Builder};
+use crate::tools::{Bootstrap, Builder, git};
 
 /// How images are built, as the flags of `build` and `pipeline` say.
 #[derive(Args, Clone, Debug)]
@@ -64,7 +63,21 @@ pub fn settle(
     let to_build: Vec<Arch> = to_build.into_iter().collect();
     let checked = if options.emulate { builder.check_emulated(&to_build) } else { builder.check_native(&to_build) };
     checked?;
-    let common = Common::gather(run, arches, output, options, &builder)?;
+    let push = output == Output::Push;
+    let provenance = options.provenance.unwrap_or(run.target.provenance);
+    if push && !builder.attestations {
+        check_attestations(run, provenance)?;
+    }
+    let revision = run.target.revision.as_ref();
+    let common = Common {
+        run,
+        options,
+        output,
+        provenance,
+        epoch: revision.map(|revision| git::commit_time(&run.ctx, &revision.commit)).transpose()?,
+        attests: push && builder.attestations,
+        several_arches: arches.len() > 1,
+    };
     wanted.into_iter().map(|(planned, arch)| common.image(planned, arch)).collect()
 }
 
@@ -126,73 +139,38 @@ fn check_checkout(run: &Run, output: Output) -> anyhow::Result<()> {
 /// What all images of a run have in common.
 struct Common<'a> {
     run: &'a Run,
-    output: Output,
     options: &'a BuildOptions,
-    labels: BTreeMap<String, String>,
+    output: Output,
+    provenance: Provenance,
     /// The commit's time, which every layer gets; a job may say another.
     epoch: Option<String>,
-    provenance: Option<Provenance>,
-    /// Whether the builder can keep layers elsewhere than in itself.
-    exports_cache: bool,
+    /// Whether attestations are pushed, and layers kept elsewhere than in the builder, which need the same store.
+    attests: bool,
     several_arches: bool,
 }
 
-impl<'a> Common<'a> {
-    fn gather(
-        run: &'a Run,
-        arches: &[Arch],
-        output: Output,
-        options: &'a BuildOptions,
-        builder: &Builder,
-    ) -> anyhow::Result<Common<'a>> {
-        let target = &run.target;
-        let wanted = options.provenance.unwrap_or(target.provenance);
-        if output == Output::Push && !builder.attestations {
-            check_attestations(run, wanted)?;
-        }
-        let epoch =
-            target.revision.as_ref().map(|revision| git::commit_time(&run.ctx, &revision.commit)).transpose()?;
-        Ok(Common {
-            run,
-            output,
-            options,
-            labels: labels(run)?,
-            epoch,
-            provenance: (builder.attestations && output == Output::Push).then_some(wanted),
-            exports_cache: builder.attestations && output == Output::Push,
-            several_arches: arches.len() > 1,
-        })
-    }
-
+impl Common<'_> {
     fn image(&self, planned: &Planned, arch: Arch) -> anyhow::Result<Image> {
         let Common { run, output, options, .. } = *self;
         let recipe = &planned.recipe;
-        let (job, tag) = (&recipe.job, &run.target.tag.value);
-        let repository = match output {
-            Output::Push => run.target.repository(&job.name),
-            Output::Load => run.target.local_repository(&job.name),
-        };
-        let repository = repository.map_err(Problem::usage)?;
-        let reference = match output {
-            // The local engine's image is what a person runs next: one architecture needs no suffix.
-            Output::Load if !self.several_arches => repository.with_tag(tag),
-            _ => repository.with_tag(&tag.for_arch(arch)),
-        };
+        let job = &recipe.job;
+        // The local engine's image is what a person runs next: one architecture needs no suffix.
+        let suffix = (output == Output::Push || self.several_arches).then_some(arch);
         let metadata_file = run.ctx.own_path("logs").join(format!("{}-{arch}.json", job.name));
         Ok(Image {
             job: job.name.clone(),
             arch,
-            reference,
+            reference: recipe.expected.reference(suffix),
             dockerfile: self.dockerfile(recipe)?,
             stage: job.settings.target.clone(),
             args: self.args(recipe),
-            labels: of_job(&self.labels, recipe),
+            labels: labels(run, recipe),
             contexts: contexts(recipe),
             secrets: secrets(job),
             output,
-            provenance: self.provenance,
+            provenance: self.attests.then_some(self.provenance),
             sbom: run.target.sbom && output == Output::Push,
-            cache: cache(run, job, arch).filter(|_| self.exports_cache),
+            cache: cache(run.target.cache, &recipe.expected, arch).filter(|_| self.attests),
             builder: options.builder.clone(),
             no_cache: options.no_cache,
             metadata_file: run.ctx.shown(&metadata_file).into_string(),
@@ -262,16 +240,14 @@ fn check_attestations(run: &Run, wanted: Provenance) -> anyhow::Result<()> {
 }
 
 /// Where a build's layers are taken from and kept. What fails there never fails a build (`ignore-error`).
-fn cache(run: &Run, job: &Job, arch: Arch) -> Option<[String; 2]> {
-    let name = &job.name;
-    match run.target.cache {
+fn cache(cache: Cache, Expected { job, repository, .. }: &Expected, arch: Arch) -> Option<[String; 2]> {
+    match cache {
         Cache::None => None,
         Cache::Gha => {
-            let scope = format!("type=gha,scope={name}-{arch}");
+            let scope = format!("type=gha,scope={job}-{arch}");
             Some([scope.clone(), format!("{scope},mode=max,ignore-error=true")])
         }
         Cache::Registry => {
-            let repository = run.target.repository(name).ok()?;
             let store = format!("type=registry,ref={repository}:cache-{arch}");
             // ECR takes the cache as an OCI image manifest only.
             let to = format!("{store},mode=max,image-manifest=true,oci-mediatypes=true,ignore-error=true");
@@ -280,71 +256,17 @@ fn cache(run: &Run, job: &Job, arch: Arch) -> Option<[String; 2]> {
     }
 }
 
-/// The labels of one job's images.
-pub fn of_job(labels: &BTreeMap<String, String>, recipe: &Recipe) -> BTreeMap<String, String> {
-    let mut labels = labels.clone();
-    labels.insert("org.opencontainers.image.title".to_owned(), recipe.job.name.to_string());
-    if let Some(key) = &recipe.expected.key {
-        labels.insert(KEY_LABEL.to_owned(), key.to_string());
-    }
-    if !recipe.bases.is_empty() {
-        labels.insert(BASES_LABEL.to_owned(), bases_label(&recipe.expected.bases));
-    }
-    if recipe.expected.forced {
-        labels.insert(FORCED.to_owned(), "true".to_owned());
-    }
-    labels
-}
-
-/// What every image carries as labels, and every index as annotations, except for the job's own name.
-pub fn labels(run: &Run) -> anyhow::Result<BTreeMap<String, String>> {
-    let version = run.target.tag.value.to_string();
-    let mut labels = BTreeMap::from([("org.opencontainers.image.version".to_owned(), version)]);
-    if let Some(revision) = &run.target.revision {
-        labels.insert(REVISION.to_owned(), revision.to_string());
-    }
-    if let Some(source) = source(&run.ctx)? {
-        labels.insert("org.opencontainers.image.source".to_owned(), source);
-    }
-    Ok(labels)
-}
-
-/// Where the source is: the repository on GitHub, or where it was cloned from, without a password in it.
-fn source(ctx: &Context) -> anyhow::Result<Option<String>> {
-    if let (Some(server), Some(repository)) = (ctx.env.get("GITHUB_SERVER_URL"), ctx.env.get("GITHUB_REPOSITORY")) {
-        return Ok(Some(format!("{server}/{repository}")));
-    }
-    Ok(git::origin(ctx)?.map(|url| public_url(&url)))
-}
-
-/// `git@github.com:acme/jobs.git` as `https://github.com/acme/jobs`, and no credentials.
-fn public_url(url: &str) -> String {
-    let url = url.trim_end_matches(".git");
-    if let Some((scheme, rest)) = url.split_once("://") {
-        let (host, path) = rest.split_once('/').unwrap_or((rest, ""));
-        let host = host.rsplit_once('@').map_or(host, |(_, host)| host);
-        let scheme = if scheme == "ssh" { "https" } else { scheme };
-        return format!("{scheme}://{host}/{path}").trim_end_matches('/').to_owned();
-    }
-    match url.split_once('@').and_then(|(_, rest)| rest.split_once(':')) {
-        Some((host, path)) => format!("https://{host}/{path}"),
-        None => url.to_owned(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_source_is_public() {
-        for (url, public) in [
-            ("git@github.com:acme/jobs.git", "https://github.com/acme/jobs"),
-            ("https://me:token@github.com/acme/jobs.git", "https://github.com/acme/jobs"),
-            ("ssh://git@github.com/acme/jobs", "https://github.com/acme/jobs"),
-            ("/srv/jobs.git", "/srv/jobs"),
-        ] {
-            assert_eq!(public_url(url), public);
-        }
-    }
+/// What the images of a job carry as labels, and their index as annotations.
+pub fn labels(run: &Run, Recipe { expected, .. }: &Recipe) -> BTreeMap<String, String> {
+    let bases = (!expected.bases.is_empty()).then(|| bases_label(&expected.bases));
+    let labels = [
+        ("org.opencontainers.image.title", Some(expected.job.to_string())),
+        ("org.opencontainers.image.version", Some(expected.tag.to_string())),
+        ("org.opencontainers.image.source", run.target.source.clone()),
+        (REVISION, expected.revision.as_ref().map(ToString::to_string)),
+        (KEY_LABEL, expected.key.as_ref().map(ToString::to_string)),
+        (BASES_LABEL, bases),
+        (FORCED, expected.forced.then(|| "true".to_owned())),
+    ];
+    labels.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect()
 }

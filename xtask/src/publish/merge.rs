@@ -30,11 +30,10 @@ pub struct Merged {
 /// What concerns all jobs; a single job's refusal is part of the tally.
 pub fn merge_all(run: &Run, recipes: &[&Recipe], parallel: Option<u16>) -> anyhow::Result<Tally<Merged>> {
     let start = Instant::now();
-    let (labels, signer) = (images::labels(run)?, signer(run)?);
+    let signer = signer(run)?;
     let parallel = parallel.map_or(PARALLEL, usize::from);
-    let results = fleet::run(&run.ctx, parallel, OnFailure::GoOn, recipes, |recipe| {
-        Merge::new(run, recipe, &labels).run(signer.as_ref())
-    });
+    let results =
+        fleet::run(&run.ctx, parallel, OnFailure::GoOn, recipes, |recipe| Merge::new(run, recipe).run(signer.as_ref()));
     let tally = fleet::tally(recipes.iter().map(|recipe| &recipe.job.name), results);
     let (done, tag) = (tally.done.len(), &run.target.tag.value);
     let line =
@@ -61,16 +60,15 @@ fn signer(run: &Run) -> anyhow::Result<Option<Signer>> {
 ///
 /// # Errors
 /// What the gate refuses, with exit code 3; or the registry cannot be reached.
-pub fn merge_commands(run: &Run, recipes: &[Recipe]) -> anyhow::Result<Tally<Option<String>>> {
-    let labels = images::labels(run)?;
+pub fn merge_commands(run: &Run, recipes: &[Recipe]) -> Tally<Option<String>> {
     let results = fleet::run(&run.ctx, PARALLEL, OnFailure::GoOn, recipes, |recipe| {
-        let merge = Merge::new(run, recipe, &labels);
+        let merge = Merge::new(run, recipe);
         match merge.pass()? {
             Passed::Unchanged(_) => Ok(None),
             passed => process::shown(&run.ctx, |sh| merge.command(sh, &passed)).map(Some),
         }
     });
-    Ok(fleet::tally(recipes.iter().map(|recipe| &recipe.job.name), results))
+    fleet::tally(recipes.iter().map(|recipe| &recipe.job.name), results)
 }
 
 /// The merge of one job.
@@ -82,8 +80,8 @@ struct Merge<'a> {
 }
 
 impl<'a> Merge<'a> {
-    fn new(run: &'a Run, recipe: &'a Recipe, labels: &BTreeMap<String, String>) -> Merge<'a> {
-        Merge { run, expected: &recipe.expected, annotations: images::of_job(labels, recipe) }
+    fn new(run: &'a Run, recipe: &'a Recipe) -> Merge<'a> {
+        Merge { run, expected: &recipe.expected, annotations: images::labels(run, recipe) }
     }
 
     fn run(&self, signer: Option<&Signer>) -> anyhow::Result<Merged> {

@@ -79,6 +79,8 @@ pub struct Target {
     pub sign: bool,
     pub cache: Cache,
     pub revision: Option<Revision>,
+    /// Where the source is, for the label.
+    pub source: Option<String>,
 }
 
 impl Target {
@@ -105,11 +107,6 @@ impl Target {
     pub fn repository(&self, job: &JobName) -> Result<Repository, Problem> {
         let registry = self.registry.as_ref().map(|registry| registry.value.clone());
         Repository::new(registry, &format!("{}/{job}", self.prefix.value))
-    }
-
-    /// The name of a job's image in the local engine, whatever the registry is.
-    pub fn local_repository(&self, job: &JobName) -> Result<Repository, Problem> {
-        Repository::new(None, &format!("{}/{job}", self.prefix.value))
     }
 
     /// Why nothing is published in this run.
@@ -249,6 +246,7 @@ impl Layers<'_> {
         let Ok(tag) = tag else { anyhow::bail!("a tag or a problem with it was expected") };
         let role = self.of_target(self.settings.role.as_ref());
         let TargetSettings { provenance, sbom, sign, cache, .. } = self.settings;
+        let source = source(self.ctx)?;
         Ok(Target {
             name: self.name,
             registry,
@@ -264,6 +262,7 @@ impl Layers<'_> {
             sign,
             cache,
             revision: revision.map(|revision| revision.value),
+            source,
         })
     }
 
@@ -331,6 +330,29 @@ fn tag_text(git_ref: Option<&str>, revision: &Revision, sha_length: usize) -> St
     if revision.dirty { format!("{text}-dirty") } else { text }
 }
 
+/// Where the source is: the repository on GitHub, or where it was cloned from, without a password in it.
+fn source(ctx: &Context) -> anyhow::Result<Option<String>> {
+    if let (Some(server), Some(repository)) = (ctx.env.get("GITHUB_SERVER_URL"), ctx.env.get("GITHUB_REPOSITORY")) {
+        return Ok(Some(format!("{server}/{repository}")));
+    }
+    Ok(git::origin(ctx)?.map(|url| public_url(&url)))
+}
+
+/// `git@github.com:acme/jobs.git` as `https://github.com/acme/jobs`, and no credentials.
+fn public_url(url: &str) -> String {
+    let url = url.trim_end_matches(".git");
+    if let Some((scheme, rest)) = url.split_once("://") {
+        let (host, path) = rest.split_once('/').unwrap_or((rest, ""));
+        let host = host.rsplit_once('@').map_or(host, |(_, host)| host);
+        let scheme = if scheme == "ssh" { "https" } else { scheme };
+        return format!("{scheme}://{host}/{path}").trim_end_matches('/').to_owned();
+    }
+    match url.split_once('@').and_then(|(_, rest)| rest.split_once(':')) {
+        Some((host, path)) => format!("https://{host}/{path}"),
+        None => url.to_owned(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -344,5 +366,17 @@ mod tests {
         assert_eq!(text(Some("refs/tags/v1.2.3"), false), "v1.2.3");
         assert_eq!(text(Some("refs/pull/12/merge"), false), "pr-12-0123456");
         assert_eq!(tag_text(None, &revision(false), 12), "0123456789ab");
+    }
+
+    #[test]
+    fn the_source_is_public() {
+        for (url, public) in [
+            ("git@github.com:acme/jobs.git", "https://github.com/acme/jobs"),
+            ("https://me:token@github.com/acme/jobs.git", "https://github.com/acme/jobs"),
+            ("ssh://git@github.com/acme/jobs", "https://github.com/acme/jobs"),
+            ("/srv/jobs.git", "/srv/jobs"),
+        ] {
+            assert_eq!(public_url(url), public);
+        }
     }
 }

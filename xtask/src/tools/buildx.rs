@@ -46,13 +46,6 @@ pub fn build<'a>(sh: &'a Shell, image: &Image) -> Cmd<'a> {
     )
 }
 
-/// The digest that buildx noted of what it pushed.
-pub fn digest(ctx: &Context, image: &Image) -> Option<Digest> {
-    let text = std::fs::read_to_string(ctx.root.join(&image.metadata_file)).ok()?;
-    let metadata: Value = serde_json::from_str(&text).ok()?;
-    metadata.get("containerimage.digest")?.as_str()?.parse().ok()
-}
-
 /// The command that makes an index out of manifests, or gives one another tag: it copies what it is given, and checks nothing.
 pub fn create<'a>(
     sh: &'a Shell,
