@@ -59,7 +59,7 @@ fn shown(value: &Value) -> String {
 fn set_outputs(run: &Run) -> anyhow::Result<()> {
     let Run { ctx, target, .. } = run;
     set_output(ctx, "target", target.name.as_ref().map_or("", |name| &name.value))?;
-    set_output(ctx, "tag", target.tag.value.as_str())?;
+    set_output(ctx, "tag", &target.tag.value.to_string())?;
     set_output(ctx, "region", target.region.as_ref().map_or("", |region| &region.value))?;
     set_output(ctx, "push", if target.registry.is_some() { "true" } else { "false" })?;
     // For steps of the same job only: it holds the account number.

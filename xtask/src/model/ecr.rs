@@ -146,8 +146,8 @@ impl EcrRepository {
 
     /// Finds tags that cannot change although they must, and tags that can although they must not.
     fn check_tags(&self, publishing: &Publishing<'_>) -> Vec<EcrFinding> {
-        let stuck = publishing.moving_tags.iter().map(Tag::as_str).filter(|tag| !self.can_change(tag));
-        let stuck = stuck.collect::<Vec<_>>().join("`, `");
+        let moving = publishing.moving_tags.iter().map(Tag::to_string);
+        let stuck = moving.filter(|tag| !self.can_change(tag)).collect::<Vec<_>>().join("`, `");
         let mut fixed = publishing.images(ImageRole::Part).concat();
         fixed.push(publishing.tag.to_string());
         let mut findings = Vec::new();

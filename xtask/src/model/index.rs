@@ -5,15 +5,19 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::arch::Arch;
 use super::commit::Revision;
 use super::job::JobName;
-use super::key::{KEY_LABEL, Key, Moved, moved_base};
+use super::key::Key;
 use super::problem::Problem;
 use super::reference::{Digest, Reference, Repository, Tag};
 
 /// The label (and annotation) with the commit that an image was built from.
 /// Its meaning is that of the [OCI annotations](https://github.com/opencontainers/image-spec/blob/v1.1.0/annotations.md).
 pub const REVISION: &str = "org.opencontainers.image.revision";
+/// The label (and annotation) with the key.
+const KEY_LABEL: &str = "vnd.jobs.key";
+/// The label with the digests of the bases, so that a moved one can be named.
+const BASES_LABEL: &str = "vnd.jobs.bases";
 /// The label of an image that was rebuilt although one with its key existed.
-pub const FORCED: &str = "vnd.jobs.forced";
+const FORCED: &str = "vnd.jobs.forced";
 
 /// What one reference points to: an index, or a bare manifest, which counts as an index of itself alone.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,6 +60,15 @@ impl Index {
     }
 }
 
+/// A base that an image was built from, and that is something else by now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Moved {
+    /// As the Dockerfile names it.
+    pub name: String,
+    pub old: Digest,
+    pub new: Digest,
+}
+
 /// What the images of a job have to be in this run.
 #[derive(Clone, Debug)]
 pub struct Expected {
@@ -80,6 +93,29 @@ impl Expected {
     pub fn reference(&self, arch: Option<Arch>) -> Reference {
         let tag = arch.map_or_else(|| self.tag.clone(), |arch| self.tag.for_arch(arch));
         self.repository.with_tag(&tag)
+    }
+
+    /// What the images carry as labels, and their index as annotations. `source` is where the source is.
+    pub fn labels(&self, source: Option<&str>) -> BTreeMap<String, String> {
+        let labels = [
+            ("org.opencontainers.image.title", Some(self.job.to_string())),
+            ("org.opencontainers.image.version", Some(self.tag.to_string())),
+            ("org.opencontainers.image.source", source.map(str::to_owned)),
+            (REVISION, self.revision.as_ref().map(ToString::to_string)),
+            (KEY_LABEL, self.key.as_ref().map(ToString::to_string)),
+            (BASES_LABEL, (!self.bases.is_empty()).then(|| bases_label(&self.bases))),
+            (FORCED, self.forced.then(|| "true".to_owned())),
+        ];
+        labels.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect()
+    }
+
+    /// The first of the bases that is not what it was for an image with these labels.
+    pub fn moved_base(&self, labels: &BTreeMap<String, String>) -> Option<Moved> {
+        let built_from = bases_of_label(labels.get(BASES_LABEL)?);
+        self.bases.iter().find_map(|(name, new)| {
+            let old = built_from.get(name).filter(|old| *old != new)?;
+            Some(Moved { name: name.clone(), old: old.clone(), new: new.clone() })
+        })
     }
 
     /// Like [`Expected::problems`], but images of this commit will do even if they have another key: they stay right
@@ -151,7 +187,7 @@ impl Expected {
             let not_forced = self.forced && !labels.contains_key(FORCED);
             return not_forced.then(|| "was not built by force".to_owned());
         }
-        Some(match moved_base(labels, &self.bases) {
+        Some(match self.moved_base(labels) {
             Some(Moved { name, old, new }) => {
                 format!("was built from another base: {name} was {old}, and is {new} for this run")
             }
@@ -200,6 +236,20 @@ fn wrongly_declared(at: &str, image: &Manifest) -> Option<Problem> {
         None => format!("{digest} is listed without a platform"),
     };
     Some(Problem::new(at, what).rule("an index lists each image under its own platform"))
+}
+
+/// The bases of an image as its label tells them: `<name>@<digest>`, joined by commas.
+fn bases_label(bases: &BTreeMap<String, Digest>) -> String {
+    bases.iter().map(|(name, digest)| format!("{name}@{digest}")).collect::<Vec<_>>().join(",")
+}
+
+/// Reads [`bases_label`]; what cannot be read is left out.
+fn bases_of_label(label: &str) -> BTreeMap<String, Digest> {
+    let base = |text: &str| {
+        let (name, digest) = text.rsplit_once('@')?;
+        Some((name.to_owned(), digest.parse().ok()?))
+    };
+    label.split(',').filter_map(base).collect()
 }
 
 #[cfg(test)]

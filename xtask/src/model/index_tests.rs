@@ -1,5 +1,4 @@
 use super::*;
-use crate::model::{BASES_LABEL, bases_label};
 
 const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
 const KEY: &str = "0123456789abcdef0123";
@@ -163,4 +162,11 @@ fn where_force_is_asked_for_only_forced_images_will_do() {
     assert!(expected.problems(Some(Arch::Amd64), &forced).is_empty());
     assert!(with_key().problems(Some(Arch::Amd64), &forced).is_empty());
     assert!(forced.is_forced() && !plain.is_forced());
+}
+
+#[test]
+fn the_bases_round_trip_through_their_label() {
+    let bases = BTreeMap::from([("busybox:1.37".to_owned(), digest('1')), ("a@sha256:x".to_owned(), digest('2'))]);
+    assert_eq!(bases_of_label(&bases_label(&bases)), bases);
+    assert_eq!(bases_of_label(""), BTreeMap::new());
 }

@@ -8,11 +8,6 @@ use sha2::{Digest as _, Sha256};
 use super::commit::Commit;
 use super::reference::Digest;
 
-/// The label (and annotation) with the key.
-pub const KEY_LABEL: &str = "vnd.jobs.key";
-/// The label with the digests of the bases, so that a moved one can be named.
-pub const BASES_LABEL: &str = "vnd.jobs.bases";
-
 /// Changes when the list below does: images of another version are not found again, and are rebuilt.
 const VERSION: &str = "jobs-key-2";
 
@@ -79,38 +74,6 @@ pub fn hash_of_files<'a>(files: impl Iterator<Item = &'a TreeEntry>, history: Op
         record(&mut hash, "history", &[commit.as_str().as_bytes()]);
     }
     hash.finalize().into()
-}
-
-/// The bases of an image as its label tells them: `<name>@<digest>`, joined by commas.
-pub fn bases_label(bases: &BTreeMap<String, Digest>) -> String {
-    bases.iter().map(|(name, digest)| format!("{name}@{digest}")).collect::<Vec<_>>().join(",")
-}
-
-/// Reads [`bases_label`]; what cannot be read is left out.
-fn bases_of_label(label: &str) -> BTreeMap<String, Digest> {
-    let base = |text: &str| {
-        let (name, digest) = text.rsplit_once('@')?;
-        Some((name.to_owned(), digest.parse().ok()?))
-    };
-    label.split(',').filter_map(base).collect()
-}
-
-/// A base that an image was built from, and that is something else by now.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Moved {
-    /// As the Dockerfile names it.
-    pub name: String,
-    pub old: Digest,
-    pub new: Digest,
-}
-
-/// The first of the bases that is not what it was for an image with these labels.
-pub fn moved_base(labels: &BTreeMap<String, String>, bases: &BTreeMap<String, Digest>) -> Option<Moved> {
-    let built_from = bases_of_label(labels.get(BASES_LABEL)?);
-    bases.iter().find_map(|(name, new)| {
-        let old = built_from.get(name).filter(|old| *old != new)?;
-        Some(Moved { name: name.clone(), old: old.clone(), new: new.clone() })
-    })
 }
 
 /// Adds a record to a hash. Its parts are preceded by their length, so that no two lists are written alike.

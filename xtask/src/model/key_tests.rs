@@ -92,13 +92,6 @@ fn the_context_is_not_taken_for_files() {
 }
 
 #[test]
-fn the_bases_round_trip_through_their_label() {
-    let bases = BTreeMap::from([("busybox:1.37".to_owned(), digest('1')), ("a@sha256:x".to_owned(), digest('2'))]);
-    assert_eq!(bases_of_label(&bases_label(&bases)), bases);
-    assert_eq!(bases_of_label(""), BTreeMap::new());
-}
-
-#[test]
 fn the_order_of_configuration_keys_does_not_matter() {
     let mut recipe = Recipe::new();
     recipe.args = map(&[("B", "2"), ("A", "1")]);

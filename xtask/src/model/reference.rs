@@ -181,10 +181,6 @@ fn is_name_part(part: &str) -> bool {
 pub struct Tag(String);
 
 impl Tag {
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-
     /// A tag that images of a run may be published under: room is left for the architecture, and no
     /// architecture's name stands at its end, where it would look like one architecture's image.
     ///
@@ -258,11 +254,6 @@ impl Digest {
     /// The first hex digits, enough for a person to tell two apart.
     pub fn short(&self) -> &str {
         &self.0[.."sha256:".len() + 12]
-    }
-
-    /// The 64 hex digits, without the algorithm.
-    pub fn hex(&self) -> &str {
-        &self.0["sha256:".len()..]
     }
 }
 

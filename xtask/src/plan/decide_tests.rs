@@ -1,5 +1,5 @@
 use super::*;
-use crate::model::{FORCED, KEY_LABEL, Key, Manifest, REVISION, Repository, Revision};
+use crate::model::{Key, Manifest, REVISION, Repository, Revision};
 
 const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
 const KEY: &str = "0123456789abcdef0123";
@@ -21,7 +21,7 @@ fn expected() -> Expected {
 fn images(arches: &[Arch], key: &str, revision: &str) -> Index {
     let manifest = |&arch: &Arch| {
         let platform = format!("linux/{arch}");
-        let labels = [(KEY_LABEL, key), (REVISION, revision)];
+        let labels = [("vnd.jobs.key", key), (REVISION, revision)];
         Manifest {
             digest: format!("sha256:{}", (if arch == Arch::Amd64 { "1" } else { "2" }).repeat(64)).parse().unwrap(),
             declared: Some(platform.clone()),
@@ -118,7 +118,10 @@ fn what_is_not_committed_is_built_whatever_there_is() {
 
 /// The same images as built by force.
 fn forced(mut index: Index) -> Index {
-    index.images.iter_mut().for_each(|image| drop(image.labels.insert(FORCED.to_owned(), "true".to_owned())));
+    index
+        .images
+        .iter_mut()
+        .for_each(|image| drop(image.labels.insert("vnd.jobs.forced".to_owned(), "true".to_owned())));
     index
 }
 

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::decide::{Action, Decision, Reason};
 use super::recipe::Recipe;
 use super::{PARALLEL, Planned};
-use crate::model::{Commit, DOCKERFILE, Expected, Index, JOBS_DIR, Moved, Tag, moved_base};
+use crate::model::{Commit, DOCKERFILE, Expected, Index, JOBS_DIR, Moved, Tag};
 use crate::run::{Context, fleet};
 use crate::settings::{Run, job_settings};
 use crate::tools::{buildx, git};
@@ -95,7 +95,7 @@ fn changed_argument(ctx: &Context, recipe: &Recipe, commit: &Commit) -> anyhow::
 
 /// The first base that points to something else than it did.
 fn moved(recipe: &Recipe, previous: &Index) -> Option<String> {
-    let Moved { name, old, new } = moved_base(&previous.images.first()?.labels, &recipe.expected.bases)?;
+    let Moved { name, old, new } = recipe.expected.moved_base(&previous.images.first()?.labels)?;
     Some(format!("base {name} moved ({} → {})", old.short(), new.short()))
 }
 

@@ -56,7 +56,7 @@ impl fmt::Display for Slice {
         let mut digests: Vec<&Digest> = self.jobs.iter().flat_map(|job| &job.bases).collect();
         digests.sort();
         digests.dedup();
-        let shown: Vec<&str> = digests.iter().map(|digest| digest.hex()).collect();
+        let shown: Vec<String> = digests.iter().map(|digest| digest.to_string().replace("sha256:", "")).collect();
         let version = if self.forced { "1f" } else { "1" };
         write!(f, "{version};{};{};", self.commit, shown.join(","))?;
         for (i, job) in self.jobs.iter().enumerate() {

@@ -9,10 +9,7 @@ use clap::builder::FalseyValueParser;
 use clap::{Args, value_parser};
 
 use crate::dockerfile::BaseRole;
-use crate::model::{
-    Arch, BASES_LABEL, DOCKERFILE, Exit, Expected, FORCED, Failure, Image, KEY_LABEL, Output, Problem, Provenance,
-    REVISION, bases_label,
-};
+use crate::model::{Arch, DOCKERFILE, Exit, Expected, Failure, Image, Output, Problem, Provenance};
 use crate::plan::{Job, Planned, Recipe};
 use crate::run::Context;
 use crate::settings::{Cache, Run};
@@ -164,7 +161,7 @@ impl Common<'_> {
             dockerfile: self.dockerfile(recipe)?,
             stage: job.settings.target.clone(),
             args: self.args(recipe),
-            labels: labels(run, recipe),
+            labels: recipe.expected.labels(run.target.source.as_deref()),
             contexts: contexts(recipe),
             secrets: secrets(job),
             output,
@@ -254,19 +251,4 @@ fn cache(cache: Cache, Expected { job, repository, .. }: &Expected, arch: Arch) 
             Some([store, to])
         }
     }
-}
-
-/// What the images of a job carry as labels, and their index as annotations.
-pub fn labels(run: &Run, Recipe { expected, .. }: &Recipe) -> BTreeMap<String, String> {
-    let bases = (!expected.bases.is_empty()).then(|| bases_label(&expected.bases));
-    let labels = [
-        ("org.opencontainers.image.title", Some(expected.job.to_string())),
-        ("org.opencontainers.image.version", Some(expected.tag.to_string())),
-        ("org.opencontainers.image.source", run.target.source.clone()),
-        (REVISION, expected.revision.as_ref().map(ToString::to_string)),
-        (KEY_LABEL, expected.key.as_ref().map(ToString::to_string)),
-        (BASES_LABEL, bases),
-        (FORCED, expected.forced.then(|| "true".to_owned())),
-    ];
-    labels.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect()
 }

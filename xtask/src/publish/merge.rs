@@ -6,7 +6,6 @@ use std::time::Instant;
 use xshell::{Cmd, Shell};
 
 use super::gate::{self, Passed};
-use super::images;
 use crate::model::{Exit, Expected, Failure, Index, Problem, REVISION, Reference, Tag};
 use crate::plan::{Recipe, RegistryState, parts};
 use crate::run::Context;
@@ -81,7 +80,7 @@ struct Merge<'a> {
 
 impl<'a> Merge<'a> {
     fn new(run: &'a Run, recipe: &'a Recipe) -> Merge<'a> {
-        Merge { run, expected: &recipe.expected, annotations: images::labels(run, recipe) }
+        Merge { run, expected: &recipe.expected, annotations: recipe.expected.labels(run.target.source.as_deref()) }
     }
 
     fn run(&self, signer: Option<&Signer>) -> anyhow::Result<Merged> {
