@@ -53,18 +53,6 @@ fn main() -> ExitCode {
 fn context(env: Environment, ui: Ui) -> anyhow::Result<(Context, serde_json::Value)> {
     let here = camino::Utf8PathBuf::try_from(std::env::current_dir()?)?;
     let mut ctx = Context::new(here, env, ui)?;
-    match tools::cargo::metadata(&ctx)? {
-        Some(metadata) => {
-            ctx.root = metadata.workspace_root;
-            ctx.target_dir = metadata.target_directory;
-            Ok((ctx, metadata.metadata))
-        }
-        None => {
-            if let Some(root) = tools::git::top_level(&ctx)? {
-                ctx.root = root.into();
-                ctx.target_dir = ctx.root.join("target");
-            }
-            Ok((ctx, serde_json::Value::Null))
-        }
-    }
+    let metadata = tools::cargo::find_workspace(&mut ctx)?;
+    Ok((ctx, metadata))
 }

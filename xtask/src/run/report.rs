@@ -11,6 +11,9 @@ use clap::ColorChoice;
 use super::environment::Environment;
 use crate::model::{Failure, Problem, one_line, printable};
 
+/// The verbosity at which `--quiet` hides nothing more.
+const ALWAYS: i8 = i8::MIN;
+
 /// The terminal, or the log that stands in its place. stdout is data, stderr is talk.
 #[derive(Clone, Debug)]
 pub struct Ui {
@@ -33,30 +36,22 @@ impl Ui {
             "Skipped" | "Retrying" | "Missing" => AnsiColor::Yellow,
             _ => AnsiColor::Green,
         };
-        if self.verbosity >= 0 {
-            self.line(color.on_default().bold(), &format!("{verb:>12}"), &one_line(&text.to_string()));
-        }
+        self.line(0, bold(color), &format!("{verb:>12}"), &format!(" {}", one_line(&text.to_string())));
     }
 
     /// A line that only `--verbose` shows.
     pub fn detail(&self, verb: &str, text: impl Display) {
-        if self.verbosity >= 1 {
-            self.line(AnsiColor::Cyan.on_default().bold(), &format!("{verb:>12}"), &one_line(&text.to_string()));
-        }
+        self.line(1, bold(AnsiColor::Cyan), &format!("{verb:>12}"), &format!(" {}", one_line(&text.to_string())));
     }
 
     /// A block of text for people, such as a table or the end of a log.
     pub fn text(&self, text: &str) {
-        if self.verbosity >= 0 {
-            let shown: Vec<String> = text.lines().map(one_line).collect();
-            self.line(Style::new(), "", &shown.join("\n"));
-        }
+        let shown: Vec<String> = text.lines().map(one_line).collect();
+        self.line(0, Style::new(), "", &shown.join("\n"));
     }
 
     pub fn warning(&self, text: impl Display) {
-        if self.verbosity >= -1 {
-            self.line(AnsiColor::Yellow.on_default().bold(), "warning:", &printable(&text.to_string()));
-        }
+        self.line(-1, bold(AnsiColor::Yellow), "warning:", &format!(" {}", printable(&text.to_string())));
     }
 
     /// The error that a command ends with, in a workflow also as annotations.
@@ -65,9 +60,9 @@ impl Ui {
         // The runner reads its commands from both streams.
         let annotations = if self.is_github { annotations(error) } else { Vec::new() };
         for annotation in annotations {
-            self.line(Style::new(), "", &annotation);
+            self.line(ALWAYS, Style::new(), "", &annotation);
         }
-        self.line(AnsiColor::Red.on_default().bold(), "error:", &format!("{error:#}"));
+        self.line(ALWAYS, bold(AnsiColor::Red), "error:", &format!(" {error:#}"));
     }
 
     /// What the caller asked for, on stdout: JSON, references, commands. A closed pipe (`| head`) is no error.
@@ -78,10 +73,9 @@ impl Ui {
     /// The output of a build. In a workflow's log it is collapsed, and the runner is told to take no line of it for a
     /// command; elsewhere `-vv` has shown it as it came.
     pub fn folded_output(&self, title: &str, text: &str) {
-        if self.is_github && !text.trim().is_empty() && self.verbosity >= 0 {
-            let title = one_line(title);
-            let inside = quiet(text);
-            self.line(Style::new(), "", &format!("::group::{title}\n{inside}\n::endgroup::"));
+        if self.is_github && !text.trim().is_empty() {
+            let group = format!("::group::{}\n{}\n::endgroup::", one_line(title), quiet(text));
+            self.line(0, Style::new(), "", &group);
         }
     }
 
@@ -91,27 +85,27 @@ impl Ui {
         let shown: Vec<String> = lines.iter().map(|line| format!("  | {}", one_line(line))).collect();
         let text = shown.join("\n");
         let text = if self.is_github { quiet(&text) } else { text };
-        if self.verbosity >= 0 {
-            self.line(Style::new(), "", &format!("{}\n{text}", one_line(title)));
-        }
+        self.line(0, Style::new(), "", &format!("{}\n{text}", one_line(title)));
     }
 
     /// A heading between the stages of a rehearsal; a workflow's log has its steps for that.
     pub fn heading(&self, text: impl Display) {
-        if self.is_github || self.verbosity < 0 {
-            return;
+        if !self.is_github {
+            self.line(0, bold(AnsiColor::Blue), &format!("\n{}", one_line(&text.to_string())), "");
         }
-        self.line(AnsiColor::Blue.on_default().bold(), "", &format!("\n{}", one_line(&text.to_string())));
     }
 
-    fn line(&self, style: Style, start: &str, text: &str) {
-        let mut stderr = anstream::stderr().lock();
-        // Nobody is left to tell of a closed stderr.
-        let _ = match start {
-            "" => writeln!(stderr, "{style}{text}{style:#}"),
-            _ => writeln!(stderr, "{style}{start}{style:#} {text}"),
-        };
+    /// Text for stderr with a start in a style, from this verbosity on.
+    fn line(&self, least: i8, style: Style, start: &str, text: &str) {
+        if self.verbosity >= least {
+            // Nobody is left to tell of a closed stderr.
+            let _ = writeln!(anstream::stderr().lock(), "{style}{start}{style:#}{text}");
+        }
     }
+}
+
+fn bold(color: AnsiColor) -> Style {
+    color.on_default().bold()
 }
 
 /// Text between commands that stop the runner from reading it: the token that resumes is not to be guessed.

@@ -4,10 +4,10 @@ use std::cell::Cell;
 use std::collections::BTreeMap;
 
 use camino::Utf8PathBuf;
-use serde::Deserialize;
 use serde_json::Value;
 use xshell::{Cmd, Shell, cmd};
 
+use super::git;
 use super::process::{self, Options};
 use crate::model::Problem;
 use crate::run::Context;
@@ -15,36 +15,29 @@ use crate::run::Context;
 /// The check whose lines count tests.
 const TESTS: &str = "unit, tidy, end-to-end and workflow tests";
 
-/// What `cargo metadata` tells of a workspace.
-#[derive(Debug, Deserialize)]
-pub struct Metadata {
-    pub workspace_root: Utf8PathBuf,
-    pub target_directory: Utf8PathBuf,
-    /// `[workspace.metadata]`.
-    #[serde(default)]
-    pub metadata: Value,
-}
-
-/// The workspace around the working directory; `None` where there is no `Cargo.toml`.
+/// Moves the context to the workspace around the working directory, and gives its `[workspace.metadata]`. Where there is
+/// no `Cargo.toml`, there are none, and the root is that of the git repository, if there is one.
 ///
 /// # Errors
 /// A `Cargo.toml` that cargo cannot read: its message names file, line and column.
-pub fn metadata(ctx: &Context) -> anyhow::Result<Option<Metadata>> {
-    let outcome =
-        process::run(ctx, |sh| cmd!(sh, "cargo metadata --no-deps --offline --format-version 1"), &Options::default())?;
-    if !outcome.success() {
-        if outcome.stderr.contains("could not find `Cargo.toml`") {
-            return Ok(None);
-        }
-        let said = outcome.reason();
-        return Err(Problem::new(
-            "Cargo.toml",
-            format!("cargo cannot read it: {}", said.trim_start_matches("error: ")),
-        )
-        .help("mend it; `cargo metadata --no-deps` says the same")
-        .usage());
+pub fn find_workspace(ctx: &mut Context) -> anyhow::Result<Value> {
+    let options = Options::default();
+    let outcome = process::run(ctx, |sh| cmd!(sh, "cargo metadata --no-deps --offline --format-version 1"), &options)?;
+    if outcome.success() {
+        let mut metadata: Value = serde_json::from_str(&outcome.stdout())?;
+        let path = |key: &str| Utf8PathBuf::from(metadata[key].as_str().unwrap_or_default());
+        (ctx.root, ctx.target_dir) = (path("workspace_root"), path("target_directory"));
+        return Ok(metadata["metadata"].take());
     }
-    Ok(Some(serde_json::from_str(&outcome.stdout())?))
+    if outcome.stderr.contains("could not find `Cargo.toml`") {
+        if let Some(root) = git::top_level(ctx)? {
+            ctx.root = root.into();
+            ctx.target_dir = ctx.root.join("target");
+        }
+        return Ok(Value::Null);
+    }
+    let what = format!("cargo cannot read it: {}", outcome.reason().trim_start_matches("error: "));
+    Err(Problem::new("Cargo.toml", what).help("mend it; `cargo metadata --no-deps` says the same").usage())
 }
 
 /// Results of the checks that cargo runs.

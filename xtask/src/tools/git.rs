@@ -14,6 +14,9 @@ use crate::run::Context;
 /// leave the comparison to a program that watches the files.
 const EXACT: [&str; 4] = ["-c", "core.fileMode=true", "-c", "core.fsmonitor=false"];
 
+/// The remedy where git does not know a commit.
+const UNSHALLOW: &str = "fetch the whole history: `git fetch --unshallow`, or `fetch-depth: 0` in actions/checkout";
+
 /// The commit that is checked out; `None` where there is no repository, or no commit yet.
 ///
 /// # Errors
@@ -138,12 +141,10 @@ pub fn is_ancestor(ctx: &Context, ancestor: &Commit, commit: &Commit) -> anyhow:
     match asked.end {
         End::Success => Ok(true),
         End::Failure(status) if status.code() == Some(1) => Ok(false),
-        _ => Err(Problem::new(
-            format!("commit `{ancestor}`"),
-            "not known to git here, so what came first cannot be told",
-        )
-        .help("fetch the whole history: `git fetch --unshallow`, or `fetch-depth: 0` in actions/checkout")
-        .refused()),
+        _ => {
+            let what = "not known to git here, so what came first cannot be told";
+            Err(Problem::new(format!("commit `{ancestor}`"), what).help(UNSHALLOW).refused())
+        }
     }
 }
 
@@ -160,11 +161,7 @@ pub fn ancestors(ctx: &Context, most: usize) -> anyhow::Result<Vec<Commit>> {
 /// # Errors
 /// git does not know the revision, or no common ancestor: a shallow clone does not hold it.
 pub fn merge_base(ctx: &Context, revision: &str) -> anyhow::Result<Commit> {
-    let unknown = |what: &str| {
-        Problem::new(format!("--since {revision}"), what)
-            .help("fetch the whole history: `git fetch --unshallow`, or `fetch-depth: 0` in actions/checkout")
-            .usage()
-    };
+    let unknown = |what: &str| Problem::new(format!("--since {revision}"), what).help(UNSHALLOW).usage();
     let known = resolve(ctx, revision)?.ok_or_else(|| unknown("git does not know this revision here"))?;
     let known = known.as_str();
     let base = optional(ctx, |sh| cmd!(sh, "git merge-base --end-of-options {known} HEAD"))?;
