@@ -53,6 +53,6 @@ fn main() -> ExitCode {
 fn context(env: Environment, ui: Ui) -> anyhow::Result<(Context, serde_json::Value)> {
     let here = camino::Utf8PathBuf::try_from(std::env::current_dir()?)?;
     let mut ctx = Context::new(here, env, ui)?;
-    let metadata = tools::cargo::find_workspace(&mut ctx)?;
+    let metadata = tools::find_workspace(&mut ctx)?;
     Ok((ctx, metadata))
 }

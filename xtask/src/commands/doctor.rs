@@ -9,7 +9,9 @@ use crate::model::{Arch, Exit, Failure, Problem, Reference};
 use crate::plan::{Basis, mirrored, recipes, select_jobs};
 use crate::run::{Context, table};
 use crate::settings::{Config, Given, Run};
-use crate::tools::{Bootstrap, Builder, buildx, buildx_bounds, buildx_version, docker, has_program, registry};
+use crate::tools::{
+    Bootstrap, Builder, buildx, buildx_bounds, buildx_version, engine_version, has_program, running_registry,
+};
 
 /// The image that this repository's jobs build from, and that stands for Docker Hub in the checks.
 const SAMPLE_BASE: &str = "busybox:1.37";
@@ -80,12 +82,12 @@ fn examine(ctx: &Context, config: &Config, given: &Given) -> anyhow::Result<Vec<
     let builder = Builder::probe(ctx, None, Bootstrap::No).map_err(|error| first_line(&error));
     let mut requirements = vec![
         Requirement::new("git", "any version", program("git"), Health::Fail),
-        Requirement::new("engine", "one that answers", docker::engine_version(ctx), Health::Fail),
+        Requirement::new("engine", "one that answers", engine_version(ctx), Health::Fail),
         Requirement::new("buildx", &buildx_bounds(), buildx, Health::Fail),
         image_store(&builder),
     ];
     requirements.extend(config.arches().into_iter().map(|arch| emulation(arch, &builder)));
-    let registry = match registry::running(ctx) {
+    let registry = match running_registry(ctx) {
         Some(address) => Ok(address),
         None => program("docker-registry").map(|_| "installed, not running".to_owned()),
     };

@@ -8,7 +8,7 @@ use anyhow::Context as _;
 use crate::model::Problem;
 use crate::run::{Context, Secret, is_unauthorized};
 use crate::settings::{Run, Target, aws_client};
-use crate::tools::docker;
+use crate::tools::docker_login;
 
 /// What a registry is logged in to with.
 struct Credentials {
@@ -21,7 +21,7 @@ pub fn run(run: &Run, username: Option<&str>, password_stdin: bool) -> anyhow::R
     let password = if password_stdin { Some(password_of_stdin()?) } else { None };
     let registry = target.published_registry("login")?;
     match credentials(ctx, target, username, password)? {
-        Some(Credentials { username, password }) => docker::login(ctx, registry, &username, &password)?,
+        Some(Credentials { username, password }) => docker_login(ctx, registry, &username, &password)?,
         None => ctx.ui.status("Skipped", format!("{registry} is this machine's own, and no user name is set")),
     }
     Ok(())
@@ -43,7 +43,7 @@ pub fn renewed<T>(ctx: &Context, target: &Target, attempt: impl Fn() -> anyhow::
             return Err(error);
         };
         ctx.ui.status("Retrying", "after a new login: the registry does not know this one");
-        let login = docker::login(ctx, &registry.value, &credentials.username, &credentials.password);
+        let login = docker_login(ctx, &registry.value, &credentials.username, &credentials.password);
         login.map_err(|_| error).and_then(|()| attempt())
     })
 }

@@ -9,7 +9,7 @@ use crate::plan::{self, Basis, Planned, select_jobs};
 use crate::publish::{BuildOptions, Built, Merged, build_all, merge_all, settle, verify_all};
 use crate::run::{Context, count, human_time, markdown, summary, table};
 use crate::settings::{Cache, Config, Given, Run, Target};
-use crate::tools::{buildx, registry};
+use crate::tools::{buildx, ensure_registry};
 
 pub fn run(ctx: &Context, config: &Config, args: &PipelineArgs) -> anyhow::Result<()> {
     let start = Instant::now();
@@ -59,7 +59,7 @@ fn build(run: &Run, plan: &[Planned], options: BuildOptions) -> anyhow::Result<V
 /// The run of a rehearsal: a loopback registry, and neither a role nor tags that move.
 fn rehearsal(ctx: &Context, config: &Config, mut given: Given) -> anyhow::Result<Run> {
     if given.registry.is_none() {
-        given.registry = Some(registry::ensure(ctx)?);
+        given.registry = Some(ensure_registry(ctx)?);
     }
     // Setup may just have noted a mirror, and the registry may listen elsewhere than before.
     let run = Run::new(ctx, &config.clone().with_noted_mirror(ctx), &given)?;

@@ -7,8 +7,8 @@ use crate::commands::doctor::sample_base;
 use crate::model::{Arch, Problem};
 use crate::run::Context;
 use crate::settings::{Config, Given};
-use crate::tools::{Bootstrap, Builder, Machine, buildx, buildx_version, docker};
-use crate::tools::{has_program, has_python_environments, registry};
+use crate::tools::{Bootstrap, Builder, Machine, buildx, buildx_version, engine_version, ensure_registry};
+use crate::tools::{fill_registry, has_program, has_python_environments, noted_mirror};
 
 /// Programs whose packages have the same names.
 const PROGRAMS: [&str; 3] = ["git", "curl", "docker-registry"];
@@ -54,7 +54,7 @@ fn install_programs(ctx: &Context, machine: &Machine, purpose: Purpose) -> anyho
         packages.extend((!has_python_environments(ctx)?).then_some(PYTHON));
         packages.extend((!has("ip")).then_some(IPROUTE));
     }
-    if !has("dockerd") && docker::engine_version(ctx).is_err() {
+    if !has("dockerd") && engine_version(ctx).is_err() {
         packages.extend(ENGINE);
     } else if buildx_version(ctx).is_err() {
         // The engine is somebody else's: only what it lacks is added.
@@ -69,7 +69,7 @@ fn install_programs(ctx: &Context, machine: &Machine, purpose: Purpose) -> anyho
 
 /// Starts the engine, unless one answers.
 fn start_engine(ctx: &Context, machine: &Machine) -> anyhow::Result<()> {
-    let Err(problem) = docker::engine_version(ctx) else { return Ok(()) };
+    let Err(problem) = engine_version(ctx) else { return Ok(()) };
     if !has_program(ctx, "dockerd") && !machine.dry_run {
         return Err(problem.help("start it: this machine has no `dockerd` to start").missing());
     }
@@ -104,11 +104,11 @@ fn install_emulation(ctx: &Context, machine: &Machine, config: &Config) -> anyho
 
 /// Where Docker Hub is out of reach, puts the sample base into the loopback registry, and notes it as the mirror.
 fn provide_sample_base(ctx: &Context, machine: &Machine, mut mirrors: BTreeMap<String, String>) -> anyhow::Result<()> {
-    let noted = registry::noted_mirror(ctx);
+    let noted = noted_mirror(ctx);
     let is_ours = mirrors.get("docker.io").is_none_or(|mirror| Some(mirror) == noted.as_ref());
     if noted.is_some() && is_ours {
         // It was filled before, and only has to run: filled again, every base would have moved.
-        mirrors.insert("docker.io".to_owned(), registry::ensure(ctx)?);
+        mirrors.insert("docker.io".to_owned(), ensure_registry(ctx)?);
     }
     let image = sample_base(&mirrors)?;
     let why = match buildx::inspect(ctx, &image) {
@@ -120,9 +120,9 @@ fn provide_sample_base(ctx: &Context, machine: &Machine, mut mirrors: BTreeMap<S
         ctx.ui.warning(format!("the mirror of docker.io cannot be used: {why}"));
         return Ok(());
     }
-    let address = registry::ensure(ctx)?;
+    let address = ensure_registry(ctx)?;
     let image = sample_base(&BTreeMap::from([("docker.io".to_owned(), address.clone())]))?;
-    registry::fill(ctx, machine, &address, &image)?;
+    fill_registry(ctx, machine, &address, &image)?;
     ctx.ui.status("Using", format!("{address} as the mirror of docker.io in this repository's `target/`"));
     Ok(())
 }

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::model::{Arch, Exit, Failure, Problem, Provenance, Registry, Repository, Tag};
 use crate::run::Context;
-use crate::tools::registry;
+use crate::tools::noted_mirror;
 
 use super::build_args::is_credential;
 use super::read::from_table;
@@ -97,7 +97,7 @@ impl Config {
         if self.mirror_of_setup.take().is_some() {
             self.mirrors.remove("docker.io");
         }
-        let Some(address) = registry::noted_mirror(ctx) else { return self };
+        let Some(address) = noted_mirror(ctx) else { return self };
         if !self.mirrors.contains_key("docker.io") {
             self.mirrors.insert("docker.io".to_owned(), address.clone());
             self.mirror_of_setup = Some(address);

@@ -51,7 +51,7 @@ pub struct Checked {
 }
 
 /// Runs every check, in the order in which they fail fastest, their output to the terminal.
-pub fn check(ctx: &Context, mirrors: &BTreeMap<String, String>) -> anyhow::Result<Checked> {
+pub fn run_checks(ctx: &Context, mirrors: &BTreeMap<String, String>) -> anyhow::Result<Checked> {
     let mirrors: Vec<String> = mirrors.iter().map(|(registry, prefix)| format!("{registry}={prefix}")).collect();
     // The tests' own repositories pull from where this one does.
     let mirrors = mirrors.join(",");

@@ -38,7 +38,7 @@ pub fn engine_version(ctx: &Context) -> Result<String, Problem> {
 ///
 /// # Errors
 /// The registry refuses, or cannot be reached.
-pub fn login(ctx: &Context, registry: &Registry, username: &str, password: &Secret) -> anyhow::Result<()> {
+pub fn docker_login(ctx: &Context, registry: &Registry, username: &str, password: &Secret) -> anyhow::Result<()> {
     let host = registry.to_string();
     let secrets = [password];
     let given = Options {

@@ -30,7 +30,7 @@ fn dir(ctx: &Context) -> Utf8PathBuf {
 }
 
 /// The address of this repository's loopback registry, if it runs.
-pub fn running(ctx: &Context) -> Option<String> {
+pub fn running_registry(ctx: &Context) -> Option<String> {
     PORTS
         .map(|port| format!("127.0.0.1:{port}"))
         .find(|address| identity(address).as_deref() == Some(dir(ctx).as_str()))
@@ -41,8 +41,8 @@ pub fn running(ctx: &Context) -> Option<String> {
 ///
 /// # Errors
 /// There is no registry program, no free port, or it does not start.
-pub fn ensure(ctx: &Context) -> anyhow::Result<String> {
-    if let Some(address) = running(ctx) {
+pub fn ensure_registry(ctx: &Context) -> anyhow::Result<String> {
+    if let Some(address) = running_registry(ctx) {
         return Ok(address);
     }
     let Some(port) = PORTS.into_iter().find(|&port| TcpListener::bind(("127.0.0.1", port)).is_ok()) else {
@@ -138,14 +138,14 @@ fn note(ctx: &Context) -> Utf8PathBuf {
 /// The mirror of Docker Hub that `setup` noted: the loopback registry, wherever it listens by now.
 pub fn noted_mirror(ctx: &Context) -> Option<String> {
     let noted = std::fs::read_to_string(note(ctx)).ok()?;
-    Some(running(ctx).unwrap_or(noted))
+    Some(running_registry(ctx).unwrap_or(noted))
 }
 
 /// Puts a base image of BusyBox alone, made from the distribution's packages, into the loopback registry, and notes that
 /// this stands in for Docker Hub on this machine.
 /// An engine with the classic image store builds one architecture at a time, so they are joined in the registry.
 /// No instruction of the base runs anything, so nothing is emulated.
-pub fn fill(ctx: &Context, machine: &Machine, address: &str, image: &Reference) -> anyhow::Result<()> {
+pub fn fill_registry(ctx: &Context, machine: &Machine, address: &str, image: &Reference) -> anyhow::Result<()> {
     let context = build_context(ctx, machine)?;
     ctx.ui.status("Filling", format!("{address} with {image}: Docker Hub cannot be reached from here"));
     let output = "type=image,oci-mediatypes=true,store=false";
