@@ -70,16 +70,16 @@ fn difference(
     if let Some(name) = changed_argument(ctx, recipe, &commit)? {
         return Ok(Reason::Changed(format!("argument {name} changed since {since}")));
     }
-    if let Some(reason) = files_changed(&recipe.tree.counting(ctx, recipe, paths), &since) {
+    if let Some(reason) = files_changed(&recipe.tree.counting(recipe, paths), &since) {
         return Ok(reason);
     }
     Ok(Reason::Changed(moved(recipe, previous).unwrap_or_else(|| format!("changed since {since}"))))
 }
 
 /// `jobs/lib/util.sh changed since 3f2a9c1`, with the number of further files.
-fn files_changed(files: &[String], since: &str) -> Option<Reason> {
-    let (first, more) = files.split_first()?;
-    let and_more = if more.is_empty() { String::new() } else { format!(" and {} more", more.len()) };
+fn files_changed(files: &BTreeSet<String>, since: &str) -> Option<Reason> {
+    let (first, more) = (files.first()?, files.len() - 1);
+    let and_more = if more == 0 { String::new() } else { format!(" and {more} more") };
     Some(Reason::Changed(format!("{first}{and_more} changed since {since}")))
 }
 
@@ -115,7 +115,7 @@ pub fn since(run: &Run, revision: &str, recipes: &[Recipe]) -> anyhow::Result<Ve
     }
     let decision = |recipe: &Recipe| {
         let reason = match before.contains(recipe.job.name.as_str()) {
-            true => files_changed(&recipe.tree.counting(ctx, recipe, &paths), base.short()),
+            true => files_changed(&recipe.tree.counting(recipe, &paths), base.short()),
             false => Some(Reason::Changed(format!("new since {}", base.short()))),
         };
         match reason {

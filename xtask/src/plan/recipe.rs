@@ -7,7 +7,7 @@ use super::bases::{self, PinnedBase};
 use super::jobs::Job;
 use super::slice::Slice;
 use super::tree::Tree;
-use crate::dockerfile::{Dockerfile, Fault, Inputs};
+use crate::dockerfile::{Dockerfile, Fault, Ignore, Inputs};
 use crate::model::{Commit, Exit, Expected, Failure, Problem};
 use crate::run::fleet::{self, OnFailure};
 use crate::settings::Run;
@@ -17,8 +17,10 @@ use crate::tools::buildx_version;
 #[derive(Clone)]
 pub struct Recipe {
     pub job: Job,
-    /// What its Dockerfile reads of the build context.
+    /// What is read of the build context: by its Dockerfile, and by what else counts once the tree is known.
     pub inputs: Inputs,
+    /// The ignore file that stands beside its Dockerfile, if there is one.
+    pub own_ignore: Option<Arc<Ignore>>,
     /// Sorted by name.
     pub bases: Vec<PinnedBase>,
     /// The files of the commit.
@@ -123,8 +125,8 @@ fn read(run: &Run, job: &Job, basis: &Basis) -> Result<Recipe, Vec<Problem>> {
     }
     let bases = bases::of_job(run, job, &dockerfile)?;
     let inputs = dockerfile.inputs(args, &job.arches);
-    let tree = Arc::default();
-    Ok(Recipe { job: job.clone(), inputs, bases, tree, expected, uncommitted: None, whole: None })
+    let (job, tree) = (job.clone(), Arc::default());
+    Ok(Recipe { job, inputs, own_ignore: None, bases, tree, expected, uncommitted: None, whole: None })
 }
 
 /// What a job's images have to be in this run, as far as that is known without its files.

@@ -1,7 +1,7 @@
 //! The commit's files, and which of them reach a job's image.
 
 use std::collections::BTreeSet;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use super::bases::PinnedBase;
 use super::jobs::Job;
@@ -49,74 +49,85 @@ impl Tree {
     /// Sets what follows from a job's files: its key, unless one of them is not committed or a base is not resolved.
     /// Gives the sources that are not there, with which a build cannot succeed.
     pub fn finish(&self, ctx: &Context, recipe: &mut Recipe) -> Vec<Problem> {
-        let own = own_ignore_file(ctx, &recipe.job);
-        let ignore = own.as_ref().unwrap_or(&self.ignore);
-        let inputs = self.effective(&recipe.job, &recipe.inputs, ignore);
-        let selected = inputs.select(&self.entries, ignore);
-        recipe.whole = match &inputs {
+        // BuildKit prefers the ignore file that is named after the Dockerfile.
+        recipe.own_ignore = ignore_file(ctx, &format!("{}.dockerignore", recipe.job.name.dockerfile())).map(Arc::new);
+        recipe.inputs = self.effective(recipe);
+        recipe.whole = match &recipe.inputs {
             Inputs::Whole { line: Some(line), because } => {
                 Some(format!("{because} ({}:{line})", recipe.job.name.dockerfile()))
             }
             Inputs::Whole { line: None, because } => Some(because.clone()),
             Inputs::Sources(_) => None,
         };
-        recipe.uncommitted = self.first_uncommitted(ctx, &recipe.job, &inputs, ignore, &selected);
+        let selected = recipe.inputs.select(&self.entries, self.ignore(recipe));
+        recipe.uncommitted = self.first_uncommitted(ctx, recipe, &selected);
         let missing = missing(ctx, &recipe.job, &selected);
         let digest = |base: &PinnedBase| Some((base.written.clone(), base.digest.clone()?));
         recipe.expected.bases = recipe.bases.iter().filter_map(digest).collect();
         if recipe.uncommitted.is_none() && recipe.expected.bases.len() == recipe.bases.len() {
-            recipe.expected.key = Some(self.key(recipe, ignore, selected));
+            recipe.expected.key = Some(self.key(recipe, &selected));
         }
         missing
     }
 
-    fn key(&self, recipe: &Recipe, ignore: &Ignore, selected: Matched<'_>) -> Key {
-        let named = named(&recipe.job);
-        let context = recipe.whole.is_some().then(|| match std::ptr::eq(ignore, &self.ignore) {
-            true => *self.whole.get_or_init(|| self.hash_of_context(&selected.files, ignore)),
-            false => self.hash_of_context(&selected.files, ignore),
+    fn ignore<'a>(&'a self, recipe: &'a Recipe) -> &'a Ignore {
+        recipe.own_ignore.as_deref().unwrap_or(&self.ignore)
+    }
+
+    fn key(&self, recipe: &Recipe, selected: &Matched<'_>) -> Key {
+        let ignore = self.ignore(recipe);
+        let context = recipe.whole.is_some().then(|| match recipe.own_ignore {
+            None => *self.whole.get_or_init(|| self.hash_of_context(&selected.files, ignore)),
+            Some(_) => self.hash_of_context(&selected.files, ignore),
         });
-        let files = if context.is_some() { named.select(&self.entries, ignore).files } else { selected.files };
+        let named = named(&recipe.job);
+        let files = match context {
+            Some(_) => hash_of_files(named.select(&self.entries, ignore).files.into_iter(), None),
+            None => hash_of_files(selected.files.iter().copied(), None),
+        };
         let JobSettings { target, args, .. } = &recipe.job.settings;
-        let files = hash_of_files(files.into_iter(), None);
         Key::of(target.as_deref(), args, &recipe.expected.bases, files, context)
     }
 
     /// The ignore file by which BuildKit sees the very files that were hashed for the key; `None` where there is no key,
     /// or where all of the context counts and nothing is filtered.
-    pub fn allow_list(&self, ctx: &Context, recipe: &Recipe) -> Option<String> {
+    pub fn allow_list(&self, recipe: &Recipe) -> Option<String> {
         if recipe.expected.key.is_none() || recipe.whole.is_some() {
             return None;
         }
-        let own = own_ignore_file(ctx, &recipe.job);
-        let ignore = own.as_ref().unwrap_or(&self.ignore);
-        let inputs = self.effective(&recipe.job, &recipe.inputs, ignore);
-        let files = inputs.select(&self.entries, ignore).files;
+        let ignore = self.ignore(recipe);
+        let files = recipe.inputs.select(&self.entries, ignore).files;
         // What counts by its name may be ignored, and is not part of the context then.
         let files = files.iter().filter(|entry| !ignore.ignored(&entry.path));
         Some(allow_list(files.map(|entry| entry.path.as_slice())))
     }
 
     /// Those of the paths, and of what is not committed, that count for the job: sorted.
-    pub fn counting(&self, ctx: &Context, recipe: &Recipe, paths: &[Vec<u8>]) -> Vec<String> {
+    pub fn counting(&self, recipe: &Recipe, paths: &[Vec<u8>]) -> BTreeSet<String> {
         let mut paths: Vec<TreeEntry> = paths.iter().map(|path| path_entry(path)).collect();
         paths.extend_from_slice(&self.uncommitted);
         paths.sort_by(|a, b| a.path.cmp(&b.path));
-        let own = own_ignore_file(ctx, &recipe.job);
-        let ignore = own.as_ref().unwrap_or(&self.ignore);
-        let inputs = self.effective(&recipe.job, &recipe.inputs, ignore);
-        counted(&recipe.job, &inputs, &paths, ignore).into_iter().collect()
+        self.counted(recipe, &paths)
+    }
+
+    /// The paths of a listing that count for the job, for what its Dockerfile reads or by their names.
+    fn counted(&self, recipe: &Recipe, listing: &[TreeEntry]) -> BTreeSet<String> {
+        // What counts by its name is among the inputs, except where those are all of the context.
+        let named = recipe.whole.as_ref().map(|_| named(&recipe.job)).unwrap_or_default();
+        let all =
+            [&recipe.inputs, &named].into_iter().flat_map(|inputs| inputs.select(listing, self.ignore(recipe)).files);
+        all.map(|entry| String::from_utf8_lossy(&entry.path).into_owned()).collect()
     }
 
     /// What the job reads: what its Dockerfile does, and what counts by its name. All of the context counts where a link
     /// is on the way, or where it is not certain what BuildKit makes of the ignore file.
-    fn effective(&self, job: &Job, inputs: &Inputs, ignore: &Ignore) -> Inputs {
-        if let Some(fault) = &ignore.unclear {
+    fn effective(&self, recipe: &Recipe) -> Inputs {
+        if let Some(fault) = &self.ignore(recipe).unclear {
             let because = format!("line {} of the ignore file: {}", fault.line, fault.what);
             return Inputs::Whole { line: None, because };
         }
-        let further = job.settings.inputs.iter().map(|path| Inputs::named(path));
-        further.fold(inputs.clone(), Inputs::union).union(named(job)).through_links(&self.entries)
+        let further = recipe.job.settings.inputs.iter().map(|path| Inputs::named(path));
+        further.fold(recipe.inputs.clone(), Inputs::union).union(named(&recipe.job)).through_links(&self.entries)
     }
 
     /// All of the context. Unless it is ignored, git's own folder is part of it, and another in every commit.
@@ -126,31 +137,15 @@ impl Tree {
     }
 
     /// The first thing that counts and is not committed; the job's own Dockerfile before all.
-    fn first_uncommitted(
-        &self,
-        ctx: &Context,
-        job: &Job,
-        inputs: &Inputs,
-        ignore: &Ignore,
-        selected: &Matched<'_>,
-    ) -> Option<String> {
-        let dockerfile = job.name.dockerfile();
+    fn first_uncommitted(&self, ctx: &Context, recipe: &Recipe, selected: &Matched<'_>) -> Option<String> {
+        let dockerfile = recipe.job.name.dockerfile();
         let of_path = |entry: &TreeEntry| entry.path.as_slice().cmp(dockerfile.as_str().as_bytes());
         if self.entries.binary_search_by(of_path).is_err() {
             return Some(dockerfile.into_string());
         }
         let on_disk = || selected.missing.iter().find(|source| is_on_disk(ctx, source));
-        let first = counted(job, inputs, &self.uncommitted, ignore).pop_first();
-        first.or_else(|| on_disk().map(|source| source.path.clone()))
+        self.counted(recipe, &self.uncommitted).pop_first().or_else(|| on_disk().map(|source| source.path.clone()))
     }
-}
-
-/// The paths of a listing that count for the job, for what its Dockerfile reads or by their names.
-fn counted(job: &Job, inputs: &Inputs, listing: &[TreeEntry], ignore: &Ignore) -> BTreeSet<String> {
-    // What counts by its name is among the inputs, except where those are all of the context.
-    let named = if matches!(inputs, Inputs::Whole { .. }) { named(job) } else { Inputs::default() };
-    let all = [inputs, &named].into_iter().flat_map(|inputs| inputs.select(listing, ignore).files);
-    all.map(|entry| shown(&entry.path)).collect()
 }
 
 /// Sources that are neither in the commit nor on the disk, and those that are kept out of the context.
@@ -190,15 +185,6 @@ fn named(job: &Job) -> Inputs {
 fn path_entry(path: &[u8]) -> TreeEntry {
     let (path, mode) = path.strip_suffix(b"/").map_or((path, FILE), |folder| (folder, FOLDER));
     TreeEntry { path: path.to_vec(), mode, blob: String::new() }
-}
-
-fn shown(path: &[u8]) -> String {
-    String::from_utf8_lossy(path).into_owned()
-}
-
-/// BuildKit prefers the ignore file that is named after the Dockerfile.
-fn own_ignore_file(ctx: &Context, job: &Job) -> Option<Ignore> {
-    ignore_file(ctx, &format!("{}.dockerignore", job.name.dockerfile()))
 }
 
 fn ignore_file(ctx: &Context, path: &str) -> Option<Ignore> {

@@ -180,7 +180,7 @@ impl Common<'_> {
     /// BuildKit takes the list of them from beside the Dockerfile, so it is given a copy of that.
     fn dockerfile(&self, recipe: &Recipe) -> anyhow::Result<String> {
         let (ctx, name) = (&self.run.ctx, &recipe.job.name);
-        let Some(list) = recipe.tree.allow_list(ctx, recipe) else { return Ok(name.dockerfile().into_string()) };
+        let Some(list) = recipe.tree.allow_list(recipe) else { return Ok(name.dockerfile().into_string()) };
         let dir = ctx.own_path("build").join(name.as_str());
         let copy = dir.join(DOCKERFILE);
         let text = std::fs::read(ctx.root.join(name.dockerfile()));
