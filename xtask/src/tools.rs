@@ -12,7 +12,7 @@ pub mod process;
 mod registry;
 mod system;
 
-pub use aws::{AwsClient, TOKEN_URL};
+pub use aws::AwsClient;
 pub use builder::{Bootstrap, Builder, buildx_bounds, buildx_version};
 pub use cargo::{find_workspace, run_checks};
 pub use cosign::Signer;

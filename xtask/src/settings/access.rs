@@ -1,9 +1,9 @@
-//! The rights with which the AWS client works: decided from what is configured and what the runner offers.
+//! The AWS client that a target's registry needs.
 
 use crate::model::Problem;
-use crate::run::{Context, Environment};
+use crate::run::Context;
 use crate::settings::Target;
-use crate::tools::{AwsClient, TOKEN_URL};
+use crate::tools::AwsClient;
 
 /// The AWS client for the target's registry; `None` if that is not an ECR registry.
 ///
@@ -23,50 +23,5 @@ pub fn aws_client<'a>(ctx: &'a Context, target: &'a Target, command: &str) -> an
             .help("set AWS_REGION, or `region` of the target in Cargo.toml")
             .usage());
     };
-    let role = role_to_assume(role, &ctx.env).map_err(Problem::missing)?;
     AwsClient::new(ctx, role, &region.value, account).map(Some)
-}
-
-/// The role that a workflow assumes by GitHub's identity token. A person has credentials instead.
-fn role_to_assume<'a>(role: Option<&'a str>, env: &Environment) -> Result<Option<&'a str>, Problem> {
-    let Some(role) = role.filter(|_| env.is_github_actions()) else { return Ok(None) };
-    if env.get(TOKEN_URL).is_some() {
-        return Ok(Some(role));
-    }
-    Err(Problem::new(format!("role `{role}`"), "GitHub gives this workflow no identity token to assume it with")
-        .rule("a job asks for the token by a permission, and a pull request from a fork never gets one")
-        .help("add `id-token: write` to the job's `permissions` in the workflow"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const ROLE: &str = "arn:aws:iam::111122223333:role/jobs-push";
-    const ACTIONS: (&str, &str) = ("GITHUB_ACTIONS", "true");
-    const TOKEN: (&str, &str) = ("ACTIONS_ID_TOKEN_REQUEST_URL", "https://x");
-
-    fn assumed<const N: usize>(role: Option<&'static str>, env: [(&str, &str); N]) -> Option<&'static str> {
-        role_to_assume(role, &Environment::from(env)).unwrap()
-    }
-
-    #[test]
-    fn a_workflow_assumes_the_role_and_a_laptop_uses_its_own_credentials() {
-        assert_eq!(assumed(Some(ROLE), [ACTIONS, TOKEN]), Some(ROLE));
-        assert_eq!(assumed(Some(ROLE), []), None);
-        assert_eq!(assumed(Some(ROLE), [TOKEN]), None);
-        assert_eq!(assumed(None, [ACTIONS]), None);
-    }
-
-    #[test]
-    fn a_permission_that_is_missing_is_named() {
-        assert_eq!(
-            role_to_assume(Some(ROLE), &Environment::from([ACTIONS])).unwrap_err().to_string(),
-            format!(
-                "role `{ROLE}`: GitHub gives this workflow no identity token to assume it with\n  \
-                 rule: a job asks for the token by a permission, and a pull request from a fork never gets one\n  \
-                 help: add `id-token: write` to the job's `permissions` in the workflow"
-            )
-        );
-    }
 }

@@ -15,7 +15,7 @@ use xshell::{Cmd, Shell, cmd};
 use super::process::{self, Options, Outcome};
 use super::system;
 use crate::model::{Problem, Registry, ecr, ecr::EcrRepository, ecr::LifecycleRule};
-use crate::run::{Context, Secret, fleet};
+use crate::run::{Context, Environment, Secret, fleet};
 
 /// What the AWS client would use before the role: credentials in the environment win over an identity token.
 const CREDENTIALS: [&str; 5] =
@@ -27,7 +27,7 @@ const NO_TAG: &str = "imageTag=xtask-ecr-check";
 /// After how long the client is ended; it makes several attempts by itself.
 const TIMEOUT: Duration = Duration::from_secs(180);
 /// Where GitHub hands out identity tokens; it is set for a job that may ask for them.
-pub const TOKEN_URL: &str = "ACTIONS_ID_TOKEN_REQUEST_URL";
+const TOKEN_URL: &str = "ACTIONS_ID_TOKEN_REQUEST_URL";
 /// The token to ask with.
 const BEARER: &str = "ACTIONS_ID_TOKEN_REQUEST_TOKEN";
 /// Who receives the identity token: AWS's token service, as its identity provider for GitHub is set up by default.
@@ -76,13 +76,14 @@ impl<'a> AwsClient<'a> {
     /// credentials.
     ///
     /// # Errors
-    /// There is no AWS client, or GitHub gives no token.
+    /// There is no AWS client, or GitHub gives no token: with exit code 4.
     pub fn new(
         ctx: &'a Context,
         role: Option<&'a str>,
         region: &'a str,
         account: Option<&'a str>,
     ) -> anyhow::Result<Self> {
+        let role = role_to_assume(role, &ctx.env).map_err(Problem::missing)?;
         if !system::has_program(ctx, "aws") {
             return Err(Problem::new("`aws`", "not installed")
                 .rule("the AWS client asks ECR for the registry's password")
@@ -287,6 +288,17 @@ fn repository(described: &Value, policy: Option<Vec<LifecycleRule>>) -> EcrRepos
         scan_on_push: described["imageScanningConfiguration"]["scanOnPush"] == true,
         policy,
     }
+}
+
+/// The role that a workflow assumes by GitHub's identity token. A person has credentials instead.
+fn role_to_assume<'a>(role: Option<&'a str>, env: &Environment) -> Result<Option<&'a str>, Problem> {
+    let Some(role) = role.filter(|_| env.is_github_actions()) else { return Ok(None) };
+    if env.get(TOKEN_URL).is_some() {
+        return Ok(Some(role));
+    }
+    Err(Problem::new(format!("role `{role}`"), "GitHub gives this workflow no identity token to assume it with")
+        .rule("a job asks for the token by a permission, and a pull request from a fork never gets one")
+        .help("add `id-token: write` to the job's `permissions` in the workflow"))
 }
 
 /// Asks GitHub for a token that says to AWS which workflow this is.

@@ -37,3 +37,31 @@ fn the_tokens_file_is_this_users_alone_and_goes_when_it_is_dropped() {
     drop(identity);
     assert!(!path.exists());
 }
+
+const ROLE: &str = "arn:aws:iam::111122223333:role/jobs-push";
+const ACTIONS: (&str, &str) = ("GITHUB_ACTIONS", "true");
+const TOKEN: (&str, &str) = ("ACTIONS_ID_TOKEN_REQUEST_URL", "https://x");
+
+fn assumed<const N: usize>(role: Option<&'static str>, env: [(&str, &str); N]) -> Option<&'static str> {
+    role_to_assume(role, &Environment::from(env)).unwrap()
+}
+
+#[test]
+fn a_workflow_assumes_the_role_and_a_laptop_uses_its_own_credentials() {
+    assert_eq!(assumed(Some(ROLE), [ACTIONS, TOKEN]), Some(ROLE));
+    assert_eq!(assumed(Some(ROLE), []), None);
+    assert_eq!(assumed(Some(ROLE), [TOKEN]), None);
+    assert_eq!(assumed(None, [ACTIONS]), None);
+}
+
+#[test]
+fn a_permission_that_is_missing_is_named() {
+    assert_eq!(
+        role_to_assume(Some(ROLE), &Environment::from([ACTIONS])).unwrap_err().to_string(),
+        format!(
+            "role `{ROLE}`: GitHub gives this workflow no identity token to assume it with\n  \
+             rule: a job asks for the token by a permission, and a pull request from a fork never gets one\n  \
+             help: add `id-token: write` to the job's `permissions` in the workflow"
+        )
+    );
+}
