@@ -110,7 +110,10 @@ pub fn resolve(run: &Run, recipes: &mut [Recipe]) -> anyhow::Result<()> {
         for base in &mut recipe.bases {
             let Some(PinnedBase { digest, on_build, .. }) = found.get(&base.pulled) else { continue };
             (base.digest, base.on_build) = (digest.clone(), on_build.clone());
-            problems.extend(check_on_build(run, &recipe.job, base));
+            // Where all of the context counts, nothing is kept from the build.
+            if matches!(recipe.inputs, Inputs::Sources(_)) {
+                problems.extend(check_on_build(run, &recipe.job, base));
+            }
         }
     }
     Failure::unless_empty(Exit::Usage, problems)

@@ -138,9 +138,8 @@ fn what_job_json_says_of_builtin_arguments_is_what_is_built() {
 fn a_forced_image_has_a_tag_of_its_own_and_replaces_the_one_behind_the_key() {
     let registry = Registry::start();
     let text = "FROM busybox:1.37\nRUN cat /proc/uptime > /now\n";
-    let tree = Tree::new(&[("jobs/job/Dockerfile", text), ("jobs/job/job.json", r#"{"arches": ["OWN"]}"#)]);
-    tree.write("jobs/job/job.json", &format!(r#"{{"arches": ["{OWN}"]}}"#));
-    tree.commit("for this machine");
+    let settings = format!(r#"{{"arches": ["{OWN}"]}}"#);
+    let tree = Tree::new(&[("jobs/job/Dockerfile", text), ("jobs/job/job.json", &settings)]);
     let env = [("JOBS_REGISTRY", registry.address.as_str())];
     tree.run_with(&["build"], &env).ended(0);
     tree.run_with(&["merge"], &env).ended(0);
