@@ -7,8 +7,7 @@ use clap::{
     Arg, ArgAction, Args, ColorChoice, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum, value_parser,
 };
 
-use crate::model::{Arch, Problem, one_line};
-use crate::plan::{Basis, Slice};
+use crate::model::{Arch, one_line};
 use crate::publish::BuildOptions;
 use crate::settings::Given;
 
@@ -262,16 +261,6 @@ pub struct BuildArgs {
     pub dry_run: bool,
     #[command(flatten)]
     pub destination: Given,
-}
-
-/// What is planned from: the slice, if there is one.
-///
-/// # Errors
-/// The text of the slice is none.
-pub fn basis(slice: Option<&str>, otherwise: Basis) -> anyhow::Result<Basis> {
-    let Some(text) = slice.filter(|text| !text.is_empty()) else { return Ok(otherwise) };
-    let slice: Slice = text.parse().map_err(Problem::usage)?;
-    Ok(Basis::Slice(Slice { forced: slice.forced || otherwise.is_forced(), ..slice }))
 }
 
 #[derive(Args, Debug)]

@@ -4,7 +4,7 @@
 
 mod arch;
 mod commit;
-pub mod ecr;
+mod ecr;
 mod image;
 mod index;
 mod job;
@@ -14,8 +14,9 @@ mod reference;
 
 pub use arch::Arch;
 pub use commit::{Commit, Revision};
+pub use ecr::{EcrFinding, EcrRepository, LifecycleRule, check_repository, lifecycle_rules};
 pub use image::{Image, Output, Provenance};
-pub use index::{Expected, Index, Manifest, Moved, REVISION};
+pub use index::{Expected, Index, Manifest, Moved};
 pub use job::{DOCKERFILE, JOBS_DIR, JobName, NAME_RULE, SETTINGS_FILE};
 pub use key::{Key, TreeEntry, hash_of_files};
 pub use problem::{Exit, Failure, Problem, one_line, printable};

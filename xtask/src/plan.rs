@@ -16,7 +16,6 @@ pub use decide::{Action, Decision, RegistryState};
 pub use jobs::{Job, select_jobs};
 pub use leg::{LegJob, Work};
 pub use recipe::{Basis, Recipe, expected, recipes};
-pub use slice::Slice;
 
 use std::collections::BTreeMap;
 

@@ -1,7 +1,7 @@
 //! `build`: the images of one or more architectures, several side by side; one that fails does not stop the others.
 
 use super::login;
-use crate::cli::{BuildArgs, basis};
+use crate::cli::BuildArgs;
 use crate::model::{Arch, Output, Problem};
 use crate::plan::{self, Basis, select_jobs};
 use crate::publish::{build_all, settle};
@@ -16,7 +16,7 @@ fn build(run: &Run, args: &BuildArgs) -> anyhow::Result<()> {
     let arches = arches(&args.arch)?;
     let output = output(run, args)?;
     let jobs = select_jobs(&run.ctx, &run.config, &args.jobs)?;
-    let basis = basis(args.plan.as_deref(), Basis::Registry { force: args.force })?;
+    let basis = Basis::Registry { force: args.force }.or_slice(args.plan.as_deref())?;
     // What is loaded is for this engine, whatever a registry holds.
     let local = Run { target: Target { registry: None, ..run.target.clone() }, ..run.clone() };
     let run = if output == Output::Load { &local } else { run };

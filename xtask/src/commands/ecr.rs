@@ -7,8 +7,9 @@ use anyhow::Context as _;
 use serde_json::{Value, json};
 
 use crate::cli::Format;
-use crate::model::ecr::{self, EcrFinding, EcrRepository, LifecycleRule};
-use crate::model::{Exit, Failure, Problem};
+use crate::model::{
+    EcrFinding, EcrRepository, Exit, Failure, LifecycleRule, Problem, check_repository, lifecycle_rules,
+};
 use crate::plan::{Job, select_jobs};
 use crate::run::{Context, count, fleet, markdown, summary, table};
 use crate::settings::{Run, Target, aws_client};
@@ -103,7 +104,7 @@ fn inspect(target: &Target, client: &AwsClient<'_>, jobs: &[Job]) -> anyhow::Res
     let mut existing = client.inspect(&names)?;
     let row = |(job, repository): (&Job, String)| {
         let found = existing.remove(&repository);
-        let findings = ecr::check(found.as_ref(), &target.tag.value, &job.arches, &target.moving_tags);
+        let findings = check_repository(found.as_ref(), &target.tag.value, &job.arches, &target.moving_tags);
         JobRepository { job: job.name.to_string(), repository, found, findings }
     };
     Ok(jobs.iter().zip(names).map(row).collect())
@@ -112,7 +113,7 @@ fn inspect(target: &Target, client: &AwsClient<'_>, jobs: &[Job]) -> anyhow::Res
 /// The policy that is checked in; `None` if there is none.
 fn checked_in_policy(ctx: &Context) -> anyhow::Result<Option<Vec<LifecycleRule>>> {
     match std::fs::read_to_string(ctx.root.join(POLICY)) {
-        Ok(text) => ecr::lifecycle_rules(POLICY, &text).map(Some).map_err(Problem::usage),
+        Ok(text) => lifecycle_rules(POLICY, &text).map(Some).map_err(Problem::usage),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             ctx.ui.warning(format!("{POLICY}: there is none, so new repositories keep every image for ever"));
             Ok(None)

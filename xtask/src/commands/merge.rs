@@ -1,7 +1,7 @@
 //! `merge`: gate, index, moving tags. Nothing is published of a job whose images are not all there and right.
 
 use super::login;
-use crate::cli::{MergeArgs, basis};
+use crate::cli::MergeArgs;
 use crate::model::Problem;
 use crate::plan::{Basis, recipes, select_jobs};
 use crate::publish::{merge_all, merge_commands};
@@ -18,7 +18,7 @@ fn merge(run: &Run, args: &MergeArgs) -> anyhow::Result<()> {
     if jobs.is_empty() {
         return Err(Problem::new("jobs", "there are none, so there is nothing to merge").usage());
     }
-    let recipes = recipes(run, jobs, &basis(args.plan.as_deref(), Basis::Registry { force: false })?)?;
+    let recipes = recipes(run, jobs, &Basis::Registry { force: false }.or_slice(args.plan.as_deref())?)?;
     if args.dry_run {
         let commands = merge_commands(run, &recipes);
         commands.done.iter().flatten().for_each(|command| run.ctx.ui.data(command));

@@ -28,8 +28,9 @@ impl Dockerfile {
     /// image more in the key costs nothing, while one less would be left to chance.
     ///
     /// # Errors
-    /// Names that cannot be known, or that BuildKit would not take.
-    pub fn bases(&self, args: &Arguments, arches: &[Arch]) -> Result<Vec<Base>, Vec<Fault>> {
+    /// Names that cannot be known, or that BuildKit would not take; and `FROM --platform=` where `stage`, or else the last
+    /// one, would become an image with the programs of another architecture.
+    pub fn bases(&self, args: &Arguments, arches: &[Arch], stage: Option<&str>) -> Result<Vec<Base>, Vec<Fault>> {
         let (mut bases, mut faults) = (Vec::from_iter(self.frontend(args)), Vec::new());
         for reading in self.readings(args, arches).map(Reading::walked) {
             bases.extend(reading.bases);
@@ -39,6 +40,7 @@ impl Dockerfile {
         let mut seen = BTreeSet::new();
         bases.retain(|base| base.written != "scratch" && seen.insert(base.written.clone()));
         faults.extend(bases.iter().filter_map(|base| self.mistaken_for_a_stage(base)));
+        faults.extend(self.foreign_platforms(args, arches, stage));
         faults.sort_by_key(|fault| fault.line);
         faults.dedup();
         if faults.is_empty() { Ok(bases) } else { Err(faults) }
@@ -58,7 +60,7 @@ impl Dockerfile {
 
     /// The stages that the built one, `stage` or else the last, begins with, and whose `FROM --platform=` may be another
     /// platform than that of the image: BuildKit writes the wanted platform into the image's configuration nonetheless.
-    pub fn foreign_platforms(&self, args: &Arguments, arches: &[Arch], stage: Option<&str>) -> Vec<Fault> {
+    fn foreign_platforms(&self, args: &Arguments, arches: &[Arch], stage: Option<&str>) -> Vec<Fault> {
         let mut faults = Vec::new();
         if self.stages.iter().all(|stage| stage.platform.is_none()) {
             return faults;

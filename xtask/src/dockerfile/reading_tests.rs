@@ -9,7 +9,7 @@ fn args(args: &[(&str, &str)]) -> BTreeMap<String, String> {
 /// The bases as `line name`, or the faults.
 fn named(text: &str, given: &[(&str, &str)]) -> Vec<String> {
     let line = |base: &Base| base.line.map_or("argument".to_owned(), |line| line.to_string());
-    match Dockerfile::parse(text).unwrap().bases(&args(given), &[Arch::Arm64]) {
+    match Dockerfile::parse(text).unwrap().bases(&args(given), &[Arch::Arm64], None) {
         Ok(bases) => bases.iter().map(|base| format!("{} {}", line(base), base.written)).collect(),
         Err(faults) => faults.iter().map(|fault| format!("line {}: {}", fault.line, fault.what)).collect(),
     }
@@ -275,7 +275,7 @@ fn only_known_frontends_are_trusted() {
 /// Of several architectures: the bases, then what is read.
 fn of_arches(text: &str, arches: &[Arch]) -> String {
     let file = Dockerfile::parse(text).unwrap();
-    let bases = file.bases(&args(&[]), arches).unwrap();
+    let bases = file.bases(&args(&[]), arches, None).unwrap();
     let bases: Vec<&str> = bases.iter().map(|base| base.written.as_str()).collect();
     format!("{}; {}", bases.join(" "), reads(&file.inputs(&args(&[]), arches)).join(", "))
 }
@@ -293,7 +293,8 @@ fn every_target_counts_and_every_builder() {
 
 #[test]
 fn the_frontend_is_a_base() {
-    let bases = |text: &str, given: &[(&str, &str)]| Dockerfile::parse(text).unwrap().bases(&args(given), &Arch::ALL);
+    let bases =
+        |text: &str, given: &[(&str, &str)]| Dockerfile::parse(text).unwrap().bases(&args(given), &Arch::ALL, None);
     let base = |written: &str, line, role| Base { written: written.to_owned(), line, role };
     let text = "# syntax=docker/dockerfile:1 x\nFROM docker/dockerfile:1\nFROM docker/dockerfile:1";
     let image = base("docker/dockerfile:1", Some(2), BaseRole::Image);

@@ -1,5 +1,6 @@
 //! Commits and revisions. A text is parsed into one of them where it comes in, so that nothing else is handed to git.
 
+use std::ffi::OsStr;
 use std::fmt;
 use std::str::FromStr;
 
@@ -13,10 +14,6 @@ const SHORT: usize = 7;
 pub struct Commit(String);
 
 impl Commit {
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-
     /// The first digits, enough for a person to tell two commits apart.
     pub fn short(&self) -> &str {
         self.digits(SHORT)
@@ -31,6 +28,13 @@ impl Commit {
 impl fmt::Display for Commit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
+    }
+}
+
+/// As an argument of git.
+impl AsRef<OsStr> for Commit {
+    fn as_ref(&self) -> &OsStr {
+        self.0.as_ref()
     }
 }
 

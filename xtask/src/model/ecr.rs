@@ -102,7 +102,12 @@ impl EcrFinding {
 }
 
 /// What is wrong with a repository, if it exists, for a run that publishes these tags.
-pub fn check(repository: Option<&EcrRepository>, tag: &Tag, arches: &[Arch], moving_tags: &[Tag]) -> Vec<EcrFinding> {
+pub fn check_repository(
+    repository: Option<&EcrRepository>,
+    tag: &Tag,
+    arches: &[Arch],
+    moving_tags: &[Tag],
+) -> Vec<EcrFinding> {
     let Some(repository) = repository else {
         return vec![EcrFinding::new("not there".to_owned(), EXISTS, "cargo xtask ecr ensure".to_owned())];
     };

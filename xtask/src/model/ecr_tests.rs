@@ -21,7 +21,7 @@ fn rules(rules: &Value) -> Vec<LifecycleRule> {
 }
 
 fn findings(repository: Option<&EcrRepository>, moving: &[&str]) -> String {
-    let findings = check(repository, &"0123456".parse().unwrap(), &Arch::ALL, &tags(moving));
+    let findings = check_repository(repository, &"0123456".parse().unwrap(), &Arch::ALL, &tags(moving));
     let severity = |finding: &EcrFinding| if finding.is_fatal { "Fail" } else { "Warn" };
     findings.iter().map(|f| format!("{}: {} ({})\n", severity(f), f.what, f.rule)).collect()
 }
@@ -98,7 +98,9 @@ fn a_published_tag_that_can_change_is_a_warning() {
 #[test]
 fn the_remedy_can_be_pasted() {
     let help = |moving: &[&str]| {
-        check(Some(&repository("MUTABLE", &[])), &"0123456".parse().unwrap(), &Arch::ALL, &tags(moving))[0].help.clone()
+        check_repository(Some(&repository("MUTABLE", &[])), &"0123456".parse().unwrap(), &Arch::ALL, &tags(moving))[0]
+            .help
+            .clone()
     };
     assert_eq!(
         help(&[]),

@@ -11,7 +11,7 @@ use super::reference::{Digest, Reference, Repository, Tag};
 
 /// The label (and annotation) with the commit that an image was built from.
 /// Its meaning is that of the [OCI annotations](https://github.com/opencontainers/image-spec/blob/v1.1.0/annotations.md).
-pub const REVISION: &str = "org.opencontainers.image.revision";
+const REVISION: &str = "org.opencontainers.image.revision";
 /// The label (and annotation) with the key.
 const KEY_LABEL: &str = "vnd.jobs.key";
 /// The label with the digests of the bases, so that a moved one can be named.

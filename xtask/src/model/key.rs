@@ -71,7 +71,7 @@ pub fn hash_of_files<'a>(files: impl Iterator<Item = &'a TreeEntry>, history: Op
         record(&mut hash, "file", &[format!("{:06o}", file.mode).as_bytes(), file.blob.as_bytes(), &file.path]);
     }
     if let Some(commit) = history {
-        record(&mut hash, "history", &[commit.as_str().as_bytes()]);
+        record(&mut hash, "history", &[commit.to_string().as_bytes()]);
     }
     hash.finalize().into()
 }

@@ -50,7 +50,7 @@ impl PinnedBase {
 pub fn of_job(run: &Run, job: &Job, dockerfile: &Dockerfile) -> Result<Vec<PinnedBase>, Vec<Problem>> {
     let path = job.name.dockerfile();
     let bases = dockerfile
-        .bases(&job.settings.args, &job.arches)
+        .bases(&job.settings.args, &job.arches, job.settings.target.as_deref())
         .map_err(|faults| faults.iter().map(|fault| fault.at(path.as_str())).collect::<Vec<_>>())?;
     let (mut pinned, mut problems) = (Vec::new(), Vec::new());
     for base in bases {

@@ -1,5 +1,5 @@
 use super::*;
-use crate::model::{Key, Manifest, REVISION, Repository, Revision};
+use crate::model::{Key, Manifest, Repository, Revision};
 
 const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
 const KEY: &str = "0123456789abcdef0123";
@@ -21,7 +21,7 @@ fn expected() -> Expected {
 fn images(arches: &[Arch], key: &str, revision: &str) -> Index {
     let manifest = |&arch: &Arch| {
         let platform = format!("linux/{arch}");
-        let labels = [("vnd.jobs.key", key), (REVISION, revision)];
+        let labels = [("vnd.jobs.key", key), ("org.opencontainers.image.revision", revision)];
         Manifest {
             digest: format!("sha256:{}", (if arch == Arch::Amd64 { "1" } else { "2" }).repeat(64)).parse().unwrap(),
             declared: Some(platform.clone()),

@@ -243,6 +243,6 @@ mod tests {
             assert_eq!(names.len(), 10_000);
         }
         let slice: Slice = legs[255].plan.parse().unwrap();
-        assert_eq!((slice.commit.as_str(), slice.jobs.len()), (COMMIT, legs[255].jobs.len()));
+        assert_eq!((slice.commit.to_string(), slice.jobs.len()), (COMMIT.to_owned(), legs[255].jobs.len()));
     }
 }

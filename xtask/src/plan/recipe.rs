@@ -7,7 +7,7 @@ use super::bases::{self, PinnedBase};
 use super::jobs::Job;
 use super::slice::Slice;
 use super::tree::Tree;
-use crate::dockerfile::{Dockerfile, Fault, Ignore, Inputs};
+use crate::dockerfile::{Dockerfile, Ignore, Inputs};
 use crate::model::{Commit, Exit, Expected, Failure, Problem};
 use crate::run::fleet::{self, OnFailure};
 use crate::settings::Run;
@@ -45,8 +45,17 @@ pub enum Basis {
 }
 
 impl Basis {
-    /// Whether images are built although others with their keys exist.
-    pub fn is_forced(&self) -> bool {
+    /// The slice that this runner was given, if it was given one, instead of looking into the registry.
+    ///
+    /// # Errors
+    /// The text of the slice is none.
+    pub fn or_slice(self, given: Option<&str>) -> anyhow::Result<Basis> {
+        let Some(text) = given.filter(|text| !text.is_empty()) else { return Ok(self) };
+        let slice: Slice = text.parse().map_err(Problem::usage)?;
+        Ok(Basis::Slice(Slice { forced: slice.forced || self.is_forced(), ..slice }))
+    }
+
+    fn is_forced(&self) -> bool {
         matches!(self, Basis::Registry { force: true } | Basis::Slice(Slice { forced: true, .. }))
     }
 }
@@ -119,10 +128,6 @@ fn read(run: &Run, job: &Job, basis: &Basis) -> Result<Recipe, Vec<Problem>> {
         .map_err(|error| vec![Problem::new(path.as_str(), format!("could not be read: {error}"))])?;
     let dockerfile = Dockerfile::parse(&text).map_err(|fault| vec![fault.at(path.as_str())])?;
     check_stage(job, &dockerfile)?;
-    let foreign = dockerfile.foreign_platforms(args, &job.arches, job.settings.target.as_deref());
-    if !foreign.is_empty() {
-        return Err(foreign.iter().map(|fault: &Fault| fault.at(path.as_str())).collect());
-    }
     let bases = bases::of_job(run, job, &dockerfile)?;
     let inputs = dockerfile.inputs(args, &job.arches);
     let (job, tree) = (job.clone(), Arc::default());

@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 
 use super::*;
-use crate::model::{Key, Manifest, REVISION, Repository};
+use crate::model::{Key, Manifest, Repository};
 
 const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
 const KEY: &str = "0123456789abcdef0123";
@@ -25,7 +25,7 @@ fn expected() -> Expected {
 }
 
 fn image(of: char, platform: &str) -> Manifest {
-    let labels = [(REVISION, COMMIT), ("vnd.jobs.key", KEY)];
+    let labels = [("org.opencontainers.image.revision", COMMIT), ("vnd.jobs.key", KEY)];
     Manifest {
         digest: digest(of),
         declared: Some(platform.to_owned()),

@@ -6,7 +6,7 @@ use std::time::Instant;
 use xshell::{Cmd, Shell};
 
 use super::gate::{self, Passed};
-use crate::model::{Exit, Expected, Failure, Index, Problem, REVISION, Reference, Tag};
+use crate::model::{Exit, Expected, Failure, Index, Problem, Reference, Tag};
 use crate::plan::{Recipe, RegistryState, parts};
 use crate::run::Context;
 use crate::run::fleet::{self, OnFailure, Tally};
@@ -148,7 +148,7 @@ impl<'a> Merge<'a> {
         };
         let index = buildx::inspect(ctx, &reference)?;
         let index = gate::check_read_back(self.expected, index, &images).map_err(refused)?;
-        if !index.annotations.contains_key(REVISION) {
+        if index.annotations.is_empty() {
             ctx.ui.warning(format!("{reference} carries no annotations: the images have Docker's media types"));
         }
         ctx.ui.status(verb, format!("{reference}{more}"));

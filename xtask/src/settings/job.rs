@@ -1,11 +1,13 @@
 //! `jobs/<name>/job.json`: what one job needs.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
-use serde::Deserialize;
+use serde::de::{MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 
 use super::build_args;
-use super::read::{from_json, unique_keys};
+use super::read::from_json;
 use crate::model::{Arch, Problem};
 
 /// What `jobs/<name>/job.json` may say. Everything has a default.
@@ -54,6 +56,29 @@ pub fn job_settings(path: &str, text: &str) -> Result<JobSettings, Vec<Problem>>
         problems.push(Problem::new(format!("{path}: timeout-minutes"), "0 minutes").rule("at least 1"));
     }
     if problems.is_empty() { Ok(settings) } else { Err(problems) }
+}
+
+/// A map of which no key may stand twice; serde's own would take the last.
+fn unique_keys<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<String, String>, D::Error> {
+    struct Unique;
+    impl<'de> Visitor<'de> for Unique {
+        type Value = BTreeMap<String, String>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a map of strings")
+        }
+
+        fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Self::Value, A::Error> {
+            let mut map = BTreeMap::new();
+            while let Some((key, value)) = entries.next_entry::<String, String>()? {
+                if map.insert(key.clone(), value).is_some() {
+                    return Err(serde::de::Error::custom(format_args!("duplicate key `{key}`")));
+                }
+            }
+            Ok(map)
+        }
+    }
+    deserializer.deserialize_map(Unique)
 }
 
 #[cfg(test)]

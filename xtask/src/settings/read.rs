@@ -1,9 +1,6 @@
 //! Tables and JSON into types. serde's mistakes become complaints of ours: each names its key, and the nearest known one.
 
-use std::collections::BTreeMap;
-use std::fmt;
-
-use serde::de::{DeserializeOwned, Deserializer, MapAccess, Visitor};
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::model::Problem;
@@ -69,27 +66,4 @@ fn explained(at: String, error: &serde_json::Error) -> Problem {
             Problem { rule, help, ..Problem::new(at, what) }
         }
     }
-}
-
-/// A map of which no key may stand twice; serde's own would take the last.
-pub fn unique_keys<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<String, String>, D::Error> {
-    struct Unique;
-    impl<'de> Visitor<'de> for Unique {
-        type Value = BTreeMap<String, String>;
-
-        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            f.write_str("a map of strings")
-        }
-
-        fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Self::Value, A::Error> {
-            let mut map = BTreeMap::new();
-            while let Some((key, value)) = entries.next_entry::<String, String>()? {
-                if map.insert(key.clone(), value).is_some() {
-                    return Err(serde::de::Error::custom(format_args!("duplicate key `{key}`")));
-                }
-            }
-            Ok(map)
-        }
-    }
-    deserializer.deserialize_map(Unique)
 }

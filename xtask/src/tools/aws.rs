@@ -14,7 +14,7 @@ use xshell::{Cmd, Shell, cmd};
 
 use super::process::{self, Options, Outcome};
 use super::system;
-use crate::model::{Problem, Registry, ecr, ecr::EcrRepository, ecr::LifecycleRule};
+use crate::model::{EcrRepository, LifecycleRule, Problem, Registry, lifecycle_rules};
 use crate::run::{Context, Environment, Secret, fleet};
 
 /// What the AWS client would use before the role: credentials in the environment win over an identity token.
@@ -126,7 +126,7 @@ impl<'a> AwsClient<'a> {
         }
         let answer: Value = serde_json::from_str(&self.accepted(outcome)?)?;
         let text = answer["lifecyclePolicyText"].as_str().unwrap_or_default();
-        ecr::lifecycle_rules(&format!("lifecycle policy of `{name}`"), text).map(Some).map_err(Problem::missing)
+        lifecycle_rules(&format!("lifecycle policy of `{name}`"), text).map(Some).map_err(Problem::missing)
     }
 
     /// Tries what a login, a push and a pull begin with, and tells what AWS refuses. Nothing is changed, and nothing

@@ -3,6 +3,8 @@
 //! A git that cannot answer is an error, and never "no files" or "nothing changed". Whatever comes from outside stands
 //! behind `--end-of-options` or `--`, so that it cannot be taken for an option.
 
+use std::fmt::Display;
+
 use anyhow::Context as _;
 use xshell::{Cmd, Shell, cmd};
 
@@ -26,7 +28,7 @@ pub fn head(ctx: &Context) -> anyhow::Result<Option<Commit>> {
 }
 
 /// The commit that a revision names; `None` where git knows none of that name.
-fn resolve(ctx: &Context, revision: &str) -> anyhow::Result<Option<Commit>> {
+fn resolve(ctx: &Context, revision: impl Display) -> anyhow::Result<Option<Commit>> {
     let commit = format!("{revision}^{{commit}}");
     optional(ctx, |sh| cmd!(sh, "git rev-parse --verify --quiet --end-of-options {commit}"))?
         .map(|commit| commit.parse().map_err(Problem::usage))
@@ -61,14 +63,12 @@ pub fn is_dirty(ctx: &Context) -> anyhow::Result<bool> {
 
 /// A commit's time in seconds since 1970, for `SOURCE_DATE_EPOCH`.
 pub fn commit_time(ctx: &Context, commit: &Commit) -> anyhow::Result<String> {
-    let commit = commit.as_str();
     let time = answer(ctx, |sh| cmd!(sh, "git show --no-patch --format=%ct --end-of-options {commit}"))?;
     Ok(String::from_utf8_lossy(&time).trim().to_owned())
 }
 
 /// The files of a commit below the working directory, or below one of its folders, sorted by path.
 pub fn tree(ctx: &Context, commit: &Commit, folder: Option<&str>) -> anyhow::Result<Vec<TreeEntry>> {
-    let commit = commit.as_str();
     let listed = answer(ctx, |sh| cmd!(sh, "git ls-tree -r -z --end-of-options {commit} {folder...}"))?;
     let mut entries = Vec::new();
     for line in listed.split(|&byte| byte == 0).filter(|line| !line.is_empty()) {
@@ -104,7 +104,6 @@ pub fn uncommitted(ctx: &Context) -> anyhow::Result<Vec<Vec<u8>>> {
 
 /// The paths of tracked files that differ between a commit and the working tree; `None` if git does not know the commit.
 pub fn changed_since(ctx: &Context, commit: &Commit) -> anyhow::Result<Option<Vec<Vec<u8>>>> {
-    let commit = commit.as_str();
     if resolve(ctx, commit)?.is_none() {
         return Ok(None);
     }
@@ -132,10 +131,9 @@ pub fn file_at(ctx: &Context, commit: &Commit, path: &str) -> anyhow::Result<Opt
 /// # Errors
 /// git does not know one of them, as in a shallow clone.
 pub fn is_ancestor(ctx: &Context, ancestor: &Commit, commit: &Commit) -> anyhow::Result<bool> {
-    let (older, newer) = (ancestor.as_str(), commit.as_str());
     let asked = process::run(
         ctx,
-        |sh| cmd!(sh, "git merge-base --is-ancestor --end-of-options {older} {newer}"),
+        |sh| cmd!(sh, "git merge-base --is-ancestor --end-of-options {ancestor} {commit}"),
         &Options::default(),
     )?;
     match asked.end {
@@ -163,7 +161,6 @@ pub fn ancestors(ctx: &Context, most: usize) -> anyhow::Result<Vec<Commit>> {
 pub fn merge_base(ctx: &Context, revision: &str) -> anyhow::Result<Commit> {
     let unknown = |what: &str| Problem::new(format!("--since {revision}"), what).help(UNSHALLOW).usage();
     let known = resolve(ctx, revision)?.ok_or_else(|| unknown("git does not know this revision here"))?;
-    let known = known.as_str();
     let base = optional(ctx, |sh| cmd!(sh, "git merge-base --end-of-options {known} HEAD"))?;
     let base = base.ok_or_else(|| unknown("has no common ancestor with HEAD here"))?;
     base.parse().map_err(Problem::usage)
