@@ -15,7 +15,7 @@ mod setup;
 mod test;
 mod verify;
 
-use crate::cli::{Command, EcrCommand};
+use crate::cli::Command;
 use crate::run::Context;
 use crate::settings::{Config, Given, Run};
 use setup::Purpose;
@@ -34,10 +34,7 @@ pub fn dispatch(ctx: &Context, config: &Config, command: &Command) -> anyhow::Re
         Command::Login { username, password_stdin, destination } => {
             login::run(&run(destination)?, username.as_deref(), *password_stdin)
         }
-        Command::Ecr(EcrCommand::Check { jobs, format, destination }) => ecr::check(&run(destination)?, jobs, *format),
-        Command::Ecr(EcrCommand::Ensure { jobs, dry_run, destination }) => {
-            ecr::ensure(&run(destination)?, jobs, *dry_run)
-        }
+        Command::Ecr(command) => ecr::run(ctx, config, command),
         Command::Doctor { format, destination } => doctor::run(ctx, config, destination, *format),
         Command::Setup { dry_run, destination } => {
             let purpose = if *dry_run { Purpose::DryRun } else { Purpose::Pipeline };

@@ -17,9 +17,7 @@ pub use jobs::{Job, select_jobs};
 pub use leg::{LegJob, Work};
 pub use recipe::{Basis, Recipe, expected, recipes};
 
-use std::collections::BTreeMap;
-
-use crate::model::{Arch, Exit, Expected, Failure, Index, Tag};
+use crate::model::{Arch, Exit, Expected, Failure, Tag};
 use crate::run::{Context, fleet};
 use crate::settings::Run;
 use crate::tools::buildx;
@@ -53,7 +51,10 @@ pub fn make(run: &Run, jobs: Vec<Job>, basis: &Basis) -> anyhow::Result<Vec<Plan
 }
 
 fn by_registry(run: &Run, recipes: &[Recipe]) -> anyhow::Result<Vec<Decision>> {
-    let states = fleet::all(&run.ctx, PARALLEL, recipes, |recipe| look(&run.ctx, &recipe.expected))?;
+    let states = fleet::all(&run.ctx, PARALLEL, recipes, |recipe| match recipe.expected.key {
+        Some(_) => look(&run.ctx, &recipe.expected),
+        None => Ok(RegistryState::default()),
+    })?;
     let (mut decisions, mut refused) = (Vec::new(), Vec::new());
     for (recipe, state) in recipes.iter().zip(&states) {
         match decide::decide(&recipe.expected, state, recipe.uncommitted.as_deref()) {
@@ -74,30 +75,19 @@ fn without_registry(recipe: &Recipe) -> Decision {
     Decision::new(Action::Build, &recipe.job.arches, reason)
 }
 
-/// Looks at what the registry holds of a job, as far as the decision needs it.
+/// Looks at what the registry holds of a job, as far as plan and gate need it.
 ///
 /// # Errors
 /// The registry cannot be reached.
-fn look(ctx: &Context, expected: &Expected) -> anyhow::Result<RegistryState> {
-    let Some(key) = &expected.key else { return Ok(RegistryState::default()) };
+pub fn look(ctx: &Context, expected: &Expected) -> anyhow::Result<RegistryState> {
     let index = buildx::inspect(ctx, &expected.reference(None))?;
-    let mut state = RegistryState { index, ..RegistryState::default() };
-    if state.index.as_ref().is_some_and(|index| expected.problems_of_published(None, index).is_empty()) {
-        let exists = |&arch: &Arch| buildx::exists(ctx, &expected.reference(Some(arch)));
-        let exist = expected.arches.iter().map(exists).collect::<anyhow::Result<Vec<bool>>>()?;
-        if exist.iter().all(|exists| *exists == exist[0]) {
-            return Ok(state);
-        }
+    let is_published = index.as_ref().is_some_and(|index| expected.problems_of_published(None, index).is_empty());
+    let part = |&arch: &Arch| Ok((arch, buildx::inspect(ctx, &expected.reference(Some(arch)))?));
+    let parts = expected.arches.iter().map(part).collect::<anyhow::Result<_>>()?;
+    let mut state = RegistryState { index, keyed: None, parts };
+    let may_reuse = state.has_no_parts() && !is_published && !expected.forced;
+    if let Some(key) = expected.key.as_ref().filter(|_| may_reuse) {
+        state.keyed = buildx::inspect(ctx, &expected.repository.with_tag(&Tag::for_key(key)))?;
     }
-    state.keyed = buildx::inspect(ctx, &expected.repository.with_tag(&Tag::for_key(key)))?;
-    state.parts = parts(ctx, expected)?;
     Ok(state)
-}
-
-/// What the registry holds under each architecture's tag.
-///
-/// # Errors
-/// The registry cannot be reached.
-pub fn parts(ctx: &Context, expected: &Expected) -> anyhow::Result<BTreeMap<Arch, Option<Index>>> {
-    expected.arches.iter().map(|&arch| Ok((arch, buildx::inspect(ctx, &expected.reference(Some(arch)))?))).collect()
 }

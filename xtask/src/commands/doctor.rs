@@ -86,7 +86,7 @@ fn examine(ctx: &Context, config: &Config, given: &Given) -> anyhow::Result<Vec<
         Requirement::new("buildx", &buildx_bounds(), buildx, Health::Fail),
         image_store(&builder),
     ];
-    requirements.extend(config.arches().into_iter().map(|arch| emulation(arch, &builder)));
+    requirements.extend(config.runners.keys().map(|&arch| emulation(arch, &builder)));
     let registry = match running_registry(ctx) {
         Some(address) => Ok(address),
         None => program("docker-registry").map(|_| "installed, not running".to_owned()),
@@ -132,16 +132,12 @@ fn image_store(builder: &Result<Builder, String>) -> Requirement {
 }
 
 fn emulation(arch: Arch, builder: &Result<Builder, String>) -> Requirement {
-    let what = match arch {
-        Arch::Amd64 => "amd64",
-        Arch::Arm64 => "arm64",
-    };
     let found = match builder.as_ref().map(|builder| builder.support(arch)) {
         Ok(Some(support)) => Ok(support.to_owned()),
         Ok(None) => Err(mended_by_setup("neither native nor emulated")),
         Err(_) => Err(mended_by_setup("not known without a builder")),
     };
-    Requirement::new(what, "native, or emulated for `pipeline`", found, Health::Warn)
+    Requirement::new(arch.as_str(), "native, or emulated for `pipeline`", found, Health::Warn)
 }
 
 fn base_images(ctx: &Context, mirrors: &BTreeMap<String, String>) -> Requirement {

@@ -6,13 +6,13 @@ use std::collections::BTreeMap;
 use anyhow::Context as _;
 use serde_json::{Value, json};
 
-use crate::cli::Format;
+use crate::cli::{EcrCommand, Format};
 use crate::model::{
     EcrFinding, EcrRepository, Exit, Failure, LifecycleRule, Problem, check_repository, lifecycle_rules,
 };
 use crate::plan::{Job, select_jobs};
 use crate::run::{Context, count, fleet, markdown, summary, table};
-use crate::settings::{Run, Target, aws_client};
+use crate::settings::{Config, Run, Target, aws_client};
 use crate::tools::AwsClient;
 
 /// How many repositories are made side by side: the AWS client needs the processor more than the network.
@@ -22,7 +22,15 @@ const POLICY: &str = ".github/ecr-lifecycle.json";
 /// How many repositories a message names.
 const MAX_NAMES: usize = 5;
 
-pub fn check(run: &Run, names: &[String], format: Format) -> anyhow::Result<()> {
+pub fn run(ctx: &Context, config: &Config, command: &EcrCommand) -> anyhow::Result<()> {
+    let run = |destination| Run::new(ctx, config, destination);
+    match command {
+        EcrCommand::Check { jobs, format, destination } => check(&run(destination)?, jobs, *format),
+        EcrCommand::Ensure { jobs, dry_run, destination } => ensure(&run(destination)?, jobs, *dry_run),
+    }
+}
+
+fn check(run: &Run, names: &[String], format: Format) -> anyhow::Result<()> {
     let Run { ctx, config, target } = run;
     let client = client(ctx, target, "ecr check")?;
     let rows = inspect(target, &client, &select_jobs(ctx, config, names)?)?;
@@ -44,7 +52,7 @@ pub fn check(run: &Run, names: &[String], format: Format) -> anyhow::Result<()> 
     Failure::unless_empty(Exit::Missing, problems)
 }
 
-pub fn ensure(run: &Run, names: &[String], dry_run: bool) -> anyhow::Result<()> {
+fn ensure(run: &Run, names: &[String], dry_run: bool) -> anyhow::Result<()> {
     let Run { ctx, config, target } = run;
     let wanted = EcrRepository::wanted(&target.moving_tags, checked_in_policy(ctx)?).map_err(Problem::usage)?;
     let client = client(ctx, target, "ecr ensure")?;
@@ -58,8 +66,7 @@ pub fn ensure(run: &Run, names: &[String], dry_run: bool) -> anyhow::Result<()> 
         return Ok(());
     }
     let create = |row: &&JobRepository| client.create(&row.repository, &wanted, POLICY);
-    let made = fleet::run(ctx, PARALLEL, fleet::OnFailure::GoOn, &missing, create);
-    let made = fleet::tally(missing.iter().map(|row| &row.job), made);
+    let made = fleet::run(ctx, PARALLEL, fleet::OnFailure::GoOn, &missing, |row| &row.job, create);
     ctx.ui.status("Finished", format!("{} made, {} there", made.done.len(), rows.len() - missing.len()));
     made.result().map(drop)
 }

@@ -46,7 +46,7 @@ pub fn run(ctx: &Context, config: &Config, args: &PipelineArgs) -> anyhow::Resul
 
 /// Builds what the plan says, every architecture on this machine.
 fn build(run: &Run, plan: &[Planned], options: BuildOptions) -> anyhow::Result<Vec<Built>> {
-    let arches: Vec<Arch> = run.config.arches();
+    let arches: Vec<Arch> = run.config.runners.keys().copied().collect();
     let flags: Vec<String> = arches.iter().map(|arch| format!("--arch {arch}")).collect();
     let registry = run.target.published_registry("pipeline")?;
     let flags = flags.join(" ");

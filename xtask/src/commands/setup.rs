@@ -82,7 +82,7 @@ fn install_emulation(ctx: &Context, machine: &Machine, config: &Config) -> anyho
         Err(_) if machine.dry_run => return Ok(()),
         builder => builder?,
     };
-    let missing: Vec<Arch> = config.arches().into_iter().filter(|&arch| builder.support(arch).is_none()).collect();
+    let missing: Vec<Arch> = config.runners.keys().copied().filter(|&arch| builder.support(arch).is_none()).collect();
     if missing.is_empty() || builder.driver != "docker" {
         return Ok(());
     }

@@ -139,6 +139,12 @@ impl ContextPath {
         (source.is_pattern || !source.path.is_empty()).then_some(source)
     }
 
+    /// Whether everything that another path leads to is below this one.
+    pub fn covers(&self, other: &ContextPath) -> bool {
+        let below = other.path.strip_prefix(&self.path);
+        !self.is_pattern && below.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    }
+
     /// What it leads to, and what stands for that in the listing: a folder, a submodule or a link on the way.
     fn entries<'a>(&self, listing: &'a [TreeEntry]) -> impl Iterator<Item = &'a TreeEntry> {
         let path = self.path.as_bytes();

@@ -16,18 +16,14 @@ pub struct Commit(String);
 impl Commit {
     /// The first digits, enough for a person to tell two commits apart.
     pub fn short(&self) -> &str {
-        self.digits(SHORT)
-    }
-
-    /// The first `length` digits; all of them if there are no more.
-    pub fn digits(&self, length: usize) -> &str {
-        self.0.get(..length).unwrap_or(&self.0)
+        &self.0[..SHORT]
     }
 }
 
+/// A precision gives the first digits alone: `{commit:.12}`.
 impl fmt::Display for Commit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.pad(&self.0)
     }
 }
 

@@ -101,19 +101,15 @@ pub fn resolve(run: &Run, recipes: &mut [Recipe]) -> anyhow::Result<()> {
         wanted.entry(&base.pulled).or_insert(base);
     }
     let wanted: Vec<&PinnedBase> = wanted.into_values().collect();
-    let found = fleet::run(&run.ctx, PARALLEL, OnFailure::GoOn, &wanted, |base| look_up(run, base));
-    let found = fleet::tally(wanted.iter().map(|base| &base.pulled), found).result()?;
-    let found: BTreeMap<Reference, PinnedBase> =
-        found.into_iter().map(|base: PinnedBase| (base.pulled.clone(), base)).collect();
+    let look_up = |base: &&PinnedBase| look_up(run, base);
+    let found = fleet::run(&run.ctx, PARALLEL, OnFailure::GoOn, &wanted, |base| &base.pulled, look_up).result()?;
+    let found: BTreeMap<Reference, PinnedBase> = found.into_iter().map(|base| (base.pulled.clone(), base)).collect();
     let mut problems = Vec::new();
     for recipe in recipes {
         for base in &mut recipe.bases {
             let Some(PinnedBase { digest, on_build, .. }) = found.get(&base.pulled) else { continue };
             (base.digest, base.on_build) = (digest.clone(), on_build.clone());
-            // Where all of the context counts, nothing is kept from the build.
-            if matches!(recipe.inputs, Inputs::Sources(_)) {
-                problems.extend(check_on_build(run, &recipe.job, base));
-            }
+            problems.extend(check_on_build(run, &recipe.job, &recipe.inputs, base));
         }
     }
     Failure::unless_empty(Exit::Usage, problems)
@@ -137,24 +133,18 @@ fn look_up(run: &Run, base: &PinnedBase) -> anyhow::Result<PinnedBase> {
 
 /// What a base copies by `ONBUILD` is not in the Dockerfile. A file that the job does not name fails the build; but of a
 /// folder, no more would be copied than what the job names of it, so that is refused here.
-fn check_on_build(run: &Run, job: &Job, base: &PinnedBase) -> Option<Problem> {
-    let is_input = |path: &str| {
-        let inputs = job.settings.inputs.iter().map(|input| input.trim_start_matches("./").trim_end_matches('/'));
-        let covers =
-            |input: &str| path.strip_prefix(input).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
-        inputs.into_iter().any(|input| matches!(input, "" | ".") || covers(input))
-    };
+fn check_on_build(run: &Run, job: &Job, inputs: &Inputs, base: &PinnedBase) -> Option<Problem> {
+    let further = job.settings.inputs.iter().map(|path| Inputs::named(path));
+    // Where all of the context counts, nothing is kept from the build.
+    let Inputs::Sources(named) = further.fold(inputs.clone(), Inputs::union) else { return None };
+    let is_named = |copied: &ContextPath| named.iter().any(|source| source.covers(copied));
     let copied = match onbuild_inputs(&base.on_build, &job.settings.args, &job.arches) {
         Inputs::Whole { .. } => ".".to_owned(),
         Inputs::Sources(sources) => {
-            let is_file = |path: &str| run.ctx.root.join(path).is_file();
-            let is_unsafe = |source: &ContextPath| source.is_pattern || !is_file(&source.path);
-            sources.into_iter().find(|source| is_unsafe(source) && !is_input(&source.path))?.path
+            let is_file = |source: &ContextPath| !source.is_pattern && run.ctx.root.join(&source.path).is_file();
+            sources.into_iter().find(|source| !is_file(source) && !is_named(source))?.path
         }
     };
-    if is_input(&copied) {
-        return None;
-    }
     let what = format!("base `{}` copies `{copied}` of the build context by ONBUILD", base.written);
     Some(
         Problem::new(&base.at, what)

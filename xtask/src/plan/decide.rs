@@ -86,12 +86,12 @@ impl Decision {
     }
 }
 
-/// What the registry holds of a job, as far as the decision needs it.
+/// What the registry holds of a job, as far as plan and gate need it.
 #[derive(Clone, Debug, Default)]
 pub struct RegistryState {
     /// Under the tag.
     pub index: Option<Index>,
-    /// Under `key-…`.
+    /// Under `key-…`, where the job may be reused.
     pub keyed: Option<Index>,
     /// Under each architecture's tag.
     pub parts: BTreeMap<Arch, Option<Index>>,
@@ -119,7 +119,7 @@ pub fn decide(expected: &Expected, state: &RegistryState, uncommitted: Option<&s
         }
         if expected.problems_of_published(None, index).is_empty() {
             // Reused images have no architectures' tags; a single one that is gone is to be noticed.
-            return Ok(match state.has_no_parts() || missing.is_empty() {
+            return Ok(match state.has_no_parts() || state.parts.values().all(Option::is_some) {
                 true => Decision::new(Action::Done, &[], Reason::Published),
                 false => Decision::new(Action::Build, &missing, Reason::Missing(missing.clone())),
             });

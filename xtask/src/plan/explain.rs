@@ -24,7 +24,8 @@ pub fn explain(run: &Run, jobs: &mut [Planned]) -> anyhow::Result<()> {
     }
     let ancestors = git::ancestors(&run.ctx, LOOK_BACK)?;
     let mut tags = run.target.moving_tags.clone();
-    tags.extend(ancestors.iter().filter_map(|commit| commit.digits(run.config.sha_length).parse().ok()));
+    let digits = run.config.sha_length;
+    tags.extend(ancestors.iter().filter_map(|commit| format!("{commit:.digits$}").parse().ok()));
     let found = fleet::all(&run.ctx, PARALLEL, &new, |job| previous(&run.ctx, &job.recipe.expected, &tags))?;
     let mut changed = BTreeMap::new();
     for (job, previous) in new.into_iter().zip(found) {

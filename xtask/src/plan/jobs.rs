@@ -134,7 +134,7 @@ fn candidate(ctx: &Context, config: &Config, entry: &DirEntry) -> Result<Option<
 }
 
 fn arches(settings: &JobSettings, config: &Config) -> Vec<Arch> {
-    let mut arches = settings.arches.clone().unwrap_or_else(|| config.arches());
+    let mut arches = settings.arches.clone().unwrap_or_else(|| config.runners.keys().copied().collect());
     arches.sort_unstable();
     arches.dedup();
     arches

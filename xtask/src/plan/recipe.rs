@@ -115,8 +115,7 @@ fn for_all<T: Sync, R: Send>(
     work: impl Fn(&T) -> anyhow::Result<R> + Sync,
 ) -> anyhow::Result<Vec<R>> {
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    let results = fleet::run(&run.ctx, cores, OnFailure::GoOn, tasks, work);
-    fleet::tally(tasks.iter().map(|_| "reading"), results).result()
+    fleet::run(&run.ctx, cores, OnFailure::GoOn, tasks, |_| "reading", work).result()
 }
 
 /// Reads a job's Dockerfile into a recipe that has neither digests nor a key yet.

@@ -1,10 +1,10 @@
 //! Building images: several side by side, each with a log of its own; one that fails does not stop the others.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::fs::File;
 use std::io::Write;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
@@ -45,27 +45,28 @@ impl fmt::Display for Built {
 pub fn build_all(ctx: &Context, images: &[Image], options: &BuildOptions) -> anyhow::Result<Tally<Built>> {
     if images.is_empty() {
         ctx.ui.status("Finished", "nothing to build");
-        return Ok(fleet::tally(std::iter::empty::<String>(), Vec::new()));
+        return Ok(Tally { done: Vec::new(), failures: Ok(()) });
     }
     let start = Instant::now();
     let logs = ctx.own_path("logs");
     std::fs::create_dir_all(&logs).with_context(|| format!("could not make the folder {logs}"))?;
     let parallel = options.parallel.map_or_else(default_parallel, usize::from);
     let on_failure = if options.fail_fast { OnFailure::Stop } else { OnFailure::GoOn };
-    let (done, bars) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
-    let results = fleet::run(ctx, parallel, on_failure, images, |image| {
+    let (failed, bars) = (Mutex::new(BTreeSet::new()), Mutex::new(Vec::new()));
+    let tally = fleet::run(ctx, parallel, on_failure, images, Image::shown, |image| {
         let started = start.elapsed();
         let built = build_one(ctx, image);
         let length = start.elapsed() - started;
+        if let (Err(_), Ok(mut failed)) = (&built, failed.lock()) {
+            failed.insert(image.shown());
+        }
         if let Ok(mut bars) = bars.lock() {
             bars.push(bar(&image.shown(), started, length, if built.is_err() { "crit, " } else { "" }));
+            report(ctx, image, &built, &format!("({}/{})", bars.len(), images.len()));
         }
-        let progress = format!("({}/{})", done.fetch_add(1, Ordering::Relaxed) + 1, images.len());
-        report(ctx, image, &built, &progress);
         built
     });
-    let rows = rows(images, &results);
-    let tally = fleet::tally(images.iter().map(Image::shown), results);
+    let rows = rows(images, &tally.done, &failed.into_inner().unwrap_or_default());
     let line =
         format!("{} of {} built in {}", tally.done.len(), count(images.len(), "image"), human_time(start.elapsed()));
     ctx.ui.status("Finished", &line);
@@ -91,12 +92,13 @@ fn report(ctx: &Context, image: &Image, built: &anyhow::Result<Built>, progress:
 }
 
 /// What became of each image, failures first.
-fn rows(images: &[Image], results: &[Option<anyhow::Result<Built>>]) -> Vec<Vec<String>> {
+fn rows(images: &[Image], done: &[Built], failed: &BTreeSet<String>) -> Vec<Vec<String>> {
+    let times: BTreeMap<&Reference, Duration> = done.iter().map(|built| (&built.reference, built.time)).collect();
     let mut rows: Vec<(u8, Vec<String>)> = Vec::new();
-    for (image, result) in images.iter().zip(results) {
-        let (order, what, time) = match result {
-            Some(Ok(built)) => (2, "built", human_time(built.time)),
-            Some(Err(_)) => (0, "failed", String::new()),
+    for image in images {
+        let (order, what, time) = match times.get(&image.reference) {
+            Some(&time) => (2, "built", human_time(time)),
+            None if failed.contains(&image.shown()) => (0, "failed", String::new()),
             None => (1, "not started", String::new()),
         };
         rows.push((order, vec![image.shown(), what.to_owned(), image.why.clone(), time, image.reference.to_string()]));

@@ -7,7 +7,7 @@ use xshell::{Cmd, Shell};
 
 use super::gate::{self, Passed};
 use crate::model::{Exit, Expected, Failure, Index, Problem, Reference, Tag};
-use crate::plan::{Recipe, RegistryState, parts};
+use crate::plan::{Recipe, RegistryState, look};
 use crate::run::Context;
 use crate::run::fleet::{self, OnFailure, Tally};
 use crate::run::{count, human_time, markdown, summary};
@@ -31,9 +31,8 @@ pub fn merge_all(run: &Run, recipes: &[&Recipe], parallel: Option<u16>) -> anyho
     let start = Instant::now();
     let signer = signer(run)?;
     let parallel = parallel.map_or(PARALLEL, usize::from);
-    let results =
-        fleet::run(&run.ctx, parallel, OnFailure::GoOn, recipes, |recipe| Merge::new(run, recipe).run(signer.as_ref()));
-    let tally = fleet::tally(recipes.iter().map(|recipe| &recipe.job.name), results);
+    let merge = |recipe: &&Recipe| Merge::new(run, recipe).run(signer.as_ref());
+    let tally = fleet::run(&run.ctx, parallel, OnFailure::GoOn, recipes, |recipe| &recipe.job.name, merge);
     let (done, tag) = (tally.done.len(), &run.target.tag.value);
     let line =
         format!("{done} of {} published as {tag} in {}", count(recipes.len(), "job"), human_time(start.elapsed()));
@@ -60,14 +59,20 @@ fn signer(run: &Run) -> anyhow::Result<Option<Signer>> {
 /// # Errors
 /// What the gate refuses, with exit code 3; or the registry cannot be reached.
 pub fn merge_commands(run: &Run, recipes: &[Recipe]) -> Tally<Option<String>> {
-    let results = fleet::run(&run.ctx, PARALLEL, OnFailure::GoOn, recipes, |recipe| {
-        let merge = Merge::new(run, recipe);
-        match merge.pass()? {
-            Passed::Unchanged(_) => Ok(None),
-            passed => process::shown(&run.ctx, |sh| merge.command(sh, &passed)).map(Some),
-        }
-    });
-    fleet::tally(recipes.iter().map(|recipe| &recipe.job.name), results)
+    fleet::run(
+        &run.ctx,
+        PARALLEL,
+        OnFailure::GoOn,
+        recipes,
+        |recipe| &recipe.job.name,
+        |recipe| {
+            let merge = Merge::new(run, recipe);
+            match merge.pass()? {
+                Passed::Unchanged(_) => Ok(None),
+                passed => process::shown(&run.ctx, |sh| merge.command(sh, &passed)).map(Some),
+            }
+        },
+    )
 }
 
 /// The merge of one job.
@@ -105,14 +110,7 @@ impl<'a> Merge<'a> {
     /// # Errors
     /// The gate refuses, with exit code 3; or the registry cannot be reached.
     fn pass(&self) -> anyhow::Result<Passed> {
-        let Merge { run: Run { ctx, .. }, expected, .. } = *self;
-        let index = buildx::inspect(ctx, &expected.reference(None))?;
-        let mut state = RegistryState { index, parts: parts(ctx, expected)?, keyed: None };
-        let may_reuse = state.index.is_none() && state.has_no_parts() && !expected.forced;
-        if let Some(key) = expected.key.as_ref().filter(|_| may_reuse) {
-            state.keyed = buildx::inspect(ctx, &expected.repository.with_tag(&Tag::for_key(key)))?;
-        }
-        gate::pass(expected, &state).map_err(refused)
+        gate::pass(self.expected, &look(&self.run.ctx, self.expected)?).map_err(refused)
     }
 
     /// The command that makes the job's tag: what `--dry-run` prints and what runs.
@@ -202,26 +200,32 @@ impl<'a> Merge<'a> {
 /// What concerns all jobs; a single job's refusal is part of the tally.
 pub fn verify_all(run: &Run, expected: &[Expected], parallel: Option<u16>) -> anyhow::Result<Tally<Merged>> {
     let (ctx, signer, parallel) = (&run.ctx, signer(run)?, parallel.map_or(PARALLEL, usize::from));
-    let results = fleet::run(ctx, parallel, OnFailure::GoOn, expected, |expected| {
-        let verified = verify(ctx, expected)?;
-        if let Some(signer) = &signer {
-            check_signature(ctx, signer, expected, &verified.index)?;
-        }
-        ctx.ui.status("Verified", &verified.reference);
-        Ok(verified)
-    });
-    let tally = fleet::tally(expected.iter().map(|expected| &expected.job), results);
+    let tally = fleet::run(
+        ctx,
+        parallel,
+        OnFailure::GoOn,
+        expected,
+        |expected| &expected.job,
+        |expected| {
+            let verified = verify(ctx, expected)?;
+            if let Some(signer) = &signer {
+                check_signature(ctx, signer, expected, &verified.index)?;
+            }
+            ctx.ui.status("Verified", &verified.reference);
+            Ok(verified)
+        },
+    );
     ctx.ui.status("Finished", format!("{} of {} right", tally.done.len(), count(expected.len(), "published tag")));
     Ok(tally)
 }
 
 fn verify(ctx: &Context, expected: &Expected) -> anyhow::Result<Merged> {
     let reference = expected.reference(None);
-    let Some(index) = buildx::inspect(ctx, &reference)? else {
+    let RegistryState { index: Some(index), parts, .. } = look(ctx, expected)? else {
         let problem = Problem::new(reference.to_string(), "is not published");
         return Err(problem.help(format!("cargo xtask merge {}", expected.job)).refused());
     };
-    let problems = gate::check_published(expected, &index, &parts(ctx, expected)?);
+    let problems = gate::check_published(expected, &index, &parts);
     if problems.is_empty() { Ok(Merged { reference, index }) } else { Err(refused(problems)) }
 }
 

@@ -1,5 +1,6 @@
 //! Tasks in parallel: bounded, with results in task order, and none started after a signal.
 
+use std::fmt::Display;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -14,9 +15,35 @@ pub enum OnFailure {
     Stop,
 }
 
-/// Runs the tasks, at most `parallel` at a time. Results are in task order; a task that was never started, because of
-/// a signal or an earlier failure, has none.
-pub fn run<T: Sync, R: Send>(
+/// Runs the tasks, at most `parallel` at a time, and separates the successes from the failures, which go by the tasks'
+/// names. Both are in task order. Tasks that were never started, because of a signal or an earlier failure, have failed.
+pub fn run<'t, T: Sync, R: Send, N: Display>(
+    ctx: &Context,
+    parallel: usize,
+    on_failure: OnFailure,
+    tasks: &'t [T],
+    name: impl Fn(&'t T) -> N,
+    work: impl Fn(&T) -> anyhow::Result<R> + Sync,
+) -> Tally<R> {
+    let (mut done, mut problems, mut exit) = (Vec::new(), Vec::new(), Exit::Failed);
+    for (task, result) in tasks.iter().zip(results(ctx, parallel, on_failure, tasks, work)) {
+        match result {
+            Some(Ok(value)) => done.push(value),
+            Some(Err(error)) => match error.downcast::<Failure>() {
+                Ok(mut failure) => {
+                    exit = exit.max(failure.exit);
+                    problems.append(&mut failure.problems);
+                }
+                Err(error) => problems.push(Problem::new(format!("job `{}`", name(task)), format!("{error:#}"))),
+            },
+            None => problems.push(Problem::new(format!("job `{}`", name(task)), "not reached")),
+        }
+    }
+    Tally { done, failures: Failure::unless_empty(exit, problems) }
+}
+
+/// The results in task order; a task that was never started has none.
+fn results<T: Sync, R: Send>(
     ctx: &Context,
     parallel: usize,
     on_failure: OnFailure,
@@ -51,44 +78,23 @@ pub fn all<T: Sync, R: Send>(
     tasks: &[T],
     work: impl Fn(&T) -> anyhow::Result<R> + Sync,
 ) -> anyhow::Result<Vec<R>> {
-    let results = run(ctx, parallel, OnFailure::GoOn, tasks, work);
+    let results = results(ctx, parallel, OnFailure::GoOn, tasks, work);
     results.into_iter().map(|result| result.unwrap_or_else(|| Err(anyhow::anyhow!("interrupted")))).collect()
 }
 
 /// Results of parallel tasks: the successes, and one error for the failures.
 pub struct Tally<T> {
     pub done: Vec<T>,
-    failures: anyhow::Result<()>,
+    /// All problems as one failure, with the gravest exit code.
+    pub failures: anyhow::Result<()>,
 }
 
 impl<T> Tally<T> {
     /// # Errors
-    /// Anything failed: all problems as one failure, with the gravest exit code.
+    /// Anything failed.
     pub fn result(self) -> anyhow::Result<Vec<T>> {
         self.failures.map(|()| self.done)
     }
-}
-
-/// Separates the successes from the failures.
-pub fn tally<T, N: std::fmt::Display>(
-    names: impl Iterator<Item = N>,
-    results: Vec<Option<anyhow::Result<T>>>,
-) -> Tally<T> {
-    let (mut done, mut problems, mut exit) = (Vec::new(), Vec::new(), Exit::Failed);
-    for (name, result) in names.zip(results) {
-        match result {
-            Some(Ok(value)) => done.push(value),
-            Some(Err(error)) => match error.downcast::<Failure>() {
-                Ok(mut failure) => {
-                    exit = exit.max(failure.exit);
-                    problems.append(&mut failure.problems);
-                }
-                Err(error) => problems.push(Problem::new(format!("job `{name}`"), format!("{error:#}"))),
-            },
-            None => problems.push(Problem::new(format!("job `{name}`"), "not reached")),
-        }
-    }
-    Tally { done, failures: Failure::unless_empty(exit, problems) }
 }
 
 /// Pauses before the second, third and fourth attempt, as BuildKit makes them.
@@ -151,7 +157,7 @@ mod tests {
             std::thread::sleep(Duration::from_millis(20 - n));
             if n == 3 { Err(anyhow::anyhow!("three")) } else { Ok(n * n) }
         };
-        let results = run(&Context::for_tests(), 8, OnFailure::GoOn, &tasks, work);
+        let results = results(&Context::for_tests(), 8, OnFailure::GoOn, &tasks, work);
         let shown: Vec<Option<u64>> = results.into_iter().map(|r| r.and_then(anyhow::Result::ok)).collect();
         let expected: Vec<Option<u64>> = (0..20).map(|n| (n != 3).then_some(n * n)).collect();
         assert_eq!(shown, expected);
@@ -159,7 +165,7 @@ mod tests {
 
     #[test]
     fn a_failure_can_stop_what_was_not_started() {
-        let results = run(&Context::for_tests(), 1, OnFailure::Stop, &[1, 2, 3], |&n| {
+        let results = results(&Context::for_tests(), 1, OnFailure::Stop, &[1, 2, 3], |&n| {
             if n == 2 { Err(anyhow::anyhow!("two")) } else { Ok(n) }
         });
         assert!(matches!(results[..], [Some(Ok(1)), Some(Err(_)), None]));
@@ -168,7 +174,7 @@ mod tests {
     #[test]
     fn no_more_than_so_many_run_at_once() {
         let (running, most) = (AtomicUsize::new(0), AtomicUsize::new(0));
-        run(&Context::for_tests(), 3, OnFailure::GoOn, &[(); 12], |()| {
+        results(&Context::for_tests(), 3, OnFailure::GoOn, &[(); 12], |()| {
             most.fetch_max(running.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
             std::thread::sleep(Duration::from_millis(10));
             running.fetch_sub(1, Ordering::SeqCst);

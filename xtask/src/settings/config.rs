@@ -169,11 +169,6 @@ impl Config {
         Failure::unless_empty(Exit::Usage, problems)?;
         Ok(mirrors)
     }
-
-    /// The architectures that a job is built for where it does not say itself.
-    pub fn arches(&self) -> Vec<Arch> {
-        self.runners.keys().copied().collect()
-    }
 }
 
 /// The runners' labels; without the table, GitHub's own runners of both architectures.

@@ -319,13 +319,13 @@ impl Layers<'_> {
 
 /// The git tag's name; else the commit's first digits, after the number of a pull request; and whether it is dirty.
 fn tag_text(git_ref: Option<&str>, revision: &Revision, sha_length: usize) -> String {
-    let sha = revision.commit.digits(sha_length);
+    let sha = format!("{:.sha_length$}", revision.commit);
     let git_ref = git_ref.unwrap_or_default();
     let pull_request = git_ref.strip_prefix("refs/pull/").and_then(|rest| rest.split('/').next());
     let text = match (git_ref.strip_prefix("refs/tags/"), pull_request) {
         (Some(tag), _) => tag.to_owned(),
         (None, Some(number)) => format!("pr-{number}-{sha}"),
-        (None, None) => sha.to_owned(),
+        (None, None) => sha,
     };
     if revision.dirty { format!("{text}-dirty") } else { text }
 }

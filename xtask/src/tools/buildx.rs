@@ -8,7 +8,6 @@ use serde_json::Value;
 use xshell::{Cmd, Shell, cmd};
 
 use super::process::{self, Options, Outcome};
-use super::registry;
 use crate::model::{Digest, Image, Index, Manifest, Output, Problem, Provenance, Reference, Repository};
 use crate::run::{Context, fleet};
 
@@ -82,25 +81,11 @@ fn plugin(ctx: &Context) -> Option<String> {
 /// How long a registry may take to answer.
 const TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Whether a reference is there: cheaper than [`inspect`].
-///
-/// # Errors
-/// The registry cannot be reached or refuses.
-pub fn exists(ctx: &Context, reference: &Reference) -> anyhow::Result<bool> {
-    match registry::holds(reference) {
-        Some(holds) => Ok(holds),
-        None => Ok(inspect(ctx, reference)?.is_some()),
-    }
-}
-
 /// What a reference points to; `None` if the registry says that it is not there.
 ///
 /// # Errors
 /// The registry cannot be reached or refuses: that is not the same as absent.
 pub fn inspect(ctx: &Context, reference: &Reference) -> anyhow::Result<Option<Index>> {
-    if registry::holds(reference) == Some(false) {
-        return Ok(None);
-    }
     let shown = reference.to_string();
     fleet::retry(ctx, &shown, || {
         let format = "{{json .}}";

@@ -86,48 +86,20 @@ fn configuration(dir: &Utf8PathBuf, address: &str) -> String {
     )
 }
 
-/// Whose registry answers at an address, by our header; `Some("")` for another's; `None` if none answers.
+/// Whose registry answers at an address, by our header; `Some("")` for another's; `None` if none answers. It is on this
+/// machine, so plain HTTP and short patience will do.
 fn identity(address: &str) -> Option<String> {
-    let answer = request("GET", address, "/v2/")?;
-    if !answer.starts_with("HTTP/1.1 200") && !answer.starts_with("HTTP/1.1 401") {
-        return None;
-    }
-    let header = answer.lines().find_map(|line| line.strip_prefix(HEADER)?.strip_prefix(": "));
-    Some(header.unwrap_or_default().trim().to_owned())
-}
-
-/// Whether a loopback registry holds a reference; `None` where it is no loopback registry, or does not plainly say.
-/// No program need be started for that, and most look-ups of a plan find nothing.
-pub fn holds(reference: &Reference) -> Option<bool> {
-    let registry = reference.repository.registry.as_ref().filter(|registry| registry.is_loopback())?;
-    let wanted = match (&reference.digest, &reference.tag) {
-        (Some(digest), _) => digest.to_string(),
-        (None, Some(tag)) => tag.to_string(),
-        (None, None) => return None,
-    };
-    let path = format!("/v2/{}/manifests/{wanted}", reference.repository.name());
-    let answer = request("HEAD", &registry.to_string(), &path)?;
-    match answer.split_whitespace().nth(1)? {
-        "200" => Some(true),
-        "404" => Some(false),
-        _ => None,
-    }
-}
-
-/// The answer's head and the start of its body; loopback alone, so plain HTTP and short patience will do.
-fn request(method: &str, address: &str, path: &str) -> Option<String> {
     let socket: SocketAddr = address.parse().ok()?;
     let mut stream = TcpStream::connect_timeout(&socket, Duration::from_secs(1)).ok()?;
     stream.set_read_timeout(Some(Duration::from_secs(2))).ok()?;
-    let accept = "application/vnd.oci.image.index.v1+json, application/vnd.oci.image.manifest.v1+json, \
-                  application/vnd.docker.distribution.manifest.list.v2+json, \
-                  application/vnd.docker.distribution.manifest.v2+json";
-    let head = format!("{method} {path} HTTP/1.1\r\nHost: {address}\r\nAccept: {accept}\r\nConnection: close\r\n\r\n");
-    stream.write_all(head.as_bytes()).ok()?;
+    write!(stream, "GET /v2/ HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n").ok()?;
     let mut answer = Vec::new();
     // A server that keeps the connection open has said enough by the time-out.
     let _ = stream.take(64 * 1024).read_to_end(&mut answer);
-    Some(String::from_utf8_lossy(&answer).into_owned())
+    let answer = String::from_utf8_lossy(&answer);
+    let is_registry = answer.starts_with("HTTP/1.1 200") || answer.starts_with("HTTP/1.1 401");
+    let header = answer.lines().find_map(|line| line.strip_prefix(HEADER)?.strip_prefix(": "));
+    is_registry.then(|| header.unwrap_or_default().trim().to_owned())
 }
 
 /// The file by which `setup` notes that this machine pulls Docker Hub's images from the loopback registry.
