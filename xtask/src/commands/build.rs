@@ -2,7 +2,7 @@
 
 use super::login;
 use crate::cli::BuildArgs;
-use crate::model::{Arch, Output, Problem};
+use crate::model::{Arch, Exit, Output, Problem};
 use crate::plan::{self, Basis, select_jobs};
 use crate::publish::{build_all, settle};
 use crate::settings::{Run, Target};
@@ -38,13 +38,13 @@ fn arches(named: &[Arch]) -> anyhow::Result<Vec<Arch>> {
     let mut arches = named.to_vec();
     arches.sort_unstable();
     if let Some(twice) = arches.windows(2).find(|pair| pair[0] == pair[1]) {
-        return Err(Problem::new("--arch", format!("`{}` is given twice", twice[0])).usage());
+        return Err(Problem::new("--arch", format!("`{}` is given twice", twice[0])).exit(Exit::Usage));
     }
     if arches.is_empty() {
         let own = Arch::of_this_machine().ok_or_else(|| {
             Problem::new("--arch", format!("this machine is {}, which is not built for", std::env::consts::ARCH))
                 .help("name an architecture: --arch amd64 or --arch arm64")
-                .usage()
+                .exit(Exit::Usage)
         })?;
         arches.push(own);
     }

@@ -44,15 +44,14 @@ fn row<T: ToString>(sourced: Option<&Sourced<T>>) -> Value {
 }
 
 fn shown(value: &Value) -> String {
-    match value {
-        Value::Null => "-".to_owned(),
+    let text = match value {
+        Value::Null => String::new(),
         Value::String(text) => text.clone(),
-        Value::Array(items) if items.is_empty() => "-".to_owned(),
         Value::Array(items) => items.iter().map(shown).collect::<Vec<_>>().join(" "),
-        Value::Object(map) if map.is_empty() => "-".to_owned(),
         Value::Object(map) => map.iter().map(|(k, v)| format!("{k}={}", shown(v))).collect::<Vec<_>>().join(" "),
         other => other.to_string(),
-    }
+    };
+    if text.is_empty() { "-".to_owned() } else { text }
 }
 
 /// No registry host and no account number among them: GitHub silently drops an output that holds a masked value.

@@ -47,13 +47,8 @@ impl Requirement {
     }
 
     fn row(&self) -> Vec<String> {
-        let health = match self.health {
-            Health::Ok => "ok",
-            Health::Warn => "warn",
-            Health::Fail => "fail",
-        };
-        let fix = self.fix.clone().unwrap_or_default();
-        vec![health.to_owned(), self.what.to_owned(), self.found.clone(), self.needed.clone(), fix]
+        let (health, fix) = (format!("{:?}", self.health).to_lowercase(), self.fix.clone().unwrap_or_default());
+        vec![health, self.what.to_owned(), self.found.clone(), self.needed.clone(), fix]
     }
 }
 

@@ -54,7 +54,8 @@ fn check(run: &Run, names: &[String], format: Format) -> anyhow::Result<()> {
 
 fn ensure(run: &Run, names: &[String], dry_run: bool) -> anyhow::Result<()> {
     let Run { ctx, config, target } = run;
-    let wanted = EcrRepository::wanted(&target.moving_tags, checked_in_policy(ctx)?).map_err(Problem::usage)?;
+    let wanted = EcrRepository::wanted(&target.moving_tags, checked_in_policy(ctx)?)
+        .map_err(|problem| problem.exit(Exit::Usage))?;
     let client = client(ctx, target, "ecr ensure")?;
     let rows = inspect(target, &client, &select_jobs(ctx, config, names)?)?;
     report_differences(ctx, &rows, &wanted);
@@ -76,7 +77,7 @@ fn client<'a>(ctx: &'a Context, target: &'a Target, command: &str) -> anyhow::Re
     aws_client(ctx, target, command)?.ok_or_else(|| {
         Problem::new(format!("registry `{registry}`"), "not an ECR registry")
             .help("log in with `login --username`")
-            .usage()
+            .exit(Exit::Usage)
     })
 }
 
@@ -106,7 +107,8 @@ impl JobRepository {
 
 /// Looks at every job's repository.
 fn inspect(target: &Target, client: &AwsClient<'_>, jobs: &[Job]) -> anyhow::Result<Vec<JobRepository>> {
-    let name = |job: &Job| Ok(target.repository(&job.name).map_err(Problem::usage)?.name().to_owned());
+    let name =
+        |job: &Job| Ok(target.repository(&job.name).map_err(|problem| problem.exit(Exit::Usage))?.name().to_owned());
     let names: Vec<String> = jobs.iter().map(name).collect::<anyhow::Result<_>>()?;
     let mut existing = client.inspect(&names)?;
     let row = |(job, repository): (&Job, String)| {
@@ -120,7 +122,7 @@ fn inspect(target: &Target, client: &AwsClient<'_>, jobs: &[Job]) -> anyhow::Res
 /// The policy that is checked in; `None` if there is none.
 fn checked_in_policy(ctx: &Context) -> anyhow::Result<Option<Vec<LifecycleRule>>> {
     match std::fs::read_to_string(ctx.root.join(POLICY)) {
-        Ok(text) => lifecycle_rules(POLICY, &text).map(Some).map_err(Problem::usage),
+        Ok(text) => lifecycle_rules(POLICY, &text).map(Some).map_err(|problem| problem.exit(Exit::Usage)),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             ctx.ui.warning(format!("{POLICY}: there is none, so new repositories keep every image for ever"));
             Ok(None)

@@ -5,7 +5,7 @@ use std::io::Read;
 
 use anyhow::Context as _;
 
-use crate::model::Problem;
+use crate::model::{Exit, Problem};
 use crate::run::{Context, Secret, is_unauthorized};
 use crate::settings::{Run, Target, aws_client};
 use crate::tools::docker_login;
@@ -67,7 +67,7 @@ fn credentials(
         None if registry.is_loopback() => Ok(None),
         None => Err(Problem::new(format!("registry `{registry}`"), "no user name to log in with")
             .help("set JOBS_USERNAME and JOBS_PASSWORD, or give --username and --password-stdin")
-            .usage()),
+            .exit(Exit::Usage)),
     }
 }
 
@@ -76,7 +76,7 @@ fn password_of_environment(ctx: &Context) -> anyhow::Result<Secret> {
         Problem::new("login", "no password")
             .rule("a password is never an argument, where every user of the machine can read it")
             .help("give it over stdin with --password-stdin, or set JOBS_PASSWORD")
-            .usage()
+            .exit(Exit::Usage)
     })
 }
 
@@ -87,7 +87,7 @@ fn password_of_stdin() -> anyhow::Result<Secret> {
     if password.is_empty() {
         return Err(Problem::new("--password-stdin", "stdin is empty")
             .help("printf %s \"$PASSWORD\" | cargo xtask login --password-stdin")
-            .usage());
+            .exit(Exit::Usage));
     }
     Ok(Secret::new(password))
 }

@@ -2,7 +2,7 @@
 
 use super::login;
 use crate::cli::MergeArgs;
-use crate::model::Problem;
+use crate::model::{Exit, Problem};
 use crate::plan::{Basis, recipes, select_jobs};
 use crate::publish::{merge_all, merge_commands};
 use crate::settings::Run;
@@ -16,7 +16,7 @@ pub fn run(run: &Run, args: &MergeArgs) -> anyhow::Result<()> {
 fn merge(run: &Run, args: &MergeArgs) -> anyhow::Result<()> {
     let jobs = select_jobs(&run.ctx, &run.config, &args.jobs)?;
     if jobs.is_empty() {
-        return Err(Problem::new("jobs", "there are none, so there is nothing to merge").usage());
+        return Err(Problem::new("jobs", "there are none, so there is nothing to merge").exit(Exit::Usage));
     }
     let recipes = recipes(run, jobs, &Basis::Registry { force: false }.or_slice(args.plan.as_deref())?)?;
     if args.dry_run {
@@ -25,8 +25,6 @@ fn merge(run: &Run, args: &MergeArgs) -> anyhow::Result<()> {
         return commands.result().map(drop);
     }
     let merged = merge_all(run, &recipes.iter().collect::<Vec<_>>(), args.parallel)?;
-    for merged in &merged.done {
-        run.ctx.ui.data(format!("{}@{}", merged.reference, merged.index.digest));
-    }
+    merged.done.iter().for_each(|image| run.ctx.ui.data(image));
     merged.result().map(drop)
 }

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::setup::{self, Purpose};
 use crate::cli::PipelineArgs;
-use crate::model::{Arch, Expected, Output, Problem, one_line};
+use crate::model::{Arch, Exit, Expected, Output, Problem, one_line};
 use crate::plan::{self, Basis, Planned, select_jobs};
 use crate::publish::{BuildOptions, Built, Merged, build_all, merge_all, settle, verify_all};
 use crate::run::{Context, count, human_time, markdown, summary, table};
@@ -67,7 +67,7 @@ fn rehearsal(ctx: &Context, config: &Config, mut given: Given) -> anyhow::Result
         return Err(Problem::new(format!("registry `{}`", registry.value), "is not on this machine")
             .rule("`pipeline` is a rehearsal, and publishes to a loopback registry only")
             .help("leave JOBS_REGISTRY unset, or run build and merge by themselves")
-            .usage());
+            .exit(Exit::Usage));
     }
     let target = Target { role: None, moving_tags: Vec::new(), cache: Cache::None, sign: false, ..run.target };
     Ok(Run { target, ..run })
@@ -76,8 +76,8 @@ fn rehearsal(ctx: &Context, config: &Config, mut given: Given) -> anyhow::Result
 /// The published images: references on stdout, and a table for people.
 fn report(ctx: &Context, expected: &[Expected], verified: &[Merged], built: &[Built]) -> anyhow::Result<()> {
     let mut rows = Vec::new();
-    for (Expected { job, .. }, Merged { reference, index }) in expected.iter().zip(verified) {
-        ctx.ui.data(format!("{reference}@{}", index.digest));
+    for (Expected { job, .. }, image @ Merged { reference, index }) in expected.iter().zip(verified) {
+        ctx.ui.data(image);
         let times: Vec<Duration> = built.iter().filter(|built| built.job == *job).map(|built| built.time).collect();
         let time = if times.is_empty() { "-".to_owned() } else { human_time(times.iter().sum()) };
         let platforms: Vec<&str> = index.images.iter().map(|image| image.platform.as_str()).collect();

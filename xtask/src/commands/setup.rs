@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use crate::commands::doctor::sample_base;
-use crate::model::{Arch, Problem};
+use crate::model::{Arch, Exit, Problem};
 use crate::run::Context;
 use crate::settings::{Config, Given};
 use crate::tools::{Bootstrap, Builder, Machine, buildx, buildx_version, engine_version, ensure_registry};
@@ -71,7 +71,7 @@ fn install_programs(ctx: &Context, machine: &Machine, purpose: Purpose) -> anyho
 fn start_engine(ctx: &Context, machine: &Machine) -> anyhow::Result<()> {
     let Err(problem) = engine_version(ctx) else { return Ok(()) };
     if !has_program(ctx, "dockerd") && !machine.dry_run {
-        return Err(problem.help("start it: this machine has no `dockerd` to start").missing());
+        return Err(problem.help("start it: this machine has no `dockerd` to start").exit(Exit::Missing));
     }
     machine.start_engine(ctx)
 }
@@ -95,7 +95,7 @@ fn install_emulation(ctx: &Context, machine: &Machine, config: &Config) -> anyho
         if start.elapsed() > EMULATION_TIMEOUT || ctx.interrupted().is_some() {
             return Err(Problem::new("emulation", "is installed, and the engine does not see it")
                 .help("restart the engine, and repeat this")
-                .missing());
+                .exit(Exit::Missing));
         }
         std::thread::sleep(POLL_INTERVAL);
     }

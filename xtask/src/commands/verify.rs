@@ -1,6 +1,6 @@
 //! `verify`: the gate alone, on what is published; changes nothing.
 
-use crate::model::{Expected, Problem};
+use crate::model::{Exit, Expected, Problem};
 use crate::plan::{self, Basis, Job, recipes, select_jobs};
 use crate::publish::verify_all;
 use crate::run::fleet;
@@ -14,14 +14,12 @@ pub fn run(run: &Run, names: &[String], parallel: Option<u16>) -> anyhow::Result
     run.target.published_registry("verify")?;
     let jobs = select_jobs(&run.ctx, &run.config, names)?;
     if jobs.is_empty() {
-        return Err(Problem::new("jobs", "there are none, so there is nothing to verify").usage());
+        return Err(Problem::new("jobs", "there are none, so there is nothing to verify").exit(Exit::Usage));
     }
     buildx_version(&run.ctx)?;
     let expected = expected(run, jobs)?;
     let verified = verify_all(run, &expected, parallel)?;
-    for verified in &verified.done {
-        run.ctx.ui.data(format!("{}@{}", verified.reference, verified.index.digest));
-    }
+    verified.done.iter().for_each(|image| run.ctx.ui.data(image));
     verified.result().map(drop)
 }
 
@@ -30,7 +28,7 @@ pub fn run(run: &Run, names: &[String], parallel: Option<u16>) -> anyhow::Result
 fn expected(run: &Run, jobs: Vec<Job>) -> anyhow::Result<Vec<Expected>> {
     run.target.published_revision()?;
     let by_commit: Result<Vec<Expected>, Problem> = jobs.iter().map(|job| plan::expected(run, job)).collect();
-    let by_commit = by_commit.map_err(Problem::usage)?;
+    let by_commit = by_commit.map_err(|problem| problem.exit(Exit::Usage))?;
     let right = fleet::all(&run.ctx, LOOK_UPS, &by_commit, |expected| {
         let index = buildx::inspect(&run.ctx, &expected.reference(None))?;
         Ok(index.is_none_or(|index| expected.problems_of_published(None, &index).is_empty()))

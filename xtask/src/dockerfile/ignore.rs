@@ -155,7 +155,7 @@ pub fn allow_list<'a>(paths: impl IntoIterator<Item = &'a [u8]>) -> String {
         for (at, c) in path.chars().enumerate() {
             match c {
                 // BuildKit sends the patterns in a header of HTTP, which takes no control characters.
-                c if c.is_control() || c == char::REPLACEMENT_CHARACTER => list.push('?'),
+                c if c.is_control() => list.push('?'),
                 '\\' | '*' | '?' | '[' | ']' | '^' => list.extend(['\\', c]),
                 // Blanks at the ends of a line would be taken away.
                 c if c.is_whitespace() && (at == 0 || at == last) => list.extend(['[', c, ']']),

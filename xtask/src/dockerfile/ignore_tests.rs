@@ -143,20 +143,11 @@ fn paths_that_are_not_text() {
 
 #[test]
 fn an_allow_list_is_of_these_paths_alone() {
-    let paths: [&[u8]; 9] = [
-        b"a b/c",
-        b" a ",
-        b"[x]*?!",
-        b"!#",
-        b"#a",
-        b"a\\b^",
-        b"\xff\xff",
-        "a\nb\u{fffd}".as_bytes(),
-        "\u{a0}".as_bytes(),
-    ];
+    let paths: [&[u8]; 8] =
+        [b"a b/c", b" a ", b"[x]*?!", b"!#", b"#a", b"a\\b^", "a\nb\u{fffd}".as_bytes(), "\u{a0}".as_bytes()];
     assert_eq!(
         allow_list(paths),
-        "*\n!a b/c\n![ ]a[ ]\n!\\[x\\]\\*\\?!\n!!#\n!#a\n!a\\\\b\\^\n!??\n!a?b?\n![\u{a0}]\n"
+        "*\n!a b/c\n![ ]a[ ]\n!\\[x\\]\\*\\?!\n!!#\n!#a\n!a\\\\b\\^\n!a?b\u{fffd}\n![\u{a0}]\n"
     );
     assert_eq!(allow_list([]), "*\n");
 }

@@ -60,15 +60,6 @@ impl Index {
     }
 }
 
-/// A base that an image was built from, and that is something else by now.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Moved {
-    /// As the Dockerfile names it.
-    pub name: String,
-    pub old: Digest,
-    pub new: Digest,
-}
-
 /// What the images of a job have to be in this run.
 #[derive(Clone, Debug)]
 pub struct Expected {
@@ -109,12 +100,12 @@ impl Expected {
         labels.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect()
     }
 
-    /// The first of the bases that is not what it was for an image with these labels.
-    pub fn moved_base(&self, labels: &BTreeMap<String, String>) -> Option<Moved> {
+    /// The first of the bases that is not what it was for an image with these labels: `busybox moved (… → …)`.
+    pub fn moved_base(&self, labels: &BTreeMap<String, String>) -> Option<String> {
         let built_from = bases_of_label(labels.get(BASES_LABEL)?);
         self.bases.iter().find_map(|(name, new)| {
             let old = built_from.get(name).filter(|old| *old != new)?;
-            Some(Moved { name: name.clone(), old: old.clone(), new: new.clone() })
+            Some(format!("{name} moved ({} → {})", old.short(), new.short()))
         })
     }
 
@@ -188,9 +179,7 @@ impl Expected {
             return not_forced.then(|| "was not built by force".to_owned());
         }
         Some(match self.moved_base(labels) {
-            Some(Moved { name, old, new }) => {
-                format!("was built from another base: {name} was {old}, and is {new} for this run")
-            }
+            Some(moved) => format!("was built from another base: {moved}"),
             None => format!("was built from other inputs: its key is {found}, not {key}"),
         })
     }

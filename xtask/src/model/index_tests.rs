@@ -144,7 +144,11 @@ fn with_a_key_it_is_the_key_that_counts() {
     assert_eq!(what(&[(KEY_LABEL, &other)]), [format!("was built from other inputs: its key is {other}, not {KEY}")]);
     assert_eq!(
         what(&[(KEY_LABEL, &other), (BASES_LABEL, &bases_label(&bases('2')))]),
-        [format!("was built from another base: busybox:1.37 was {}, and is {} for this run", digest('2'), digest('1'))]
+        [format!(
+            "was built from another base: busybox:1.37 moved ({} → {})",
+            digest('2').short(),
+            digest('1').short()
+        )]
     );
     // What this commit published before a base moved stays right.
     let old = |of, platform| labelled(of, platform, &[(REVISION, COMMIT), (KEY_LABEL, &other)]);

@@ -137,19 +137,9 @@ impl fmt::Display for Failure {
 impl std::error::Error for Failure {}
 
 impl Problem {
-    /// A single complaint about usage, configuration or input.
-    pub fn usage(self) -> anyhow::Error {
-        Failure::of(Exit::Usage, vec![self])
-    }
-
-    /// A single complaint about something that is missing.
-    pub fn missing(self) -> anyhow::Error {
-        Failure::of(Exit::Missing, vec![self])
-    }
-
-    /// A single refusal by the gate.
-    pub fn refused(self) -> anyhow::Error {
-        Failure::of(Exit::Refused, vec![self])
+    /// The only complaint of a command that ends with it.
+    pub fn exit(self, exit: Exit) -> anyhow::Error {
+        Failure::of(exit, vec![self])
     }
 }
 

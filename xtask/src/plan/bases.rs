@@ -120,11 +120,13 @@ fn look_up(run: &Run, base: &PinnedBase) -> anyhow::Result<PinnedBase> {
     ctx.ui.detail("Resolving", &base.pulled);
     let index = match buildx::inspect(ctx, &base.pulled) {
         Ok(Some(index)) => index,
-        Ok(None) => return Err(no_such_image(base).missing()),
-        Err(error) => return Err(unresolved(base, &error).missing()),
+        Ok(None) => return Err(no_such_image(base).exit(Exit::Missing)),
+        Err(error) => return Err(unresolved(base, &error).exit(Exit::Missing)),
     };
     let on_build = match index.images.first().filter(|_| base.role == BaseRole::Image) {
-        Some(image) => buildx::on_build(ctx, repository, &image.digest).map_err(|e| unresolved(base, &e).missing())?,
+        Some(image) => {
+            buildx::on_build(ctx, repository, &image.digest).map_err(|e| unresolved(base, &e).exit(Exit::Missing))?
+        }
         None => Vec::new(),
     };
     let digest = base.pulled.digest.clone().or(Some(index.digest));
@@ -142,7 +144,8 @@ fn check_on_build(run: &Run, job: &Job, inputs: &Inputs, base: &PinnedBase) -> O
         Inputs::Whole { .. } => ".".to_owned(),
         Inputs::Sources(sources) => {
             let is_file = |source: &ContextPath| !source.is_pattern && run.ctx.root.join(&source.path).is_file();
-            sources.into_iter().find(|source| !is_file(source) && !is_named(source))?.path
+            let path = sources.into_iter().find(|source| !is_file(source) && !is_named(source))?.path;
+            if path.is_empty() { ".".to_owned() } else { path }
         }
     };
     let what = format!("base `{}` copies `{copied}` of the build context by ONBUILD", base.written);

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::decide::{Action, Decision, Reason};
 use super::recipe::Recipe;
 use super::{PARALLEL, Planned};
-use crate::model::{Commit, DOCKERFILE, Expected, Index, JOBS_DIR, Moved, Tag};
+use crate::model::{Commit, DOCKERFILE, Expected, Index, JOBS_DIR, Tag};
 use crate::run::{Context, fleet};
 use crate::settings::{Run, job_settings};
 use crate::tools::{buildx, git};
@@ -42,12 +42,7 @@ pub fn explain(run: &Run, jobs: &mut [Planned]) -> anyhow::Result<()> {
 /// # Errors
 /// The registry cannot be reached.
 fn previous(ctx: &Context, expected: &Expected, tags: &[Tag]) -> anyhow::Result<Option<Index>> {
-    for tag in tags {
-        if let Some(found) = buildx::inspect(ctx, &expected.repository.with_tag(tag))? {
-            return Ok(Some(found));
-        }
-    }
-    Ok(None)
+    tags.iter().find_map(|tag| buildx::inspect(ctx, &expected.repository.with_tag(tag)).transpose()).transpose()
 }
 
 /// What makes a job another than the one that these images were built from. `changed` keeps, for each commit, the paths
@@ -74,7 +69,8 @@ fn difference(
     if let Some(reason) = files_changed(&recipe.tree.counting(recipe, paths), &since) {
         return Ok(reason);
     }
-    Ok(Reason::Changed(moved(recipe, previous).unwrap_or_else(|| format!("changed since {since}"))))
+    let moved = previous.images.first().and_then(|image| recipe.expected.moved_base(&image.labels));
+    Ok(Reason::Changed(moved.map_or_else(|| format!("changed since {since}"), |moved| format!("base {moved}"))))
 }
 
 /// `jobs/lib/util.sh changed since 3f2a9c1`, with the number of further files.
@@ -92,12 +88,6 @@ fn changed_argument(ctx: &Context, recipe: &Recipe, commit: &Commit) -> anyhow::
     let new = &recipe.job.settings.args;
     let names = old.keys().chain(new.keys());
     Ok(names.filter(|name| old.get(*name) != new.get(*name)).min().cloned())
-}
-
-/// The first base that points to something else than it did.
-fn moved(recipe: &Recipe, previous: &Index) -> Option<String> {
-    let Moved { name, old, new } = recipe.expected.moved_base(&previous.images.first()?.labels)?;
-    Some(format!("base {name} moved ({} → {})", old.short(), new.short()))
 }
 
 /// The decisions by the files that changed since the merge base with a revision: for pull requests, which have no

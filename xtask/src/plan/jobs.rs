@@ -2,7 +2,6 @@
 
 use std::fs::FileType;
 
-use anyhow::Context as _;
 use camino::{Utf8Path, Utf8PathBuf};
 use walkdir::{DirEntry, WalkDir};
 
@@ -49,21 +48,21 @@ fn all(ctx: &Context, config: &Config) -> anyhow::Result<Vec<Job>> {
 
 fn check_folder(ctx: &Context, dir: &Utf8Path) -> anyhow::Result<()> {
     match dir.symlink_metadata() {
-        Ok(metadata) if metadata.is_dir() => Ok(()),
-        Ok(metadata) => {
+        Ok(metadata) if !metadata.is_dir() => {
             let what = if metadata.is_symlink() { "a link, not a folder" } else { "not a folder" };
             Err(Problem::new(JOBS_DIR, what)
                 .rule("jobs are the folders under `jobs/`")
                 .help("make it a folder, with a folder in it for each job")
-                .usage())
+                .exit(Exit::Usage))
         }
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             Err(Problem::new(JOBS_DIR, format!("there is no such folder in {}", ctx.root))
                 .rule("jobs are the folders under `jobs/`")
                 .help("make the first job: a folder `jobs/<name>` with a Dockerfile")
-                .usage())
+                .exit(Exit::Usage))
         }
-        Err(error) => Err(error).with_context(|| format!("could not look at {dir}")),
+        // Any other mistake is met when the folder is read.
+        _ => Ok(()),
     }
 }
 
@@ -141,15 +140,12 @@ fn arches(settings: &JobSettings, config: &Config) -> Vec<Arch> {
 }
 
 fn names_in(entry: &DirEntry) -> Result<Vec<(String, FileType)>, Problem> {
-    let mut names = Vec::new();
-    for file in WalkDir::new(entry.path()).min_depth(1).max_depth(1) {
-        let file = file.map_err(|error| {
-            let at = format!("{JOBS_DIR}/{}", entry.file_name().to_string_lossy());
-            Problem::new(at, format!("could not be read: {error}")).rule("nothing is skipped unseen")
-        })?;
-        names.push((file.file_name().to_string_lossy().into_owned(), file.file_type()));
-    }
-    Ok(names)
+    let unread = |error: walkdir::Error| {
+        let at = format!("{JOBS_DIR}/{}", entry.file_name().to_string_lossy());
+        Problem::new(at, format!("could not be read: {error}")).rule("nothing is skipped unseen")
+    };
+    let files = WalkDir::new(entry.path()).min_depth(1).max_depth(1).into_iter().map(|file| file.map_err(unread));
+    files.map(|file| file.map(|file| (file.file_name().to_string_lossy().into_owned(), file.file_type()))).collect()
 }
 
 /// A folder without a Dockerfile is not meant to be a job, unless it looks like one.

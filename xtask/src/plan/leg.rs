@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::recipe::Recipe;
 use super::slice::{Slice, SliceJob};
-use crate::model::{Arch, Commit, JobName, Problem};
+use crate::model::{Arch, Commit, Exit, JobName, Problem};
 
 /// What there is to build, and what to merge afterwards.
 #[derive(Clone, Debug, Default)]
@@ -79,7 +79,7 @@ impl Work {
         if legs.len() > most {
             return Err(Problem::new("max-legs", format!("{most} legs are fewer than there are architectures"))
                 .help("raise `max-legs` in Cargo.toml")
-                .usage());
+                .exit(Exit::Usage));
         }
         Ok(legs)
     }
@@ -111,7 +111,7 @@ impl Work {
 fn no_runner(arch: Arch) -> anyhow::Error {
     Problem::new(format!("architecture `{arch}`"), "no runner is configured for it")
         .help(format!("add `{arch} = \"<label>\"` to [workspace.metadata.jobs.runners] in Cargo.toml"))
-        .usage()
+        .exit(Exit::Usage)
 }
 
 /// Cuts a list into so many runs that differ by one in length at most, in order.

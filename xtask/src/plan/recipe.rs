@@ -51,7 +51,7 @@ impl Basis {
     /// The text of the slice is none.
     pub fn or_slice(self, given: Option<&str>) -> anyhow::Result<Basis> {
         let Some(text) = given.filter(|text| !text.is_empty()) else { return Ok(self) };
-        let slice: Slice = text.parse().map_err(Problem::usage)?;
+        let slice: Slice = text.parse().map_err(|problem: Problem| problem.exit(Exit::Usage))?;
         Ok(Basis::Slice(Slice { forced: slice.forced || self.is_forced(), ..slice }))
     }
 
@@ -172,7 +172,7 @@ fn of_slice(slice: &Slice, mut jobs: Vec<Job>) -> anyhow::Result<Vec<Job>> {
     if jobs.is_empty() && !slice.jobs.is_empty() {
         return Err(Problem::new("--plan", "is a slice for none of these jobs")
             .rule("a leg builds the commit that was planned")
-            .usage());
+            .exit(Exit::Usage));
     }
     Ok(jobs)
 }
@@ -192,7 +192,7 @@ fn check_commit(slice: &Slice, commit: &Commit) -> anyhow::Result<()> {
         return Ok(());
     }
     let what = format!("is a slice of the plan for {}, and {commit} is checked out", slice.commit);
-    Err(Problem::new("--plan", what).rule("a leg builds the commit that was planned").usage())
+    Err(Problem::new("--plan", what).rule("a leg builds the commit that was planned").exit(Exit::Usage))
 }
 
 /// The keys that were worked out here have to be those that the slice was made for.
@@ -200,7 +200,7 @@ fn check_keys(slice: &Slice, recipes: &[Recipe]) -> anyhow::Result<()> {
     for recipe in recipes {
         if let Some(path) = &recipe.uncommitted {
             let what = format!("{path} is not committed, so this is not what was planned");
-            return Err(Problem::new("--plan", what).usage());
+            return Err(Problem::new("--plan", what).exit(Exit::Usage));
         }
         let planned = slice.job(recipe.job.position).zip(recipe.expected.key.as_ref());
         if !planned.is_some_and(|(planned, key)| planned.is_of(key)) {
@@ -214,5 +214,5 @@ fn foreign(job: &Job) -> anyhow::Error {
     Problem::new("--plan", format!("is not a slice for the job `{}` as it is here", job.name))
         .rule("a leg builds the commit that was planned, with the bases that were planned")
         .help("run `cargo xtask discover --changed --format matrix` again, on this commit")
-        .usage()
+        .exit(Exit::Usage)
 }

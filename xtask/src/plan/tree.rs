@@ -148,7 +148,8 @@ impl Tree {
     }
 }
 
-/// Sources that are neither in the commit nor on the disk, and those that are kept out of the context.
+/// Sources that are neither in the commit nor on the disk, those that are kept out of the context, and names that
+/// BuildKit does not take.
 fn missing(ctx: &Context, job: &Job, selected: &Matched<'_>) -> Vec<Problem> {
     let at = |source: &ContextPath| format!("{}:{}", job.name.dockerfile(), source.line.unwrap_or(1));
     let ignored = selected.ignored.iter().map(|source| {
@@ -165,7 +166,14 @@ fn missing(ctx: &Context, job: &Job, selected: &Matched<'_>) -> Vec<Problem> {
             .rule("paths start at the repository's root, which is the build context")
             .help(help)
     });
-    ignored.chain(missing).collect()
+    let is_unreadable = |entry: &&&TreeEntry| std::str::from_utf8(&entry.path).is_err();
+    let unreadable = selected.files.iter().filter(is_unreadable).map(|entry| {
+        let what = format!("`{}` is an input, and its name is not UTF-8", String::from_utf8_lossy(&entry.path));
+        Problem::new(job.name.dockerfile(), what)
+            .rule("BuildKit takes no file with another name into a build")
+            .help("rename the file, or list it in .dockerignore")
+    });
+    unreadable.chain(ignored).chain(missing).collect()
 }
 
 fn is_on_disk(ctx: &Context, source: &ContextPath) -> bool {

@@ -50,7 +50,9 @@ pub fn build_all(ctx: &Context, images: &[Image], options: &BuildOptions) -> any
     let start = Instant::now();
     let logs = ctx.own_path("logs");
     std::fs::create_dir_all(&logs).with_context(|| format!("could not make the folder {logs}"))?;
-    let parallel = options.parallel.map_or_else(default_parallel, usize::from);
+    // Most of a build's time is the engine's, and some of it waits for the network.
+    let cores = std::thread::available_parallelism().map_or(4, |cores| cores.get().max(4));
+    let parallel = options.parallel.map_or(cores, usize::from);
     let on_failure = if options.fail_fast { OnFailure::Stop } else { OnFailure::GoOn };
     let (failed, bars) = (Mutex::new(BTreeSet::new()), Mutex::new(Vec::new()));
     let tally = fleet::run(ctx, parallel, on_failure, images, Image::shown, |image| {
@@ -74,11 +76,6 @@ pub fn build_all(ctx: &Context, images: &[Image], options: &BuildOptions) -> any
     let table = markdown(&["image", "result", "why", "time", "reference"], &rows);
     summary(ctx, &format!("### Build\n\n{line}\n\n{table}\n\n{picture}"))?;
     Ok(tally)
-}
-
-/// Most of a build's time is the engine's, and some of it waits for the network.
-fn default_parallel() -> usize {
-    std::thread::available_parallelism().map_or(4, |cores| cores.get().max(4))
 }
 
 fn report(ctx: &Context, image: &Image, built: &anyhow::Result<Built>, progress: &str) {
@@ -185,7 +182,7 @@ fn failure(ctx: &Context, image: &Image, outcome: &Outcome) -> anyhow::Error {
     let hint = help_for(&what);
     // The image is there, and its repository or the right to push is not.
     if let (true, Some(hint)) = (pushing_failed(&lines), hint) {
-        return Problem::new(image.reference.to_string(), what).help(format!("{hint}\n{more}")).missing();
+        return Problem::new(image.reference.to_string(), what).help(format!("{hint}\n{more}")).exit(Exit::Missing);
     }
     let dockerfile = image.job.dockerfile();
     let place = match failing_line(&lines) {

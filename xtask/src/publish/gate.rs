@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::model::{Arch, Commit, Digest, Expected, Index, Problem, Reference, Revision};
+use crate::model::{Arch, Commit, Digest, Exit, Expected, Index, Problem, Reference, Revision};
 use crate::plan::RegistryState;
 
 /// How a job's tag comes to be.
@@ -151,14 +151,14 @@ pub fn check_forward(
     };
     let Some(from) = existing.revision() else {
         let what = "carries no revision, so nobody knows whether this one is newer";
-        return Err(problem(what.to_owned()).help("delete the tag once").refused());
+        return Err(problem(what.to_owned()).help("delete the tag once").exit(Exit::Refused));
     };
     if is_ancestor(&from.commit, &to.commit)? {
         return Ok(());
     }
     Err(problem(format!("would go backwards: it is at {from}, and this is {}", to.commit))
         .help("nothing, if this is the run of an older commit")
-        .refused())
+        .exit(Exit::Refused))
 }
 
 #[cfg(test)]

@@ -122,15 +122,11 @@ fn check_checkout(run: &Run, output: Output) -> anyhow::Result<()> {
         return Ok(());
     }
     let commit = &run.target.published_revision()?.commit;
-    match git::head(&run.ctx)? {
-        Some(head) if head != *commit => {
-            Err(Problem::new("GITHUB_SHA", format!("is {commit}, but {head} is checked out"))
-                .rule("an image's revision is the commit that it was built from")
-                .help("check out the commit, or unset GITHUB_SHA")
-                .usage())
-        }
-        _ => Ok(()),
-    }
+    let Some(head) = git::head(&run.ctx)?.filter(|head| head != commit) else { return Ok(()) };
+    Err(Problem::new("GITHUB_SHA", format!("is {commit}, but {head} is checked out"))
+        .rule("an image's revision is the commit that it was built from")
+        .help("check out the commit, or unset GITHUB_SHA")
+        .exit(Exit::Usage))
 }
 
 /// What all images of a run have in common.
@@ -226,7 +222,7 @@ fn check_attestations(run: &Run, wanted: Provenance) -> anyhow::Result<()> {
         return Err(Problem::new("attestations", "wanted by the target, and the engine's image store holds none")
             .rule("what a target wants of its images is not left out")
             .help("turn on the containerd image store of the engine, or use another driver")
-            .missing());
+            .exit(Exit::Missing));
     }
     if wanted != Provenance::Off {
         run.ctx.ui.warning(

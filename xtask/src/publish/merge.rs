@@ -1,6 +1,7 @@
 //! Merging: what passes the gate becomes an index under the job's tag; then `key-…`, a signature, and moving tags last.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::time::Instant;
 
 use xshell::{Cmd, Shell};
@@ -21,6 +22,12 @@ const PARALLEL: usize = 8;
 pub struct Merged {
     pub reference: Reference,
     pub index: Index,
+}
+
+impl fmt::Display for Merged {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}@{}", self.reference, self.index.digest)
+    }
 }
 
 /// Merges the jobs; those that the gate refuses do not stop the others.
@@ -48,10 +55,7 @@ pub fn merge_all(run: &Run, recipes: &[&Recipe], parallel: Option<u16>) -> anyho
 /// # Errors
 /// There is nobody, or cosign is missing: with exit code 4, before anything is published.
 fn signer(run: &Run) -> anyhow::Result<Option<Signer>> {
-    if !run.target.sign {
-        return Ok(None);
-    }
-    Signer::find(&run.ctx).map(Some)
+    run.target.sign.then(|| Signer::find(&run.ctx)).transpose()
 }
 
 /// The commands that [`merge_all`] would run first, quoted for a shell: one for each job whose tag is to be made.
@@ -223,7 +227,7 @@ fn verify(ctx: &Context, expected: &Expected) -> anyhow::Result<Merged> {
     let reference = expected.reference(None);
     let RegistryState { index: Some(index), parts, .. } = look(ctx, expected)? else {
         let problem = Problem::new(reference.to_string(), "is not published");
-        return Err(problem.help(format!("cargo xtask merge {}", expected.job)).refused());
+        return Err(problem.help(format!("cargo xtask merge {}", expected.job)).exit(Exit::Refused));
     };
     let problems = gate::check_published(expected, &index, &parts);
     if problems.is_empty() { Ok(Merged { reference, index }) } else { Err(refused(problems)) }
@@ -235,7 +239,7 @@ fn check_signature(ctx: &Context, signer: &Signer, expected: &Expected, index: &
         Problem::new(signed.to_string(), format!("carries no valid signature: {said}"))
             .rule("the target wants every index signed")
             .help(format!("cargo xtask merge {}", expected.job))
-            .refused()
+            .exit(Exit::Refused)
     })
 }
 

@@ -4,7 +4,7 @@ use std::fs::OpenOptions;
 use std::io::Write;
 
 use super::context::Context;
-use crate::model::Problem;
+use crate::model::{Exit, Problem};
 
 /// Sets an output of the step, in the file that `GITHUB_OUTPUT` names; elsewhere it does nothing.
 /// A newline in the value would set further outputs, so none gets through.
@@ -34,6 +34,6 @@ fn append(ctx: &Context, variable: &str, text: &str) -> anyhow::Result<()> {
     written.map_err(|error| {
         Problem::new(variable, format!("`{path}` cannot be written: {error}"))
             .rule("a step of a workflow hands its results on through this file")
-            .usage()
+            .exit(Exit::Usage)
     })
 }

@@ -1,6 +1,6 @@
 //! The AWS client that a target's registry needs.
 
-use crate::model::Problem;
+use crate::model::{Exit, Problem};
 use crate::run::Context;
 use crate::settings::Target;
 use crate::tools::AwsClient;
@@ -21,7 +21,7 @@ pub fn aws_client<'a>(ctx: &'a Context, target: &'a Target, command: &str) -> an
     let Some(region) = &target.region else {
         return Err(Problem::new(format!("registry `{registry}`"), "its AWS region is not known")
             .help("set AWS_REGION, or `region` of the target in Cargo.toml")
-            .usage());
+            .exit(Exit::Usage));
     };
     AwsClient::new(ctx, role, &region.value, account).map(Some)
 }

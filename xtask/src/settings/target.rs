@@ -129,7 +129,7 @@ impl Target {
         self.registry.as_ref().map(|registry| &registry.value).ok_or_else(|| {
             Problem::new(command, "there is no registry")
                 .help("set JOBS_REGISTRY or --registry, or configure a target in Cargo.toml")
-                .usage()
+                .exit(Exit::Usage)
         })
     }
 
@@ -138,14 +138,9 @@ impl Target {
     /// # Errors
     /// There is no commit.
     pub fn published_revision(&self) -> anyhow::Result<&Revision> {
-        self.revision.as_ref().ok_or_else(|| {
-            Problem::new(
-                "git",
-                "there is no commit here, and images are published under the commit they are built from",
-            )
-            .help("commit first")
-            .usage()
-        })
+        let what = "there is no commit here, and images are published under the commit they are built from";
+        let problem = || Problem::new("git", what).help("commit first").exit(Exit::Usage);
+        self.revision.as_ref().ok_or_else(problem)
     }
 }
 
@@ -161,7 +156,7 @@ fn named(config: &Config, name: &str) -> anyhow::Result<TargetSettings> {
     config.targets.get(name).cloned().ok_or_else(|| {
         Problem::new(format!("target `{name}`"), "not in [workspace.metadata.jobs.targets] of Cargo.toml")
             .did_you_mean(name, config.targets.keys().map(String::as_str))
-            .usage()
+            .exit(Exit::Usage)
     })
 }
 
@@ -178,7 +173,7 @@ fn matching(config: &Config, git_ref: Option<&str>) -> anyhow::Result<Option<Sou
         _ => Err(Problem::new(format!("git ref `{git_ref}`"), format!("matches the targets `{}`", names.join("`, `")))
             .rule("a ref is published to one target")
             .help("make their `refs` in Cargo.toml differ, or name one with --target")
-            .usage()),
+            .exit(Exit::Usage)),
     }
 }
 
@@ -193,13 +188,13 @@ fn revision(ctx: &Context) -> anyhow::Result<Option<Sourced<Revision>>> {
     let Ok(commit) = sha.parse::<Commit>() else {
         return Err(Problem::new("GITHUB_SHA", format!("`{sha}` is not a commit"))
             .rule("40 lower-case hex digits")
-            .usage());
+            .exit(Exit::Usage));
     };
     if head.is_none() {
         return Err(Problem::new("GITHUB_SHA", format!("is {commit}, and there is no git repository in {}", ctx.root))
             .rule("git says whether the files here are those of the commit")
             .help("check the repository out with actions/checkout, or unset GITHUB_SHA")
-            .missing());
+            .exit(Exit::Missing));
     }
     sourced(commit, "GITHUB_SHA")
 }

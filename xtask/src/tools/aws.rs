@@ -14,7 +14,7 @@ use xshell::{Cmd, Shell, cmd};
 
 use super::process::{self, Options, Outcome};
 use super::system;
-use crate::model::{EcrRepository, LifecycleRule, Problem, Registry, lifecycle_rules};
+use crate::model::{EcrRepository, Exit, LifecycleRule, Problem, Registry, lifecycle_rules};
 use crate::run::{Context, Environment, Secret, fleet};
 
 /// What the AWS client would use before the role: credentials in the environment win over an identity token.
@@ -83,12 +83,12 @@ impl<'a> AwsClient<'a> {
         region: &'a str,
         account: Option<&'a str>,
     ) -> anyhow::Result<Self> {
-        let role = role_to_assume(role, &ctx.env).map_err(Problem::missing)?;
+        let role = role_to_assume(role, &ctx.env).map_err(|problem| problem.exit(Exit::Missing))?;
         if !system::has_program(ctx, "aws") {
             return Err(Problem::new("`aws`", "not installed")
                 .rule("the AWS client asks ECR for the registry's password")
                 .help("install the AWS CLI, which GitHub's own runners have: `pip install awscli`, or AWS's installer")
-                .missing());
+                .exit(Exit::Missing));
         }
         let identity = role.map(|role| Identity::new(ctx, role, identity_token(ctx)?)).transpose()?;
         Ok(AwsClient { ctx, region, account, identity })
@@ -100,7 +100,7 @@ impl<'a> AwsClient<'a> {
         let stdout = self.read(|sh| cmd!(sh, "aws ecr get-login-password --region {region}"))?;
         let password = stdout.trim();
         if password.is_empty() || password.chars().any(char::is_whitespace) {
-            return Err(Problem::new("`aws ecr get-login-password`", "gave no password").missing());
+            return Err(Problem::new("`aws ecr get-login-password`", "gave no password").exit(Exit::Missing));
         }
         Ok(Secret::new(password))
     }
@@ -126,7 +126,8 @@ impl<'a> AwsClient<'a> {
         }
         let answer: Value = serde_json::from_str(&self.accepted(outcome)?)?;
         let text = answer["lifecyclePolicyText"].as_str().unwrap_or_default();
-        lifecycle_rules(&format!("lifecycle policy of `{name}`"), text).map(Some).map_err(Problem::missing)
+        let rules = lifecycle_rules(&format!("lifecycle policy of `{name}`"), text);
+        rules.map(Some).map_err(|problem| problem.exit(Exit::Missing))
     }
 
     /// Tries what a login, a push and a pull begin with, and tells what AWS refuses. Nothing is changed, and nothing
@@ -196,7 +197,8 @@ impl<'a> AwsClient<'a> {
 
     /// What the client printed, if AWS did what it was asked.
     fn accepted(&self, outcome: Outcome) -> anyhow::Result<String> {
-        if outcome.success() { Ok(outcome.stdout().into_owned()) } else { Err(self.refused(&outcome).missing()) }
+        let refused = || self.refused(&outcome).exit(Exit::Missing);
+        outcome.success().then(|| outcome.stdout().into_owned()).ok_or_else(refused)
     }
 
     /// Runs the client to its end.
@@ -307,9 +309,9 @@ fn role_to_assume<'a>(role: Option<&'a str>, env: &Environment) -> Result<Option
 /// GitHub refuses, cannot be reached, or gives something else.
 fn identity_token(ctx: &Context) -> anyhow::Result<Secret> {
     let at = "GitHub's identity token";
-    let url = token_url(ctx.env.get(TOKEN_URL).unwrap_or_default()).map_err(Problem::usage)?;
+    let url = token_url(ctx.env.get(TOKEN_URL).unwrap_or_default()).map_err(|problem| problem.exit(Exit::Usage))?;
     let bearer = Secret::new(ctx.env.get(BEARER).unwrap_or_default());
-    let request = token_request(&url, &bearer).map_err(Problem::usage)?;
+    let request = token_request(&url, &bearer).map_err(|problem| problem.exit(Exit::Usage))?;
     // `-q` goes first, so that no ~/.curlrc can ask for a trace of headers.
     let given =
         Options { stdin: Some(&request), deadline: Some(TOKEN_TIMEOUT), secrets: &[&bearer], ..Options::default() };
@@ -322,13 +324,13 @@ fn identity_token(ctx: &Context) -> anyhow::Result<Secret> {
         // What curl has printed may be half a token, and no message may show that.
         let said = Outcome { stdout_bytes: Vec::new(), ..outcome }.to_string();
         let help = "is `id-token: write` among the job's `permissions`? if so, run the job again";
-        return Err(Problem::new(at, said).help(help).missing());
+        return Err(Problem::new(at, said).help(help).exit(Exit::Missing));
     }
     let answer: Value = serde_json::from_str(&outcome.stdout()).unwrap_or_default();
     match answer["value"].as_str() {
         Some(token) if is_token(token) => Ok(Secret::new(token)),
         // The answer itself is not shown, because it may hold the token.
-        _ => Err(Problem::new(at, "the answer holds no token").help("run the job again").missing()),
+        _ => Err(Problem::new(at, "the answer holds no token").help("run the job again").exit(Exit::Missing)),
     }
 }
 

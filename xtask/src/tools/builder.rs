@@ -55,7 +55,7 @@ pub fn buildx_version(ctx: &Context) -> anyhow::Result<String> {
         Problem::new("buildx", what)
             .rule(format!("buildx {} or newer, and not {}, is needed", dotted(OLDEST_BUILDX), dotted(BROKEN_BUILDX)))
             .help("install it: cargo xtask setup")
-            .missing()
+            .exit(Exit::Missing)
     })
 }
 
@@ -95,7 +95,7 @@ impl Builder {
             None if error.contains("deadline exceeded") => "restart the engine: it does not answer",
             None => "start the engine: cargo xtask setup",
         };
-        Err(Problem::new(at, format!("cannot be used: {error}")).help(help).missing())
+        Err(Problem::new(at, format!("cannot be used: {error}")).help(help).exit(Exit::Missing))
     }
 
     /// How a node runs this architecture, in a word; `None` if none does.

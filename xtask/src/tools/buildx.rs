@@ -8,7 +8,7 @@ use serde_json::Value;
 use xshell::{Cmd, Shell, cmd};
 
 use super::process::{self, Options, Outcome};
-use crate::model::{Digest, Image, Index, Manifest, Output, Problem, Provenance, Reference, Repository};
+use crate::model::{Digest, Exit, Image, Index, Manifest, Output, Problem, Provenance, Reference, Repository};
 use crate::run::{Context, fleet};
 
 /// The command of a build: what `--dry-run` prints and what runs.
@@ -112,11 +112,11 @@ fn unreachable_or(at: &str, outcome: &Outcome) -> anyhow::Error {
     let said = outcome.reason();
     let problem = Problem::new(at, &said);
     if said.contains("immutable") {
-        return problem.rule("the repository's tags never change").refused();
+        return problem.rule("the repository's tags never change").exit(Exit::Refused);
     }
     match crate::run::help_for(&said) {
-        Some(help) => problem.help(help).missing(),
-        None => problem.help("is the registry's address right, and can it be reached from here?").missing(),
+        Some(help) => problem.help(help).exit(Exit::Missing),
+        None => problem.help("is the registry's address right, and can it be reached from here?").exit(Exit::Missing),
     }
 }
 

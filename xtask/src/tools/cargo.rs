@@ -9,7 +9,7 @@ use xshell::{Cmd, Shell, cmd};
 
 use super::git;
 use super::process::{self, Options};
-use crate::model::Problem;
+use crate::model::{Exit, Problem};
 use crate::run::Context;
 
 /// The check whose lines count tests.
@@ -37,7 +37,7 @@ pub fn find_workspace(ctx: &mut Context) -> anyhow::Result<Value> {
         return Ok(Value::Null);
     }
     let what = format!("cargo cannot read it: {}", outcome.reason().trim_start_matches("error: "));
-    Err(Problem::new("Cargo.toml", what).help("mend it; `cargo metadata --no-deps` says the same").usage())
+    Err(Problem::new("Cargo.toml", what).help("mend it; `cargo metadata --no-deps` says the same").exit(Exit::Usage))
 }
 
 /// Results of the checks that cargo runs.

@@ -3,7 +3,7 @@
 use xshell::cmd;
 
 use super::process::{self, Options};
-use crate::model::{Problem, Reference};
+use crate::model::{Exit, Problem, Reference};
 use crate::run::Context;
 
 /// Who vouches for a workflow's identity.
@@ -40,7 +40,7 @@ impl Signer {
         variable("GITHUB_REPOSITORY").map(|repository| Signer::Workflow { repository }).ok_or_else(|| {
             Problem::new("sign", "the target wants signatures, and there is neither a key nor a workflow")
                 .help("set JOBS_COSIGN_KEY (and COSIGN_PASSWORD) to sign, or JOBS_COSIGN_PUB to verify")
-                .missing()
+                .exit(Exit::Missing)
         })
     }
 
@@ -84,14 +84,14 @@ impl Signer {
         if self.verify(ctx, index)?.is_ok() {
             return Ok(());
         }
-        let (flags, index) = (self.sign_flags().map_err(Problem::missing)?, index.to_string());
+        let (flags, index) = (self.sign_flags().map_err(|problem| problem.exit(Exit::Missing))?, index.to_string());
         let outcome = process::run(ctx, |sh| cmd!(sh, "cosign sign --yes {flags...} {index}"), &Options::default())?;
         if outcome.success() {
             return Ok(());
         }
         Err(Problem::new(index, format!("could not be signed: {}", outcome.reason()))
             .help("cosign 3 is needed, with a key that it can read, or `id-token: write` in the workflow")
-            .missing())
+            .exit(Exit::Missing))
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use xshell::cmd;
 
 use super::process::{self, End, Options, Outcome};
-use crate::model::{Failure, Problem, Registry};
+use crate::model::{Exit, Failure, Problem, Registry};
 use crate::run::{Context, Secret, fleet, help_for, human_time, is_unauthorized};
 
 /// How long the engine may take to answer.
@@ -59,7 +59,7 @@ pub fn docker_login(ctx: &Context, registry: &Registry, username: &str, password
         let help = help_for(&said).filter(|_| !is_unauthorized(&said));
         Problem::new(format!("registry `{registry}`"), format!("the login failed: {said}"))
             .help(help.unwrap_or("check the user name and the password, and that they are for this registry"))
-            .missing()
+            .exit(Exit::Missing)
     })?;
     ctx.ui.status("Logged in", registry);
     Ok(())

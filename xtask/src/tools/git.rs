@@ -9,7 +9,7 @@ use anyhow::Context as _;
 use xshell::{Cmd, Shell, cmd};
 
 use super::process::{self, End, Options, Outcome};
-use crate::model::{Commit, Problem, TreeEntry};
+use crate::model::{Commit, Exit, Problem, TreeEntry};
 use crate::run::Context;
 
 /// Settings under which git compares what is really there: a repository's own could hide a changed executable bit, or
@@ -31,7 +31,7 @@ pub fn head(ctx: &Context) -> anyhow::Result<Option<Commit>> {
 fn resolve(ctx: &Context, revision: impl Display) -> anyhow::Result<Option<Commit>> {
     let commit = format!("{revision}^{{commit}}");
     optional(ctx, |sh| cmd!(sh, "git rev-parse --verify --quiet --end-of-options {commit}"))?
-        .map(|commit| commit.parse().map_err(Problem::usage))
+        .map(|commit| commit.parse().map_err(|problem: Problem| problem.exit(Exit::Usage)))
         .transpose()
 }
 
@@ -141,7 +141,7 @@ pub fn is_ancestor(ctx: &Context, ancestor: &Commit, commit: &Commit) -> anyhow:
         End::Failure(status) if status.code() == Some(1) => Ok(false),
         _ => {
             let what = "not known to git here, so what came first cannot be told";
-            Err(Problem::new(format!("commit `{ancestor}`"), what).help(UNSHALLOW).refused())
+            Err(Problem::new(format!("commit `{ancestor}`"), what).help(UNSHALLOW).exit(Exit::Refused))
         }
     }
 }
@@ -151,7 +151,7 @@ pub fn ancestors(ctx: &Context, most: usize) -> anyhow::Result<Vec<Commit>> {
     let count = format!("--max-count={}", most + 1);
     let listed = answer(ctx, |sh| cmd!(sh, "git rev-list --first-parent {count} --end-of-options HEAD --"))?;
     let listed = String::from_utf8_lossy(&listed);
-    listed.lines().skip(1).map(|line| line.parse().map_err(Problem::usage)).collect()
+    listed.lines().skip(1).map(|line| line.parse().map_err(|problem: Problem| problem.exit(Exit::Usage))).collect()
 }
 
 /// The commit from which this one and a revision went apart.
@@ -159,11 +159,11 @@ pub fn ancestors(ctx: &Context, most: usize) -> anyhow::Result<Vec<Commit>> {
 /// # Errors
 /// git does not know the revision, or no common ancestor: a shallow clone does not hold it.
 pub fn merge_base(ctx: &Context, revision: &str) -> anyhow::Result<Commit> {
-    let unknown = |what: &str| Problem::new(format!("--since {revision}"), what).help(UNSHALLOW).usage();
+    let unknown = |what: &str| Problem::new(format!("--since {revision}"), what).help(UNSHALLOW).exit(Exit::Usage);
     let known = resolve(ctx, revision)?.ok_or_else(|| unknown("git does not know this revision here"))?;
     let base = optional(ctx, |sh| cmd!(sh, "git merge-base --end-of-options {known} HEAD"))?;
     let base = base.ok_or_else(|| unknown("has no common ancestor with HEAD here"))?;
-    base.parse().map_err(Problem::usage)
+    base.parse().map_err(|problem: Problem| problem.exit(Exit::Usage))
 }
 
 /// What git prints, where it may also say by exit code 1 that there is nothing, or that there is no repository.
@@ -187,5 +187,5 @@ fn refused(outcome: &Outcome) -> anyhow::Error {
     Problem::new("git", outcome.to_string())
         .rule("git says which files a commit holds, and without it nobody knows what an image is built from")
         .help("follow what git says above, and run this again")
-        .missing()
+        .exit(Exit::Missing)
 }

@@ -17,7 +17,7 @@ use anyhow::Context as _;
 use camino::Utf8Path;
 use xshell::{Cmd, Shell, cmd};
 
-use crate::model::Problem;
+use crate::model::{Exit, Problem};
 use crate::run::{Context, Secret, human_time};
 
 /// How often a running program is checked for its end, its deadline and a signal.
@@ -227,7 +227,7 @@ fn quote(word: &OsStr) -> String {
 fn could_not_start(command: &Command, error: &std::io::Error) -> anyhow::Error {
     let program = command.get_program().to_string_lossy();
     let problem = Problem::new(format!("`{program}`"), format!("could not start: {error}"));
-    problem.help("install it: cargo xtask setup").missing()
+    problem.help("install it: cargo xtask setup").exit(Exit::Missing)
 }
 
 /// Makes a program lead a process group, and gives the sign of the number by which it is signalled.

@@ -11,7 +11,7 @@ use xshell::cmd;
 
 use super::process::{self, Options};
 use super::system::Machine;
-use crate::model::{Arch, Problem, Reference};
+use crate::model::{Arch, Exit, Problem, Reference};
 use crate::run::Context;
 
 /// The ports that are tried, in order. The first is the one that everybody expects.
@@ -47,7 +47,9 @@ pub fn ensure_registry(ctx: &Context) -> anyhow::Result<String> {
     }
     let Some(port) = PORTS.into_iter().find(|&port| TcpListener::bind(("127.0.0.1", port)).is_ok()) else {
         let what = format!("the ports {} to {} are all in use", PORTS.start, PORTS.end - 1);
-        return Err(Problem::new("loopback registry", what).help("end what listens there: ss -ltnp").missing());
+        return Err(Problem::new("loopback registry", what)
+            .help("end what listens there: ss -ltnp")
+            .exit(Exit::Missing));
     };
     let (address, usual) = (format!("127.0.0.1:{port}"), PORTS.start);
     if port != usual {
@@ -70,7 +72,9 @@ fn start(ctx: &Context, address: &str) -> anyhow::Result<()> {
         if start.elapsed() > START_TIMEOUT || child.try_wait().is_ok_and(|ended| ended.is_some()) {
             let said = std::fs::read_to_string(dir.join("log")).unwrap_or_default();
             let last = said.lines().last().unwrap_or("it said nothing").to_owned();
-            return Err(Problem::new(format!("registry {address}"), format!("did not start: {last}")).missing());
+            return Err(
+                Problem::new(format!("registry {address}"), format!("did not start: {last}")).exit(Exit::Missing)
+            );
         }
         std::thread::sleep(Duration::from_millis(20));
     }

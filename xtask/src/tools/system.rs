@@ -10,7 +10,7 @@ use xshell::{Cmd, Shell, cmd};
 
 use super::process::{self, Options};
 use super::{apt, builder, docker};
-use crate::model::{Arch, Problem};
+use crate::model::{Arch, Exit, Problem};
 use crate::run::Context;
 
 /// How long the engine may take to start.
@@ -132,7 +132,7 @@ impl Machine {
         Err(Problem::new(here, format!("setup does not know how to install here: {}", packages.join(", ")))
             .rule("it knows Debian 12 and 13, and Ubuntu 22.04 and 24.04")
             .help(format!("install {programs}, start the engine, and repeat this"))
-            .missing())
+            .exit(Exit::Missing))
     }
 
     /// Turns on the containerd image store for an engine that has never run; one that has keeps what it has.
@@ -239,7 +239,7 @@ fn wait_for_engine(ctx: &Context) -> anyhow::Result<()> {
         if start.elapsed() > START_TIMEOUT || ctx.interrupted().is_some() {
             return Err(Problem::new("the engine", format!("does not start: {}", problem.what))
                 .help(format!("look at {}, or at `journalctl -u docker`", ctx.own_path("engine.log")))
-                .missing());
+                .exit(Exit::Missing));
         }
         std::thread::sleep(POLL_INTERVAL);
     }
@@ -252,7 +252,7 @@ fn check_candidate(ctx: &Context) -> anyhow::Result<()> {
     let policy = process::read(ctx, |sh| cmd!(sh, "apt-cache policy docker-buildx"), &Options::default())?;
     let candidate = policy.lines().find_map(|line| line.trim().strip_prefix("Candidate: ")).unwrap_or("(none)");
     let unusable = |what| Problem::new("docker-buildx", format!("the distribution has {candidate}: {what}"));
-    builder::usable_buildx(candidate).map(drop).map_err(|what| unusable(what).help(HELP).missing())
+    builder::usable_buildx(candidate).map(drop).map_err(|what| unusable(what).help(HELP).exit(Exit::Missing))
 }
 
 #[cfg(test)]

@@ -208,7 +208,7 @@ fn a_base_that_moves_between_two_legs_is_refused() {
     published.run(&["build", "--arch", OTHER, "--emulate", "c"]).ended(0);
     let run = published.run(&["merge", "c"]).ended(3);
     expect![[r#"
-        error: <registry>/jobs/c:<sha>-<own>: was built from another base: <registry>/base:1 was sha256:…, and is sha256:… for this run
+        error: <registry>/jobs/c:<sha>-<own>: was built from another base: <registry>/base:1 moved (sha256:… → sha256:…)
           rule: all images of a tag are built from the same inputs and bases
           help: cargo xtask build --arch <own> --no-cache c"#]]
     .assert_eq(&run.errors_at(&published.registry).replace(OWN, "<own>"));
