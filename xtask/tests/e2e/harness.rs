@@ -296,6 +296,7 @@ pub fn without_digests(text: &str) -> String {
         }
         match run.len() {
             64 => out.push('…'),
+            12 if out.ends_with("sha256:") => out.push('…'),
             20 => out.push_str("<key>"),
             // The check of a slice stands between colons.
             8 if out.ends_with(':') && c == ':' => out.push_str("<check>"),

@@ -1,5 +1,7 @@
 //! What a key promises: the same key means the same image, whatever happens to the working tree, the index or git.
 
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use expect_test::expect;
@@ -274,4 +276,22 @@ fn a_folder_that_a_base_copies_has_to_be_named() {
     tree.write("jobs/lib/b", "2");
     tree.commit("another b");
     assert_ne!(key(&tree), before);
+    // What the job copies itself is an input already.
+    tree.write("jobs/job/job.json", "{}");
+    tree.write("jobs/job/Dockerfile", &format!("FROM {base}\nCOPY jobs/lib /all\n"));
+    tree.commit("copied");
+    tree.run(&["build"]).ended(0);
+}
+
+#[test]
+fn a_file_that_buildkit_does_not_take_is_refused_and_not_left_out() {
+    let dockerfile = "FROM busybox:1.37\nCOPY jobs/job/data /data\n";
+    let tree = Tree::new(&[("jobs/job/Dockerfile", dockerfile), ("jobs/job/data/a", "")]);
+    std::fs::write(tree.path().join("jobs/job/data").join(OsStr::from_bytes(b"\xf0\x9f\x98")), "").unwrap();
+    tree.commit("a name");
+    expect![[r#"
+        error: jobs/job/Dockerfile: `jobs/job/data/�` is an input, and its name is not UTF-8
+          rule: BuildKit takes no file with another name into a build
+          help: rename the file, or list it in .dockerignore"#]]
+    .assert_eq(tree.run(&["build"]).ended(2).errors());
 }
