@@ -1,5 +1,5 @@
-//! One file per command. Each reads like the description of the command in the README, and turns its flags into what the
-//! folders below work with.
+//! One file per command. Each reads like the description of the command in the README, and turns its flags into what
+//! the folders below work with.
 
 mod build;
 mod completions;

@@ -1,6 +1,6 @@
-//! Reads Dockerfiles and ignore files as BuildKit does. In comes their text; out go the images that a build starts from,
-//! the files that it reads, and the allow-list that holds it to these files. Where something cannot be known, all of the
-//! context counts. Everything here is pure: no disk, no registry, and nothing of this program but `model`.
+//! Reads Dockerfiles and ignore files as BuildKit does. In comes their text; out go the images that a build starts
+//! from, the files that it reads, and the allow-list that holds it to these files. Where something cannot be known, all
+//! of the context counts. Everything here is pure: no disk, no registry, and nothing of this program but `model`.
 
 mod expand;
 mod ignore;

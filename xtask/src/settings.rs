@@ -1,5 +1,5 @@
-//! Cargo.toml, job.json, the environment and flags come in; out come the configuration, and the target of this run, with
-//! every mistake named. Nothing of a job's image is decided here.
+//! Cargo.toml, job.json, the environment and flags come in; out come the configuration, and the target of this run,
+//! with every mistake named. Nothing of a job's image is decided here.
 
 mod access;
 mod build_args;

@@ -2,11 +2,14 @@
 
 #![allow(clippy::unwrap_used)] // a panic is how a test says no
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// The longest file, in lines.
 const LONGEST: usize = 450;
+/// The longest line, in columns.
+const WIDEST: usize = 120;
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
@@ -74,17 +77,138 @@ fn the_environment_is_read_in_one_place() {
     }
 }
 
+/// The folders of the program: each uses only those that come after it.
+const FLOW: [&str; 10] =
+    ["main", "commands", "cli", "publish", "plan", "dockerfile", "settings", "tools", "run", "model"];
+
+/// The folder that a file or a path of the program belongs to.
+fn folder(path: &str) -> &str {
+    let path = path.trim_start_matches("xtask/src/");
+    path.split('/').next().unwrap().trim_end_matches(".rs")
+}
+
+fn place(folder: &str) -> usize {
+    FLOW.iter().position(|known| *known == folder).unwrap_or_else(|| panic!("`{folder}` has no place in the flow"))
+}
+
+/// The code of a file, line by line: no comments and no unit tests.
+fn code(text: &str) -> impl Iterator<Item = &str> {
+    without_tests(text).lines().filter(|line| !line.trim_start().starts_with("//"))
+}
+
+/// The folders that a file uses: named in `use`, in a path, in an attribute or in a string.
+fn used(text: &str) -> Vec<&str> {
+    let name = |rest: &'_ str| rest.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(rest.len());
+    code(text).flat_map(|line| line.split("crate::").skip(1)).map(|rest| &rest[..name(rest)]).collect()
+}
+
+#[test]
+fn folders_use_each_other_in_one_direction() {
+    let mut arrows = 0;
+    for (path, text) in of_the_program().iter().filter(|(path, _)| folder(path) != "main") {
+        let from = folder(path);
+        for to in used(text).into_iter().filter(|to| *to != from) {
+            assert!(place(from) < place(to), "{path} uses `{to}`, which comes before `{from}`: {FLOW:?}");
+            arrows += 1;
+        }
+        // The ways around `crate::` to another folder.
+        let is_root = path.matches('/').count() == 2;
+        let around = code(text).find(|line| line.contains("super::super::") || is_root && line.contains("super::"));
+        assert_eq!(around, None, "{path}");
+    }
+    assert!(arrows > 100, "{arrows}");
+}
+
+/// The files that decide: what they are given is all that they know.
+const PURE: [&str; 11] = [
+    "model.rs",
+    "model/",
+    "dockerfile.rs",
+    "dockerfile/",
+    "plan/decide.rs",
+    "plan/leg.rs",
+    "plan/slice.rs",
+    "publish/gate.rs",
+    "settings/build_args.rs",
+    "settings/job.rs",
+    "settings/read.rs",
+];
+
+/// Other programs, the terminal, the disk, the network, the clock and the environment.
+const IMPURE: [&str; 15] = [
+    "crate::tools",
+    "crate::run",
+    "std::fs",
+    "std::io",
+    "TcpStream",
+    "std::process",
+    "std::thread",
+    "env::var",
+    "env::current",
+    "Instant",
+    "SystemTime",
+    ".exists()",
+    ".is_file()",
+    ".is_dir()",
+    "read_to_string",
+];
+
 #[test]
 fn decisions_are_pure() {
-    for (path, text) in of_the_program() {
-        if path.starts_with("xtask/src/model") {
-            for impure in
-                ["std::fs", "std::env::var", "std::process", "Instant", "SystemTime", "crate::tools", "crate::context"]
-            {
-                assert!(!without_tests(&text).contains(impure), "{path}: {impure}");
+    for pure in PURE {
+        let mut files = of_the_program();
+        files.retain(|(path, _)| path.trim_start_matches("xtask/src/").starts_with(pure));
+        assert!(!files.is_empty(), "there is no {pure}");
+        for (path, text) in files {
+            for line in code(&text) {
+                let impure = IMPURE.iter().find(|impure| line.contains(**impure));
+                assert_eq!(impure, None, "{path}: {line}");
             }
         }
     }
+}
+
+#[test]
+fn no_two_types_have_one_name() {
+    let mut places: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for (path, text) in of_the_program() {
+        for line in code(&text) {
+            let words: Vec<&str> = line.split(|c: char| !c.is_alphanumeric() && c != '_').collect();
+            let words: Vec<&str> = words.into_iter().skip_while(|word| matches!(*word, "" | "pub" | "super")).collect();
+            if let ["struct" | "enum" | "trait" | "type", name, ..] = words[..] {
+                places.entry(name.to_owned()).or_default().push(path.clone());
+            }
+        }
+    }
+    assert!(places.len() > 80, "{}", places.len());
+    // Every `FromStr` has one of these.
+    places.remove("Err");
+    places.retain(|_, paths| paths.len() > 1);
+    assert!(places.is_empty(), "{places:#?}");
+}
+
+#[test]
+fn no_line_is_too_long() {
+    for (path, text) in of_the_program() {
+        for (line, number) in without_tests(&text).lines().zip(1..) {
+            let columns = line.chars().count();
+            assert!(columns <= WIDEST, "{path}:{number}: {columns} columns");
+        }
+    }
+}
+
+#[test]
+fn nothing_is_an_option_of_git_by_accident() {
+    let mut calls = 0;
+    for (path, text) in of_the_program().iter().filter(|(path, _)| path.starts_with("xtask/src/tools/")) {
+        for call in without_tests(text).split("cmd!(").skip(1) {
+            let Some(call) = call.split('"').nth(1).filter(|call| call.starts_with("git ")) else { continue };
+            let ends_options = call.contains("--end-of-options") || call.split(' ').any(|word| word == "--");
+            assert!(ends_options && path.ends_with("/git.rs"), "{path}: {call}");
+            calls += 1;
+        }
+    }
+    assert!(calls > 10, "{calls}");
 }
 
 #[test]

@@ -1,4 +1,5 @@
-//! `setup`: finds out what is missing, and installs and starts it. It changes nothing that is there, so it can be repeated.
+//! `setup`: finds out what is missing, and installs and starts it. It changes nothing that is there, so it can be
+//! repeated.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};

@@ -41,8 +41,8 @@ fn refused<T>(what: String) -> Result<T, NoValue> {
 }
 
 impl Lexer<'_> {
-    /// Reads up to and including `stop`, or to the end. Between double quotes the escape character escapes only a quote,
-    /// a dollar and itself.
+    /// Reads up to and including `stop`, or to the end. Between double quotes the escape character escapes only a
+    /// quote, a dollar and itself.
     fn until(&mut self, stop: Option<char>) -> Result<String, NoValue> {
         let (escape, is_quoted) = (self.escape, stop == Some('"'));
         let mut out = String::new();

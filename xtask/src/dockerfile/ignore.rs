@@ -1,8 +1,8 @@
 //! `.dockerignore`: which files of the repository are not part of the build context, and the list of those that are.
 //!
-//! BuildKit filters the context with moby/patternmatcher, whose patterns become regular expressions, so that they differ
-//! from shell patterns, and from `.gitignore`, in the corners. Here they become patterns of the crate `glob`; a pattern
-//! that has no equal there is not guessed at.
+//! BuildKit filters the context with moby/patternmatcher, whose patterns become regular expressions, so that they
+//! differ from shell patterns, and from `.gitignore`, in the corners. Here they become patterns of the crate `glob`; a
+//! pattern that has no equal there is not guessed at.
 
 use std::iter::Peekable;
 use std::str::Chars;

@@ -56,8 +56,8 @@ pub struct Matched<'a> {
 }
 
 impl Inputs {
-    /// A file, or everything below a folder, that counts although the Dockerfile does not copy it, whether it is ignored
-    /// or not: what `job.json` names, the Dockerfile itself, ignore files.
+    /// A file, or everything below a folder, that counts although the Dockerfile does not copy it, whether it is
+    /// ignored or not: what `job.json` names, the Dockerfile itself, ignore files.
     pub fn named(path: &str) -> Inputs {
         match ContextPath::new(None, path, &[]) {
             Some(path) => Inputs::Sources(BTreeSet::from([path])),
@@ -91,8 +91,8 @@ impl Inputs {
         }
     }
 
-    /// The files of `listing` that count. It is sorted by path, byte by byte, as git lists files. A folder or a submodule
-    /// in it stands for all that is below.
+    /// The files of `listing` that count. It is sorted by path, byte by byte, as git lists files. A folder or a
+    /// submodule in it stands for all that is below.
     pub fn select<'a>(&'a self, listing: &'a [TreeEntry], ignore: &Ignore) -> Matched<'a> {
         let mut selected = Matched::default();
         let Inputs::Sources(sources) = self else {

@@ -1,8 +1,8 @@
 //! A Dockerfile's text cut into statements: directives, comments, continued lines, flags and here-documents.
 //!
 //! This is a scanner of our own after BuildKit's (moby/buildkit, `frontend/dockerfile/parser/`): where a statement ends
-//! decides whether the next line is an instruction at all, and a misread line is a stale image. `parse-dockerfile` 0.1.9
-//! misreads here-documents, `\\` at a line's end and quoted flags, and refuses stages of the same name.
+//! decides whether the next line is an instruction at all, and a misread line is a stale image. `parse-dockerfile`
+//! 0.1.9 misreads here-documents, `\\` at a line's end and quoted flags, and refuses stages of the same name.
 
 mod instruction;
 

@@ -28,8 +28,8 @@ impl Dockerfile {
     /// image more in the key costs nothing, while one less would be left to chance.
     ///
     /// # Errors
-    /// Names that cannot be known, or that BuildKit would not take; and `FROM --platform=` where `stage`, or else the last
-    /// one, would become an image with the programs of another architecture.
+    /// Names that cannot be known, or that BuildKit would not take; and `FROM --platform=` where `stage`, or else the
+    /// last one, would become an image with the programs of another architecture.
     pub fn bases(&self, args: &Arguments, arches: &[Arch], stage: Option<&str>) -> Result<Vec<Base>, Vec<Fault>> {
         let (mut bases, mut faults) = (Vec::from_iter(self.frontend(args)), Vec::new());
         for reading in self.readings(args, arches).map(Reading::walked) {
@@ -48,7 +48,8 @@ impl Dockerfile {
 
     /// What it reads of the build context on any of the architectures, whichever architecture the builder has.
     ///
-    /// What the `ONBUILD` instructions of a base image read is not in the Dockerfile, so it is not here: see [`onbuild_inputs`].
+    /// What the `ONBUILD` instructions of a base image read is not in the Dockerfile, so it is not here: see
+    /// [`onbuild_inputs`].
     pub fn inputs(&self, args: &Arguments, arches: &[Arch]) -> Inputs {
         if let Some(frontend) = self.frontend(args).filter(|frontend| !is_docker_frontend(&frontend.written)) {
             let because = format!("`{}` may read the Dockerfile in its own way", frontend.written);
@@ -58,8 +59,9 @@ impl Dockerfile {
         readings.map(|reading| reading.inputs).fold(Inputs::default(), Inputs::union)
     }
 
-    /// The stages that the built one, `stage` or else the last, begins with, and whose `FROM --platform=` may be another
-    /// platform than that of the image: BuildKit writes the wanted platform into the image's configuration nonetheless.
+    /// The stages that the built one, `stage` or else the last, begins with, and whose `FROM --platform=` may be
+    /// another platform than that of the image: BuildKit writes the wanted platform into the image's configuration
+    /// nonetheless.
     fn foreign_platforms(&self, args: &Arguments, arches: &[Arch], stage: Option<&str>) -> Vec<Fault> {
         let mut faults = Vec::new();
         if self.stages.iter().all(|stage| stage.platform.is_none()) {
@@ -98,8 +100,8 @@ impl Dockerfile {
     }
 }
 
-/// What the `ONBUILD` instructions of a base image, as its configuration lists them, read of the build context: they run
-/// as if they stood at the beginning of the stage that builds from it.
+/// What the `ONBUILD` instructions of a base image, as its configuration lists them, read of the build context: they
+/// run as if they stood at the beginning of the stage that builds from it.
 pub fn onbuild_inputs(instructions: &[String], args: &BTreeMap<String, String>, arches: &[Arch]) -> Inputs {
     match Dockerfile::parse(&format!("FROM base\n{}\n", instructions.join("\n"))) {
         Ok(file) => file.inputs(args, arches),
@@ -176,7 +178,8 @@ impl Variables {
         value.map(drop)
     }
 
-    /// `ENV`: all values of one instruction see the variables from before it. Whether `ENV` or `ARG`, the last one wins.
+    /// `ENV`: all values of one instruction see the variables from before it. Whether `ENV` or `ARG`, the last one
+    /// wins.
     fn set(&mut self, pairs: &[Assignment]) {
         let before = self.clone();
         for pair in pairs {

@@ -10,7 +10,8 @@ use super::problem::Problem;
 use super::reference::{Digest, Reference, Repository, Tag};
 
 /// The label (and annotation) with the commit that an image was built from.
-/// Its meaning is that of the [OCI annotations](https://github.com/opencontainers/image-spec/blob/v1.1.0/annotations.md).
+/// Its meaning is that of the [OCI
+/// annotations](https://github.com/opencontainers/image-spec/blob/v1.1.0/annotations.md).
 const REVISION: &str = "org.opencontainers.image.revision";
 /// The label (and annotation) with the key.
 const KEY_LABEL: &str = "vnd.jobs.key";
@@ -116,8 +117,8 @@ impl Expected {
         if by_commit.is_empty() { by_commit } else { self.problems(arch, index) }
     }
 
-    /// Every reason why an index does not hold each architecture exactly once, with this key, and nothing else; the same
-    /// for what stands under one architecture's own tag.
+    /// Every reason why an index does not hold each architecture exactly once, with this key, and nothing else; the
+    /// same for what stands under one architecture's own tag.
     pub fn problems(&self, arch: Option<Arch>, index: &Index) -> Vec<Problem> {
         let at = self.reference(arch).to_string();
         let arches = arch.as_ref().map_or(self.arches.as_slice(), std::slice::from_ref);

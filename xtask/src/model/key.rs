@@ -20,8 +20,8 @@ pub struct Key(String);
 
 impl Key {
     /// The key of what determines a job's image: the stage that is built, the build arguments, the digests of the bases
-    /// by their names in the Dockerfile, and [`hash_of_files`] of the files that the job names, and of all of the context
-    /// where all of it counts.
+    /// by their names in the Dockerfile, and [`hash_of_files`] of the files that the job names, and of all of the
+    /// context where all of it counts.
     pub fn of(
         stage: Option<&str>,
         args: &BTreeMap<String, String>,

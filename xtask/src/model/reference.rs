@@ -3,7 +3,7 @@
 //! The grammar is that of the [OCI distribution specification], with the shorthands of Docker (`busybox` for
 //! `docker.io/library/busybox:latest`) where a Dockerfile uses them.
 //!
-//! [OCI distribution specification]: https://github.com/opencontainers/distribution-spec/blob/v1.1.0/spec.md#pulling-manifests
+//! [OCI distribution specification]: https://github.com/opencontainers/distribution-spec/blob/v1.1.0/spec.md
 
 use std::fmt;
 use std::net::Ipv4Addr;

@@ -133,8 +133,8 @@ fn look_up(run: &Run, base: &PinnedBase) -> anyhow::Result<PinnedBase> {
     Ok(PinnedBase { digest, on_build, ..base.clone() })
 }
 
-/// What a base copies by `ONBUILD` is not in the Dockerfile. A file that the job does not name fails the build; but of a
-/// folder, no more would be copied than what the job names of it, so that is refused here.
+/// What a base copies by `ONBUILD` is not in the Dockerfile. A file that the job does not name fails the build; but of
+/// a folder, no more would be copied than what the job names of it, so that is refused here.
 fn check_on_build(run: &Run, job: &Job, inputs: &Inputs, base: &PinnedBase) -> Option<Problem> {
     let further = job.settings.inputs.iter().map(|path| Inputs::named(path));
     // Where all of the context counts, nothing is kept from the build.

@@ -52,8 +52,8 @@ struct Leg {
 }
 
 impl Work {
-    /// The matrix of `build`, for `strategy: matrix:`. One leg for each job and architecture; several jobs in one leg where
-    /// there would be more than `most`.
+    /// The matrix of `build`, for `strategy: matrix:`. One leg for each job and architecture; several jobs in one leg
+    /// where there would be more than `most`.
     ///
     /// # Errors
     /// A job wants an architecture that no runner is configured for, or there are more architectures than legs.

@@ -1,9 +1,10 @@
 //! A leg's slice of the plan: one compact string by which every runner builds the same thing.
 //!
-//! `<version>;<commit>;<digest>,…;<job>:<check>:<base>.<base>,…` where the version is `1`, or `1f` if images are built by
-//! force, a digest is 64 hex digits, a job its position among the commit's jobs, sorted by name, a check the first digits
-//! of its key, and a base the position of its digest in the slice; a job's bases stand in the order of their names. The
-//! runner works the key out by itself from its checkout and these digests; the check tells whether it found the same.
+//! `<version>;<commit>;<digest>,…;<job>:<check>:<base>.<base>,…` where the version is `1`, or `1f` if images are built
+//! by force, a digest is 64 hex digits, a job its position among the commit's jobs, sorted by name, a check the first
+//! digits of its key, and a base the position of its digest in the slice; a job's bases stand in the order of their
+//! names. The runner works the key out by itself from its checkout and these digests; the check tells whether it found
+//! the same.
 
 use std::fmt;
 use std::str::FromStr;

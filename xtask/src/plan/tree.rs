@@ -89,8 +89,8 @@ impl Tree {
         Key::of(target.as_deref(), args, &recipe.expected.bases, files, context)
     }
 
-    /// The ignore file by which BuildKit sees the very files that were hashed for the key; `None` where there is no key,
-    /// or where all of the context counts and nothing is filtered.
+    /// The ignore file by which BuildKit sees the very files that were hashed for the key; `None` where there is no
+    /// key, or where all of the context counts and nothing is filtered.
     pub fn allow_list(&self, recipe: &Recipe) -> Option<String> {
         if recipe.expected.key.is_none() || recipe.whole.is_some() {
             return None;
@@ -119,8 +119,8 @@ impl Tree {
         all.map(|entry| String::from_utf8_lossy(&entry.path).into_owned()).collect()
     }
 
-    /// What the job reads: what its Dockerfile does, and what counts by its name. All of the context counts where a link
-    /// is on the way, or where it is not certain what BuildKit makes of the ignore file.
+    /// What the job reads: what its Dockerfile does, and what counts by its name. All of the context counts where a
+    /// link is on the way, or where it is not certain what BuildKit makes of the ignore file.
     fn effective(&self, recipe: &Recipe) -> Inputs {
         if let Some(fault) = &self.ignore(recipe).unclear {
             let because = format!("line {} of the ignore file: {}", fault.line, fault.what);

@@ -234,7 +234,8 @@ fn failing_line<'a>(log: &[&'a str]) -> Option<&'a str> {
     log.iter().rev().find_map(number)
 }
 
-/// One bar of a [`gantt`]: when it starts and ends, both since the run began, and `crit, ` for one that is to stand out.
+/// One bar of a [`gantt`]: when it starts and ends, both since the run began, and `crit, ` for one that is to stand
+/// out.
 fn bar(name: &str, start: Duration, length: Duration, mark: &str) -> String {
     let (start, end) = (start.as_secs(), (start + length).as_secs().max(start.as_secs() + 1));
     format!("  {} :{mark}{start}, {end}", without_mermaid(name))

@@ -172,8 +172,8 @@ impl Common<'_> {
         })
     }
 
-    /// The file that BuildKit is given. An image with a key is built from the files that were hashed and from no others:
-    /// BuildKit takes the list of them from beside the Dockerfile, so it is given a copy of that.
+    /// The file that BuildKit is given. An image with a key is built from the files that were hashed and from no
+    /// others: BuildKit takes the list of them from beside the Dockerfile, so it is given a copy of that.
     fn dockerfile(&self, recipe: &Recipe) -> anyhow::Result<String> {
         let (ctx, name) = (&self.run.ctx, &recipe.job.name);
         let Some(list) = recipe.tree.allow_list(recipe) else { return Ok(name.dockerfile().into_string()) };
@@ -226,7 +226,8 @@ fn check_attestations(run: &Run, wanted: Provenance) -> anyhow::Result<()> {
     }
     if wanted != Provenance::Off {
         run.ctx.ui.warning(
-            "no provenance: the engine's image store holds none (turn on the containerd image store, or use another driver)",
+            "no provenance: the engine's image store holds none (turn on the containerd image store, or use another \
+             driver)",
         );
     }
     Ok(())

@@ -157,8 +157,8 @@ impl<'a> Merge<'a> {
         Ok(index)
     }
 
-    /// Lets later runs find the images again. What stands there already has the same key, and is replaced only by images
-    /// that were built by force: by new ones, or by those of a run that ended before it came to this.
+    /// Lets later runs find the images again. What stands there already has the same key, and is replaced only by
+    /// images that were built by force: by new ones, or by those of a run that ended before it came to this.
     fn write_key(&self, index: &Index, is_new: bool) -> anyhow::Result<()> {
         let Some(key) = &self.expected.key else { return Ok(()) };
         // What this commit published before a base moved has another key.

@@ -16,7 +16,8 @@ pub enum OnFailure {
 }
 
 /// Runs the tasks, at most `parallel` at a time, and separates the successes from the failures, which go by the tasks'
-/// names. Both are in task order. Tasks that were never started, because of a signal or an earlier failure, have failed.
+/// names. Both are in task order. Tasks that were never started, because of a signal or an earlier failure, have
+/// failed.
 pub fn run<'t, T: Sync, R: Send, N: Display>(
     ctx: &Context,
     parallel: usize,

@@ -1,4 +1,5 @@
-//! Tables and JSON into types. serde's mistakes become complaints of ours: each names its key, and the nearest known one.
+//! Tables and JSON into types. serde's mistakes become complaints of ours: each names its key, and the nearest known
+//! one.
 
 use serde::de::DeserializeOwned;
 use serde_json::Value;

@@ -248,8 +248,8 @@ impl<'a> AwsClient<'a> {
 
 impl<'a> Identity<'a> {
     /// Writes the token to a new file that only this user can read, outside of the repository, where no build context
-    /// and no cache of `target/` includes it: in the runner's own folder, which the runner empties, or the machine's for
-    /// temporary files.
+    /// and no cache of `target/` includes it: in the runner's own folder, which the runner empties, or the machine's
+    /// for temporary files.
     ///
     /// # Errors
     /// The file cannot be made. One that is there already, or a link, is never written to.

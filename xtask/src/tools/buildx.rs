@@ -41,11 +41,13 @@ pub fn build<'a>(sh: &'a Shell, image: &Image) -> Cmd<'a> {
     cmd!(
         sh,
         "docker buildx build {builder...} --platform {platform} -t {reference} -f {dockerfile} {stage...} {args...}
-            {secrets...} {contexts...} {labels...} {provenance} {sbom...} {cache...} {output...} {no_cache...} --metadata-file {metadata_file} --progress plain ."
+            {secrets...} {contexts...} {labels...} {provenance} {sbom...} {cache...} {output...} {no_cache...}
+            --metadata-file {metadata_file} --progress plain ."
     )
 }
 
-/// The command that makes an index out of manifests, or gives one another tag: it copies what it is given, and checks nothing.
+/// The command that makes an index out of manifests, or gives one another tag: it copies what it is given, and checks
+/// nothing.
 pub fn create<'a>(
     sh: &'a Shell,
     target: &Reference,

@@ -15,8 +15,8 @@ use crate::run::Context;
 /// The check whose lines count tests.
 const TESTS: &str = "unit, tidy, end-to-end and workflow tests";
 
-/// Moves the context to the workspace around the working directory, and gives its `[workspace.metadata]`. Where there is
-/// no `Cargo.toml`, there are none, and the root is that of the git repository, if there is one.
+/// Moves the context to the workspace around the working directory, and gives its `[workspace.metadata]`. Where there
+/// is no `Cargo.toml`, there are none, and the root is that of the git repository, if there is one.
 ///
 /// # Errors
 /// A `Cargo.toml` that cargo cannot read: its message names file, line and column.

@@ -87,8 +87,9 @@ fn entry(line: &[u8]) -> Option<TreeEntry> {
 }
 
 /// The paths at which the working tree differs from the commit, and those that are in no commit, also where git ignores
-/// them: BuildKit knows nothing of `.gitignore`. A folder of which nothing is committed stands for all that is in it, and
-/// ends with a slash. Files that git was told not to look at (`--assume-unchanged`, `--skip-worktree`) count as different.
+/// them: BuildKit knows nothing of `.gitignore`. A folder of which nothing is committed stands for all that is in it,
+/// and ends with a slash. Files that git was told not to look at (`--assume-unchanged`, `--skip-worktree`) count as
+/// different.
 pub fn uncommitted(ctx: &Context) -> anyhow::Result<Vec<Vec<u8>>> {
     let diff = ["diff", "--name-only", "--no-renames", "--no-ext-diff", "--ignore-submodules=none", "--relative", "-z"];
     let changed = answer(ctx, |sh| cmd!(sh, "git {EXACT...} {diff...} --end-of-options HEAD --"))?;
@@ -102,7 +103,8 @@ pub fn uncommitted(ctx: &Context) -> anyhow::Result<Vec<Vec<u8>>> {
     Ok(paths)
 }
 
-/// The paths of tracked files that differ between a commit and the working tree; `None` if git does not know the commit.
+/// The paths of tracked files that differ between a commit and the working tree; `None` if git does not know the
+/// commit.
 pub fn changed_since(ctx: &Context, commit: &Commit) -> anyhow::Result<Option<Vec<Vec<u8>>>> {
     if resolve(ctx, commit)?.is_none() {
         return Ok(None);

@@ -1,4 +1,5 @@
-//! The loopback registry: where `pipeline` rehearses, and where `setup` puts a base image when Docker Hub is out of reach.
+//! The loopback registry: where `pipeline` rehearses, and where `setup` puts a base image when Docker Hub is out of
+//! reach.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -117,8 +118,8 @@ pub fn noted_mirror(ctx: &Context) -> Option<String> {
     Some(running_registry(ctx).unwrap_or(noted))
 }
 
-/// Puts a base image of BusyBox alone, made from the distribution's packages, into the loopback registry, and notes that
-/// this stands in for Docker Hub on this machine.
+/// Puts a base image of BusyBox alone, made from the distribution's packages, into the loopback registry, and notes
+/// that this stands in for Docker Hub on this machine.
 /// An engine with the classic image store builds one architecture at a time, so they are joined in the registry.
 /// No instruction of the base runs anything, so nothing is emulated.
 pub fn fill_registry(ctx: &Context, machine: &Machine, address: &str, image: &Reference) -> anyhow::Result<()> {
