@@ -30,7 +30,7 @@ fn the_workflows_keep_every_rule() {
 }
 
 /// A rule, and a change of `images.yml` that breaks it.
-const BREAKAGES: [(&str, &str, &str); 27] = [
+const BREAKAGES: [(&str, &str, &str); 29] = [
     ("pinned-actions", "@3d3c42e5aac5ba805825da76410c181273ba90b1 # v7.0.1", "@v7"),
     ("pinned-actions", " # v7.0.0", ""),
     ("pinned-actions", "uses: actions/checkout@", "uses: acme/checkout@"),
@@ -72,6 +72,8 @@ const BREAKAGES: [(&str, &str, &str); 27] = [
     ("no-inherited-secrets", "    timeout-minutes: 10\n", "    timeout-minutes: 10\n    secrets: inherit\n"),
     ("no-empty-matrix", "    if: needs.plan.outputs.any == 'true'\n", ""),
     ("legs-do-not-stop-each-other", "      fail-fast: false\n", ""),
+    ("legs-name-their-jobs", "build --arch \"$ARCH\" $NAMES", "build --arch \"$ARCH\""),
+    ("legs-name-their-jobs", "${{ join(matrix.jobs, ' ') }}", "${{ inputs.jobs }}"),
     (
         "one-check",
         "needs: [xtask, discover, check, plan, build, merge]",
@@ -115,7 +117,7 @@ fn the_pipeline_runs_when_it_should() {
           "workflow_dispatch": {
             "inputs": {
               "force": {
-                "description": "Build them even if nothing changed",
+                "description": "Rebuild them even if their images exist, under the tag forced-<run>",
                 "type": "boolean"
               },
               "jobs": {

@@ -10,7 +10,7 @@ pub struct Rule {
     pub complaints: fn(&Workflow) -> Vec<String>,
 }
 
-pub const RULES: [Rule; 16] = [
+pub const RULES: [Rule; 17] = [
     Rule { name: "pinned-actions", complaints: pinned_actions },
     Rule { name: "no-rights-by-default", complaints: no_rights_by_default },
     Rule { name: "no-expression-in-run", complaints: no_expression_in_run },
@@ -26,6 +26,7 @@ pub const RULES: [Rule; 16] = [
     Rule { name: "no-inherited-secrets", complaints: no_inherited_secrets },
     Rule { name: "no-empty-matrix", complaints: no_empty_matrix },
     Rule { name: "legs-do-not-stop-each-other", complaints: legs_do_not_stop_each_other },
+    Rule { name: "legs-name-their-jobs", complaints: legs_name_their_jobs },
     Rule { name: "one-check", complaints: one_check },
 ];
 
@@ -168,6 +169,17 @@ fn no_empty_matrix(workflow: &Workflow) -> Vec<String> {
 fn legs_do_not_stop_each_other(workflow: &Workflow) -> Vec<String> {
     let stopping = planned_matrices(workflow).filter(|(_, job, _)| job["strategy"]["fail-fast"] != Value::Bool(false));
     stopping.map(|(name, ..)| name.to_owned()).collect()
+}
+
+/// A leg has no slice where one of its jobs has no key. Nothing but their names keeps it from building all jobs then.
+fn legs_name_their_jobs(workflow: &Workflow) -> Vec<String> {
+    let builds =
+        workflow.steps().filter(|(_, step)| step["run"].as_str().is_some_and(|run| run.contains("xtask build ")));
+    let names = |step: &Value| {
+        step["env"]["NAMES"] == "${{ join(matrix.jobs, ' ') }}"
+            && step["run"].as_str().is_some_and(|run| run.trim_end().ends_with(" $NAMES"))
+    };
+    builds.filter(|(_, step)| !names(step)).map(|(job, _)| job.to_owned()).collect()
 }
 
 /// The check that a branch protection requires: it waits for all, always runs, and fails on failure and cancellation.
