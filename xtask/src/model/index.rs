@@ -243,5 +243,38 @@ fn bases_of_label(label: &str) -> BTreeMap<String, Digest> {
 }
 
 #[cfg(test)]
+impl Expected {
+    pub const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
+
+    /// The job `a` for both architectures under the tag `abc`, at this commit, without a key.
+    pub fn for_test() -> Expected {
+        Expected {
+            job: "a".parse().unwrap(),
+            repository: Repository::new(Some("reg.example".parse().unwrap()), "jobs/a").unwrap(),
+            tag: "abc".parse().unwrap(),
+            arches: Arch::ALL.to_vec(),
+            revision: Revision::of_label(Expected::COMMIT),
+            key: None,
+            bases: BTreeMap::new(),
+            attested: false,
+            forced: false,
+        }
+    }
+}
+
+#[cfg(test)]
+impl Manifest {
+    /// An image that the index lists under its own platform. All digits of its digest are `of`.
+    pub fn for_test(of: char, platform: &str, labels: &[(&str, &str)]) -> Manifest {
+        Manifest {
+            digest: format!("sha256:{}", of.to_string().repeat(64)).parse().unwrap(),
+            declared: Some(platform.to_owned()),
+            platform: platform.to_owned(),
+            labels: labels.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
+        }
+    }
+}
+
+#[cfg(test)]
 #[path = "index_tests.rs"]
 mod tests;

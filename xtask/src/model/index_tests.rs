@@ -1,6 +1,6 @@
 use super::*;
 
-const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
+const COMMIT: &str = Expected::COMMIT;
 const KEY: &str = "0123456789abcdef0123";
 
 fn digest(of: char) -> Digest {
@@ -8,34 +8,15 @@ fn digest(of: char) -> Digest {
 }
 
 fn expected() -> Expected {
-    Expected {
-        job: "a".parse().unwrap(),
-        repository: Repository::new(Some("reg.example".parse().unwrap()), "jobs/a").unwrap(),
-        tag: "abc".parse().unwrap(),
-        arches: Arch::ALL.to_vec(),
-        revision: Revision::of_label(COMMIT),
-        key: None,
-        bases: BTreeMap::new(),
-        attested: false,
-        forced: false,
-    }
+    Expected::for_test()
 }
 
 fn with_key() -> Expected {
     Expected { key: Some(Key::for_test(KEY)), ..expected() }
 }
 
-fn labelled(of: char, platform: &str, labels: &[(&str, &str)]) -> Manifest {
-    Manifest {
-        digest: digest(of),
-        declared: Some(platform.to_owned()),
-        platform: platform.to_owned(),
-        labels: labels.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
-    }
-}
-
 fn image(of: char, platform: &str) -> Manifest {
-    labelled(of, platform, &[(REVISION, COMMIT)])
+    Manifest::for_test(of, platform, &[(REVISION, COMMIT)])
 }
 
 fn attestation(of: char, subject: char) -> (Digest, Option<Digest>) {
@@ -97,8 +78,9 @@ fn what_the_index_says_has_to_be_what_the_image_is() {
 
 #[test]
 fn another_revision_or_none_is_refused() {
-    let what =
-        |labels| complaints(&expected(), &index(vec![image('1', "linux/amd64"), labelled('2', "linux/arm64", labels)]));
+    let what = |labels| {
+        complaints(&expected(), &index(vec![image('1', "linux/amd64"), Manifest::for_test('2', "linux/arm64", labels)]))
+    };
     assert_eq!(what(&[(REVISION, "old")]), [format!("was built from old, not from {COMMIT}")]);
     assert_eq!(what(&[]), ["carries no revision label, so nobody knows what it was built from"]);
 }
@@ -124,10 +106,10 @@ fn a_target_that_wants_attestations_refuses_images_without() {
 fn the_revision_of_an_index_is_the_one_that_all_images_carry() {
     let mut whole = index(both());
     assert_eq!(whole.revision(), Revision::of_label(COMMIT));
-    whole.images.push(labelled('3', "linux/x", &[]));
+    whole.images.push(Manifest::for_test('3', "linux/x", &[]));
     assert_eq!(whole.revision(), None);
     assert_eq!(index(Vec::new()).revision(), None);
-    assert_eq!(index(vec![labelled('1', "linux/amd64", &[(REVISION, "--output=x")])]).revision(), None);
+    assert_eq!(index(vec![Manifest::for_test('1', "linux/amd64", &[(REVISION, "--output=x")])]).revision(), None);
 }
 
 #[test]
@@ -136,8 +118,8 @@ fn with_a_key_it_is_the_key_that_counts() {
     let expected = Expected { bases: bases('1'), ..with_key() };
     let other = "f".repeat(20);
     let what = |labels: &[(&str, &str)]| {
-        let right = labelled('1', "linux/amd64", &[(KEY_LABEL, KEY)]);
-        complaints(&expected, &index(vec![right, labelled('2', "linux/arm64", labels)]))
+        let right = Manifest::for_test('1', "linux/amd64", &[(KEY_LABEL, KEY)]);
+        complaints(&expected, &index(vec![right, Manifest::for_test('2', "linux/arm64", labels)]))
     };
     assert_eq!(what(&[(KEY_LABEL, KEY)]), Vec::<String>::new());
     assert_eq!(what(&[(REVISION, COMMIT)]), ["carries no key, so nobody knows what it was built from"]);
@@ -151,7 +133,7 @@ fn with_a_key_it_is_the_key_that_counts() {
         )]
     );
     // What this commit published before a base moved stays right.
-    let old = |of, platform| labelled(of, platform, &[(REVISION, COMMIT), (KEY_LABEL, &other)]);
+    let old = |of, platform| Manifest::for_test(of, platform, &[(REVISION, COMMIT), (KEY_LABEL, &other)]);
     let published = index(vec![old('1', "linux/amd64"), old('2', "linux/arm64")]);
     assert!(expected.problems_of_published(None, &published).is_empty());
     assert!(!expected.problems(None, &published).is_empty());
@@ -160,8 +142,8 @@ fn with_a_key_it_is_the_key_that_counts() {
 #[test]
 fn where_force_is_asked_for_only_forced_images_will_do() {
     let expected = Expected { forced: true, ..with_key() };
-    let plain = index(vec![labelled('1', "linux/amd64", &[(KEY_LABEL, KEY)])]);
-    let forced = index(vec![labelled('1', "linux/amd64", &[(KEY_LABEL, KEY), (FORCED, "true")])]);
+    let plain = index(vec![Manifest::for_test('1', "linux/amd64", &[(KEY_LABEL, KEY)])]);
+    let forced = index(vec![Manifest::for_test('1', "linux/amd64", &[(KEY_LABEL, KEY), (FORCED, "true")])]);
     assert_eq!(expected.problems(Some(Arch::Amd64), &plain)[0].what, "was not built by force");
     assert!(expected.problems(Some(Arch::Amd64), &forced).is_empty());
     assert!(with_key().problems(Some(Arch::Amd64), &forced).is_empty());

@@ -1,33 +1,17 @@
 use super::*;
-use crate::model::{Key, Manifest, Repository, Revision};
+use crate::model::{Key, Manifest};
 
-const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
+const COMMIT: &str = Expected::COMMIT;
 const KEY: &str = "0123456789abcdef0123";
 
 fn expected() -> Expected {
-    Expected {
-        job: "a".parse().unwrap(),
-        repository: Repository::new(None, "jobs/a").unwrap(),
-        tag: "abc".parse().unwrap(),
-        arches: Arch::ALL.to_vec(),
-        revision: Revision::of_label(COMMIT),
-        key: Some(Key::for_test(KEY)),
-        bases: BTreeMap::new(),
-        attested: false,
-        forced: false,
-    }
+    Expected { key: Some(Key::for_test(KEY)), ..Expected::for_test() }
 }
 
 fn images(arches: &[Arch], key: &str, revision: &str) -> Index {
     let manifest = |&arch: &Arch| {
-        let platform = format!("linux/{arch}");
         let labels = [("vnd.jobs.key", key), ("org.opencontainers.image.revision", revision)];
-        Manifest {
-            digest: format!("sha256:{}", (if arch == Arch::Amd64 { "1" } else { "2" }).repeat(64)).parse().unwrap(),
-            declared: Some(platform.clone()),
-            platform,
-            labels: labels.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect(),
-        }
+        Manifest::for_test(if arch == Arch::Amd64 { '1' } else { '2' }, arch.platform(), &labels)
     };
     let digest = format!("sha256:{}", "f".repeat(64)).parse().unwrap();
     let images = arches.iter().map(manifest).collect();
@@ -154,7 +138,7 @@ fn a_published_tag_is_not_rebuilt_by_force() {
     let problem = decide(&expected, &RegistryState { index, ..Default::default() }, None).unwrap_err();
     assert_eq!(
         problem.to_string(),
-        "jobs/a:abc: is published, so it cannot be rebuilt by force under this tag\n  \
+        "reg.example/jobs/a:abc: is published, so it cannot be rebuilt by force under this tag\n  \
          rule: a published tag never changes, and a forced image has a tag of its own\n  \
          help: name another tag, for build and merge alike: --tag abc-2, or JOBS_TAG"
     );

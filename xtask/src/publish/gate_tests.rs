@@ -1,9 +1,9 @@
 use std::collections::BTreeMap;
 
 use super::*;
-use crate::model::{Key, Manifest, Repository};
+use crate::model::{Key, Manifest};
 
-const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
+const COMMIT: &str = Expected::COMMIT;
 const KEY: &str = "0123456789abcdef0123";
 
 fn digest(of: char) -> Digest {
@@ -11,27 +11,11 @@ fn digest(of: char) -> Digest {
 }
 
 fn expected() -> Expected {
-    Expected {
-        job: "a".parse().unwrap(),
-        repository: Repository::new(Some("reg.example".parse().unwrap()), "jobs/a").unwrap(),
-        tag: "abc".parse().unwrap(),
-        arches: Arch::ALL.to_vec(),
-        revision: Revision::of_label(COMMIT),
-        key: Some(Key::for_test(KEY)),
-        bases: BTreeMap::new(),
-        attested: false,
-        forced: false,
-    }
+    Expected { key: Some(Key::for_test(KEY)), ..Expected::for_test() }
 }
 
 fn image(of: char, platform: &str) -> Manifest {
-    let labels = [("org.opencontainers.image.revision", COMMIT), ("vnd.jobs.key", KEY)];
-    Manifest {
-        digest: digest(of),
-        declared: Some(platform.to_owned()),
-        platform: platform.to_owned(),
-        labels: labels.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
-    }
+    Manifest::for_test(of, platform, &[("org.opencontainers.image.revision", COMMIT), ("vnd.jobs.key", KEY)])
 }
 
 fn index(images: Vec<Manifest>) -> Index {
