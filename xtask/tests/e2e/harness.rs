@@ -15,6 +15,12 @@ pub const OTHER: &str = if cfg!(target_arch = "aarch64") { "amd64" } else { "arm
 /// The flags with which every machine builds both.
 pub const BOTH: [&str; 5] = ["--arch", "amd64", "--arch", "arm64", "--emulate"];
 
+/// The header with which a registry gives every kind of manifest as it was pushed. What is left out, it may translate
+/// into an older kind, and sign, so that its digest is another each time.
+pub const ACCEPT: &str = "Accept: application/vnd.oci.image.index.v1+json, \
+    application/vnd.oci.image.manifest.v1+json, application/vnd.docker.distribution.manifest.list.v2+json, \
+    application/vnd.docker.distribution.manifest.v2+json";
+
 /// A folder that is removed when the test ends.
 pub struct TempDir(pub PathBuf);
 
@@ -122,10 +128,7 @@ impl Registry {
 
     /// The digest that a tag points to; `None` if there is no such tag.
     pub fn digest(&self, repository: &str, tag: &str) -> Option<String> {
-        let accept = "Accept: application/vnd.oci.image.index.v1+json, application/vnd.oci.image.manifest.v1+json, \
-                      application/vnd.docker.distribution.manifest.list.v2+json, \
-                      application/vnd.docker.distribution.manifest.v2+json";
-        let answer = self.request("HEAD", &format!("/v2/{repository}/manifests/{tag}"), &[accept])?;
+        let answer = self.request("HEAD", &format!("/v2/{repository}/manifests/{tag}"), &[ACCEPT])?;
         if !answer.starts_with("HTTP/1.1 200") {
             return None;
         }

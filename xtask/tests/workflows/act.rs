@@ -8,7 +8,7 @@ use std::sync::Mutex;
 use serde_json::{Value, json};
 
 use crate::cloud::{Aws, BEARER, Issuer, JWT, OWN_PASSWORD, path_with_client};
-use crate::harness::{DOCKERFILE, Registry, Run, TempDir, Tree, python_programs};
+use crate::harness::{ACCEPT, DOCKERFILE, Registry, Run, TempDir, Tree, python_programs};
 use crate::workflow::{Workflow, root};
 
 /// A repository on GitHub, as far as the workflow can tell, and the registry that its targets name.
@@ -162,8 +162,7 @@ impl Act {
     fn ask(&self, method: &str, path: &str) -> String {
         let refused = self.registry.request(method, path, &[]).unwrap();
         assert!(refused.starts_with("HTTP/1.1 401"), "the registry lets everybody in: {refused}");
-        let accept = "Accept: application/vnd.oci.image.index.v1+json";
-        self.registry.request(method, path, &[accept, &format!("Authorization: Basic {BASIC}")]).unwrap()
+        self.registry.request(method, path, &[ACCEPT, &format!("Authorization: Basic {BASIC}")]).unwrap()
     }
 }
 
