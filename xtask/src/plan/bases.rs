@@ -109,7 +109,8 @@ pub fn resolve(run: &Run, recipes: &mut [Recipe]) -> anyhow::Result<()> {
         for base in &mut recipe.bases {
             let Some(PinnedBase { digest, on_build, .. }) = found.get(&base.pulled) else { continue };
             (base.digest, base.on_build) = (digest.clone(), on_build.clone());
-            problems.extend(check_on_build(run, &recipe.job, &recipe.inputs, base));
+            // Most bases have none, and there are as many of them as jobs.
+            problems.extend(on_build.first().and_then(|_| check_on_build(run, &recipe.job, &recipe.inputs, base)));
         }
     }
     Failure::unless_empty(Exit::Usage, problems)
