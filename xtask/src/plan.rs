@@ -7,6 +7,7 @@ mod decide;
 mod explain;
 mod jobs;
 mod leg;
+mod look;
 mod recipe;
 mod slice;
 mod tree;
@@ -15,16 +16,12 @@ pub use bases::mirrored;
 pub use decide::{Action, Decision, RegistryState};
 pub use jobs::{Job, select_jobs};
 pub use leg::{LegJob, Work};
+pub use look::{for_merge, for_verify};
 pub use recipe::{Basis, Recipe, expected, recipes};
 
-use crate::model::{Arch, Exit, Expected, Failure, Tag};
-use crate::run::{Context, fleet};
+use crate::model::{Exit, Expected, Failure};
 use crate::settings::Run;
-use crate::tools::buildx;
 use decide::Reason;
-
-/// How many jobs are looked up in the registry side by side.
-const PARALLEL: usize = 8;
 
 /// A job with what is to be done for it.
 pub struct Planned {
@@ -51,13 +48,13 @@ pub fn make(run: &Run, jobs: Vec<Job>, basis: &Basis) -> anyhow::Result<Vec<Plan
 }
 
 fn by_registry(run: &Run, recipes: &[Recipe]) -> anyhow::Result<Vec<Decision>> {
-    let states = fleet::all(&run.ctx, PARALLEL, recipes, |recipe| match recipe.expected.key {
-        Some(_) => look(&run.ctx, &recipe.expected),
-        None => Ok(RegistryState::default()),
-    })?;
+    // What has no key is built, whatever there is.
+    let keyed: Vec<&Expected> = recipes.iter().map(|recipe| &recipe.expected).filter(|e| e.key.is_some()).collect();
+    let mut states = look::for_plan(run, &keyed)?.into_iter();
     let (mut decisions, mut refused) = (Vec::new(), Vec::new());
-    for (recipe, state) in recipes.iter().zip(&states) {
-        match decide::decide(&recipe.expected, state, recipe.uncommitted.as_deref()) {
+    for recipe in recipes {
+        let state = recipe.expected.key.as_ref().and_then(|_| states.next()).unwrap_or_default();
+        match decide::decide(&recipe.expected, &state, recipe.uncommitted.as_deref()) {
             Ok(decision) => decisions.push(decision),
             Err(problem) => refused.push(problem),
         }
@@ -73,21 +70,4 @@ fn without_registry(recipe: &Recipe) -> Decision {
         None => Reason::Changed("there is no registry to find images in".to_owned()),
     };
     Decision::new(Action::Build, &recipe.job.arches, reason)
-}
-
-/// Looks at what the registry holds of a job, as far as plan and gate need it.
-///
-/// # Errors
-/// The registry cannot be reached.
-pub fn look(ctx: &Context, expected: &Expected) -> anyhow::Result<RegistryState> {
-    let index = buildx::inspect(ctx, &expected.reference(None))?;
-    let is_published = index.as_ref().is_some_and(|index| expected.problems_of_published(None, index).is_empty());
-    let part = |&arch: &Arch| Ok((arch, buildx::inspect(ctx, &expected.reference(Some(arch)))?));
-    let parts = expected.arches.iter().map(part).collect::<anyhow::Result<_>>()?;
-    let mut state = RegistryState { index, keyed: None, parts };
-    let may_reuse = state.has_no_parts() && !is_published && !expected.forced;
-    if let Some(key) = expected.key.as_ref().filter(|_| may_reuse) {
-        state.keyed = buildx::inspect(ctx, &expected.repository.with_tag(&Tag::for_key(key)))?;
-    }
-    Ok(state)
 }

@@ -5,6 +5,7 @@ mod build;
 mod gate;
 mod images;
 mod merge;
+mod moving;
 
 pub use build::{Built, build_all};
 pub use images::{BuildOptions, settle};

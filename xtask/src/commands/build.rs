@@ -9,7 +9,7 @@ use crate::settings::{Run, Target};
 use crate::tools::{buildx, process};
 
 pub fn run(run: &Run, args: &BuildArgs) -> anyhow::Result<()> {
-    login::renewed(&run.ctx, &run.target, || build(run, args))
+    login::renewed(run, || build(run, args))
 }
 
 fn build(run: &Run, args: &BuildArgs) -> anyhow::Result<()> {

@@ -7,7 +7,7 @@ use crate::run::{set_output, table};
 use crate::settings::{Run, Sourced};
 
 pub fn run(run: &Run, format: Format) -> anyhow::Result<()> {
-    let Run { ctx, config, target } = run;
+    let Run { ctx, config, target, .. } = run;
     set_outputs(run)?;
     if target.registry.is_none() {
         ctx.ui.status("Skipped", format!("publishing: {}", target.why_nowhere(ctx)));

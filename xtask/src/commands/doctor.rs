@@ -5,12 +5,12 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use crate::cli::Format;
-use crate::model::{Arch, Exit, Failure, Problem, Reference};
+use crate::model::{Arch, Digest, Exit, Failure, Problem, Reference};
 use crate::plan::{Basis, mirrored, recipes, select_jobs};
 use crate::run::{Context, table};
 use crate::settings::{Config, Given, Run};
 use crate::tools::{
-    Bootstrap, Builder, buildx, buildx_bounds, buildx_version, engine_version, has_program, running_registry,
+    Bootstrap, Builder, RegistryClient, buildx_bounds, buildx_version, engine_version, has_program, running_registry,
 };
 
 /// The image that this repository's jobs build from, and that stands for Docker Hub in the checks.
@@ -137,14 +137,23 @@ fn emulation(arch: Arch, builder: &Result<Builder, String>) -> Requirement {
 
 fn base_images(ctx: &Context, mirrors: &BTreeMap<String, String>) -> Requirement {
     let image = sample_base(mirrors);
-    let found = match image.and_then(|image| Ok((buildx::inspect(ctx, &image)?, image))) {
-        Ok((Some(published), image)) => Ok(format!("{} at {image}", published.digest.short())),
+    let found = match image.and_then(|image| Ok((digest_of(ctx, &image)?, image))) {
+        Ok((Some(digest), image)) => Ok(format!("{} at {image}", digest.short())),
         Ok((None, image)) => Err(format!("{image} does not exist")),
         Err(error) => Err(first_line(&error)),
     };
     const FIX: &str = "cargo xtask setup, or set JOBS_MIRRORS=docker.io=<mirror>";
     let found = found.map_err(|what| Problem::new("", what).help(FIX));
     Requirement::new("base images", &format!("{SAMPLE_BASE} can be resolved"), found, Health::Warn)
+}
+
+/// What an image's name points to, if it exists.
+///
+/// # Errors
+/// Its registry cannot be reached.
+pub fn digest_of(ctx: &Context, image: &Reference) -> anyhow::Result<Option<Digest>> {
+    let found = RegistryClient::default().digests(ctx, std::slice::from_ref(image))?;
+    found.into_iter().next().transpose().map(Option::flatten)
 }
 
 /// The sample base, through the mirror if there is one.

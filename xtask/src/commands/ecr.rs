@@ -31,7 +31,7 @@ pub fn run(ctx: &Context, config: &Config, command: &EcrCommand) -> anyhow::Resu
 }
 
 fn check(run: &Run, names: &[String], format: Format) -> anyhow::Result<()> {
-    let Run { ctx, config, target } = run;
+    let Run { ctx, config, target, .. } = run;
     let client = client(ctx, target, "ecr check")?;
     let rows = inspect(target, &client, &select_jobs(ctx, config, names)?)?;
     let mut problems = match rows.iter().find(|row| row.found.is_some()) {
@@ -53,7 +53,7 @@ fn check(run: &Run, names: &[String], format: Format) -> anyhow::Result<()> {
 }
 
 fn ensure(run: &Run, names: &[String], dry_run: bool) -> anyhow::Result<()> {
-    let Run { ctx, config, target } = run;
+    let Run { ctx, config, target, .. } = run;
     let wanted = EcrRepository::wanted(&target.moving_tags, checked_in_policy(ctx)?)
         .map_err(|problem| problem.exit(Exit::Usage))?;
     let client = client(ctx, target, "ecr ensure")?;

@@ -32,7 +32,8 @@ pub fn run(run: &Run, username: Option<&str>, password_stdin: bool) -> anyhow::R
 ///
 /// # Errors
 /// Those of the last attempt.
-pub fn renewed<T>(ctx: &Context, target: &Target, attempt: impl Fn() -> anyhow::Result<T>) -> anyhow::Result<T> {
+pub fn renewed<T>(run: &Run, attempt: impl Fn() -> anyhow::Result<T>) -> anyhow::Result<T> {
+    let Run { ctx, target, client, .. } = run;
     attempt().or_else(|error| {
         if !is_unauthorized(&format!("{error:#}")) || ctx.interrupted().is_some() {
             return Err(error);
@@ -44,6 +45,7 @@ pub fn renewed<T>(ctx: &Context, target: &Target, attempt: impl Fn() -> anyhow::
         };
         ctx.ui.status("Retrying", "after a new login: the registry does not know this one");
         let login = docker_login(ctx, &registry.value, &credentials.username, &credentials.password);
+        client.forget_logins();
         login.map_err(|_| error).and_then(|()| attempt())
     })
 }

@@ -10,7 +10,7 @@ use crate::settings::Run;
 pub fn run(run: &Run, args: &MergeArgs) -> anyhow::Result<()> {
     run.target.published_registry("merge")?;
     run.target.published_revision()?;
-    login::renewed(&run.ctx, &run.target, || merge(run, args))
+    login::renewed(run, || merge(run, args))
 }
 
 fn merge(run: &Run, args: &MergeArgs) -> anyhow::Result<()> {
@@ -20,8 +20,8 @@ fn merge(run: &Run, args: &MergeArgs) -> anyhow::Result<()> {
     }
     let recipes = recipes(run, jobs, &Basis::Registry { force: false }.or_slice(args.plan.as_deref())?)?;
     if args.dry_run {
-        let commands = merge_commands(run, &recipes);
-        commands.done.iter().flatten().for_each(|command| run.ctx.ui.data(command));
+        let commands = merge_commands(run, &recipes)?;
+        commands.done.iter().for_each(|command| run.ctx.ui.data(command));
         return commands.result().map(drop);
     }
     let merged = merge_all(run, &recipes.iter().collect::<Vec<_>>(), args.parallel)?;

@@ -1,24 +1,26 @@
-//! What a registry holds under one reference, and what has to be there: the comparison on which plan and gate rest.
+//! What a registry holds under one reference: an index and its images, and what they say of themselves.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 
-use super::arch::Arch;
+use serde_json::Value;
+
 use super::commit::Revision;
-use super::job::JobName;
-use super::key::Key;
-use super::problem::Problem;
-use super::reference::{Digest, Reference, Repository, Tag};
+use super::reference::Digest;
 
 /// The label (and annotation) with the commit that an image was built from.
 /// Its meaning is that of the [OCI
 /// annotations](https://github.com/opencontainers/image-spec/blob/v1.1.0/annotations.md).
-const REVISION: &str = "org.opencontainers.image.revision";
+pub(super) const REVISION: &str = "org.opencontainers.image.revision";
 /// The label (and annotation) with the key.
-const KEY_LABEL: &str = "vnd.jobs.key";
+pub(super) const KEY_LABEL: &str = "vnd.jobs.key";
 /// The label with the digests of the bases, so that a moved one can be named.
-const BASES_LABEL: &str = "vnd.jobs.bases";
+pub(super) const BASES_LABEL: &str = "vnd.jobs.bases";
 /// The label of an image that was rebuilt although one with its key existed.
-const FORCED: &str = "vnd.jobs.forced";
+pub(super) const FORCED: &str = "vnd.jobs.forced";
+
+/// The annotation of an index that was made for a later commit than its images: the commit that they were built from.
+pub(super) const BUILT_FROM: &str = "vnd.jobs.built-from";
 
 /// What one reference points to: an index, or a bare manifest, which counts as an index of itself alone.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,9 +30,27 @@ pub struct Index {
     /// SBOMs and provenance, each with the image that it is about.
     pub attestations: BTreeMap<Digest, Option<Digest>>,
     pub annotations: BTreeMap<String, String>,
+    /// All its entries, in their order.
+    pub descriptors: Vec<Descriptor>,
 }
 
-/// An image of one platform.
+/// One entry of an index, as JSON: enough to list the same manifest in another index.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Descriptor(Value);
+
+impl Descriptor {
+    pub fn new(json: Value) -> Descriptor {
+        Descriptor(json)
+    }
+}
+
+impl fmt::Display for Descriptor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// An image of one platform. What its configuration says is empty until that is read, which no expectation allows.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Manifest {
     pub digest: Digest,
@@ -39,6 +59,41 @@ pub struct Manifest {
     /// The platform that its own configuration names, without a variant.
     pub platform: String,
     pub labels: BTreeMap<String, String>,
+    /// The instructions that it brings to the Dockerfiles that build from it (`ONBUILD`).
+    pub on_build: Vec<String>,
+    /// Where its configuration is, once its manifest is read.
+    pub config: Option<Digest>,
+    /// The bytes that a node pulls: its layers and its configuration.
+    pub pull_size: u64,
+}
+
+/// The platform of an image whose configuration is not read, or names none.
+const UNKNOWN_PLATFORM: &str = "an unknown platform";
+
+impl Manifest {
+    /// An image as an index lists it.
+    pub fn unread(digest: Digest, declared: Option<String>) -> Manifest {
+        let (labels, on_build) = (BTreeMap::new(), Vec::new());
+        let platform = UNKNOWN_PLATFORM.to_owned();
+        Manifest { digest, declared, platform, labels, on_build, config: None, pull_size: 0 }
+    }
+
+    /// Whether it was built by force.
+    pub fn is_forced(&self) -> bool {
+        self.labels.contains_key(FORCED)
+    }
+
+    /// Whether its configuration is read.
+    pub fn is_read(&self) -> bool {
+        self.platform != UNKNOWN_PLATFORM
+    }
+}
+
+/// The revision that all images carry, if they carry the same.
+pub fn shared_revision(images: &[Manifest]) -> Option<Revision> {
+    let first = images.first()?.labels.get(REVISION)?;
+    let same = images.iter().all(|image| image.labels.get(REVISION) == Some(first));
+    Revision::of_label(first).filter(|_| same)
 }
 
 impl Index {
@@ -48,216 +103,35 @@ impl Index {
         self.images.iter().map(|image| &image.digest).collect()
     }
 
-    /// The revision that all images carry, if they carry the same.
+    /// The revision that the index is of: its own, else the one that all images carry.
     pub fn revision(&self) -> Option<Revision> {
-        let first = self.images.first()?.labels.get(REVISION)?;
-        let same = self.images.iter().all(|image| image.labels.get(REVISION) == Some(first));
-        Revision::of_label(first).filter(|_| same)
+        match self.annotations.get(REVISION) {
+            Some(own) => Revision::of_label(own),
+            None => shared_revision(&self.images),
+        }
+    }
+
+    /// What it says of itself; where it has no annotations, what its first image says.
+    pub fn labels(&self) -> Option<&BTreeMap<String, String>> {
+        let own = Some(&self.annotations).filter(|own| own.contains_key(REVISION));
+        own.or_else(|| self.images.first().map(|image| &image.labels))
+    }
+
+    /// The key of its images, as it says itself.
+    pub fn key(&self) -> Option<&str> {
+        self.labels()?.get(KEY_LABEL).map(String::as_str)
     }
 
     /// Whether one of the images was built by force.
     pub fn is_forced(&self) -> bool {
-        self.images.iter().any(|image| image.labels.contains_key(FORCED))
-    }
-}
-
-/// What the images of a job have to be in this run.
-#[derive(Clone, Debug)]
-pub struct Expected {
-    pub job: JobName,
-    pub repository: Repository,
-    pub tag: Tag,
-    pub arches: Vec<Arch>,
-    /// `None` only where nothing is published.
-    pub revision: Option<Revision>,
-    /// `None` where something is not committed; then the revision has to do.
-    pub key: Option<Key>,
-    /// The digests of the bases, by the names that the Dockerfile gives them.
-    pub bases: BTreeMap<String, Digest>,
-    /// Whether images without attestations (provenance, SBOM) are refused.
-    pub attested: bool,
-    /// Whether only images that were built by force will do.
-    pub forced: bool,
-}
-
-impl Expected {
-    /// Where the images of all architectures are published, or those of one under its own tag.
-    pub fn reference(&self, arch: Option<Arch>) -> Reference {
-        let tag = arch.map_or_else(|| self.tag.clone(), |arch| self.tag.for_arch(arch));
-        self.repository.with_tag(&tag)
+        self.annotations.contains_key(FORCED) || self.images.iter().any(Manifest::is_forced)
     }
 
-    /// What the images carry as labels, and their index as annotations. `source` is where the source is.
-    pub fn labels(&self, source: Option<&str>) -> BTreeMap<String, String> {
-        let labels = [
-            ("org.opencontainers.image.title", Some(self.job.to_string())),
-            ("org.opencontainers.image.version", Some(self.tag.to_string())),
-            ("org.opencontainers.image.source", source.map(str::to_owned)),
-            (REVISION, self.revision.as_ref().map(ToString::to_string)),
-            (KEY_LABEL, self.key.as_ref().map(ToString::to_string)),
-            (BASES_LABEL, (!self.bases.is_empty()).then(|| bases_label(&self.bases))),
-            (FORCED, self.forced.then(|| "true".to_owned())),
-        ];
-        labels.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect()
-    }
-
-    /// The first of the bases that is not what it was for an image with these labels: `busybox moved (… → …)`.
-    pub fn moved_base(&self, labels: &BTreeMap<String, String>) -> Option<String> {
-        let built_from = bases_of_label(labels.get(BASES_LABEL)?);
-        self.bases.iter().find_map(|(name, new)| {
-            let old = built_from.get(name).filter(|old| *old != new)?;
-            Some(format!("{name} moved ({} → {})", old.short(), new.short()))
-        })
-    }
-
-    /// Like [`Expected::problems`], but images of this commit will do even if they have another key: they stay right
-    /// when a base moves after they were published.
-    pub fn problems_of_published(&self, arch: Option<Arch>, index: &Index) -> Vec<Problem> {
-        let by_commit = Expected { key: None, ..self.clone() }.problems(arch, index);
-        if by_commit.is_empty() { by_commit } else { self.problems(arch, index) }
-    }
-
-    /// Every reason why an index does not hold each architecture exactly once, with this key, and nothing else; the
-    /// same for what stands under one architecture's own tag.
-    pub fn problems(&self, arch: Option<Arch>, index: &Index) -> Vec<Problem> {
-        let at = self.reference(arch).to_string();
-        let arches = arch.as_ref().map_or(self.arches.as_slice(), std::slice::from_ref);
-        let mut problems = Vec::new();
-        let mut seen: BTreeMap<Arch, usize> = BTreeMap::new();
-        for image in &index.images {
-            let arch = Arch::ALL.into_iter().find(|arch| arch.platform() == image.platform);
-            match arch.filter(|arch| arches.contains(arch)) {
-                Some(arch) => *seen.entry(arch).or_default() += 1,
-                None => problems.push(self.other_platform(&at, image, arches)),
-            }
-            problems.extend(wrongly_declared(&at, image));
-            problems.extend(self.other_identity(&at, &image.labels, &self.rebuild(arch)));
-        }
-        for &arch in arches {
-            problems.extend(self.not_once(&at, arch, seen.get(&arch).copied().unwrap_or_default()));
-        }
-        problems.extend(self.wrong_attestations(&at, index));
-        problems
-    }
-
-    fn rebuild(&self, arch: Option<Arch>) -> String {
-        format!("cargo xtask build --arch {} --no-cache {}", arch.map_or("ARCH", Arch::as_str), self.job)
-    }
-
-    fn other_platform(&self, at: &str, image: &Manifest, arches: &[Arch]) -> Problem {
-        let wanted: Vec<&str> = arches.iter().map(|arch| arch.platform()).collect();
-        let rebuild: Vec<String> = arches.iter().map(|&arch| self.rebuild(Some(arch))).collect();
-        Problem::new(at, format!("holds an image of {} ({})", image.platform, image.digest))
-            .rule(format!("here stands {} alone", wanted.join(" and ")))
-            .help(rebuild.join("; "))
-    }
-
-    fn not_once(&self, at: &str, arch: Arch, times: usize) -> Option<Problem> {
-        let what = match times {
-            1 => return None,
-            0 => format!("{arch} is missing"),
-            times => format!("{} is there {times} times", arch.platform()),
-        };
-        let problem = Problem::new(at, what).rule("every architecture is there exactly once");
-        Some(problem.help(self.rebuild(Some(arch))))
-    }
-
-    /// Whether the labels are those of other inputs, or of another commit where there is no key.
-    fn other_identity(&self, at: &str, labels: &BTreeMap<String, String>, rebuild: &str) -> Option<Problem> {
-        let (what, rule) = match &self.key {
-            Some(key) => (self.other_key(key, labels)?, "all images of a tag are built from the same inputs and bases"),
-            None => (self.other_revision(labels)?, "all images of a tag are built from the tag's commit"),
-        };
-        Some(Problem::new(at, what).rule(rule).help(rebuild))
-    }
-
-    fn other_key(&self, key: &Key, labels: &BTreeMap<String, String>) -> Option<String> {
-        let Some(found) = labels.get(KEY_LABEL) else {
-            return Some("carries no key, so nobody knows what it was built from".to_owned());
-        };
-        if *found == key.to_string() {
-            let not_forced = self.forced && !labels.contains_key(FORCED);
-            return not_forced.then(|| "was not built by force".to_owned());
-        }
-        Some(match self.moved_base(labels) {
-            Some(moved) => format!("was built from another base: {moved}"),
-            None => format!("was built from other inputs: its key is {found}, not {key}"),
-        })
-    }
-
-    fn other_revision(&self, labels: &BTreeMap<String, String>) -> Option<String> {
-        let expected = self.revision.as_ref().map(ToString::to_string).unwrap_or_default();
-        match labels.get(REVISION) {
-            Some(found) if *found == expected => None,
-            Some(found) => Some(format!("was built from {found}, not from {expected}")),
-            None => Some("carries no revision label, so nobody knows what it was built from".to_owned()),
-        }
-    }
-
-    /// Nothing stands in an index but images and their attestations, and each image has one where the target wants it.
-    fn wrong_attestations(&self, at: &str, index: &Index) -> Vec<Problem> {
-        let (images, subjects) = (index.digests(), index.attestations.values().flatten().collect::<BTreeSet<_>>());
-        let is_about_an_image = |subject: &Option<Digest>| subject.as_ref().is_some_and(|s| images.contains(s));
-        let strangers = index.attestations.iter().filter(|(_, subject)| !is_about_an_image(subject));
-        let mut problems: Vec<Problem> = strangers
-            .map(|(digest, _)| {
-                Problem::new(at, format!("{digest} attests to an image that is not in the index"))
-                    .rule("nothing stands in an index but images and their attestations")
-            })
-            .collect();
-        for image in index.images.iter().filter(|image| self.attested && !subjects.contains(&image.digest)) {
-            problems.push(
-                Problem::new(at, format!("the image of {} ({}) carries no attestation", image.platform, image.digest))
-                    .rule("the target wants provenance or an SBOM of every image")
-                    .help(self.rebuild(None)),
-            );
-        }
-        problems
-    }
-}
-
-/// The platform that the index declares is what a node chooses by; the configuration is what it then runs.
-fn wrongly_declared(at: &str, image: &Manifest) -> Option<Problem> {
-    let Manifest { digest, declared, platform, .. } = image;
-    let what = match declared {
-        // arm64 has one variant only, which some tools spell out.
-        Some(declared) if declared == platform || declared.strip_suffix("/v8") == Some(platform) => return None,
-        Some(declared) => format!("{digest} is listed as {declared}, but is an image of {platform}"),
-        None => format!("{digest} is listed without a platform"),
-    };
-    Some(Problem::new(at, what).rule("an index lists each image under its own platform"))
-}
-
-/// The bases of an image as its label tells them: `<name>@<digest>`, joined by commas.
-fn bases_label(bases: &BTreeMap<String, Digest>) -> String {
-    bases.iter().map(|(name, digest)| format!("{name}@{digest}")).collect::<Vec<_>>().join(",")
-}
-
-/// Reads [`bases_label`]; what cannot be read is left out.
-fn bases_of_label(label: &str) -> BTreeMap<String, Digest> {
-    let base = |text: &str| {
-        let (name, digest) = text.rsplit_once('@')?;
-        Some((name.to_owned(), digest.parse().ok()?))
-    };
-    label.split(',').filter_map(base).collect()
-}
-
-#[cfg(test)]
-impl Expected {
-    pub const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
-
-    /// The job `a` for both architectures under the tag `abc`, at this commit, without a key.
-    pub fn for_test() -> Expected {
-        Expected {
-            job: "a".parse().unwrap(),
-            repository: Repository::new(Some("reg.example".parse().unwrap()), "jobs/a").unwrap(),
-            tag: "abc".parse().unwrap(),
-            arches: Arch::ALL.to_vec(),
-            revision: Revision::of_label(Expected::COMMIT),
-            key: None,
-            bases: BTreeMap::new(),
-            attested: false,
-            forced: false,
+    /// Takes over what is known of images with the same digests, whose content is the same.
+    pub fn take_images(&mut self, known: &[Manifest]) {
+        for image in &mut self.images {
+            let Some(same) = known.iter().find(|known| known.digest == image.digest) else { continue };
+            *image = Manifest { declared: image.declared.take().or(same.declared.clone()), ..same.clone() };
         }
     }
 }
@@ -271,10 +145,20 @@ impl Manifest {
             declared: Some(platform.to_owned()),
             platform: platform.to_owned(),
             labels: labels.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
+            on_build: Vec::new(),
+            config: None,
+            pull_size: 0,
         }
     }
 }
 
 #[cfg(test)]
-#[path = "index_tests.rs"]
-mod tests;
+impl Index {
+    /// An index of these images without annotations. All digits of its digest are `f`.
+    pub fn for_test(images: Vec<Manifest>) -> Index {
+        let digest = format!("sha256:{}", "f".repeat(64)).parse().unwrap();
+        let descriptor = |image: &Manifest| Descriptor(serde_json::json!({ "digest": image.digest.to_string() }));
+        let descriptors = images.iter().map(descriptor).collect();
+        Index { digest, images, attestations: BTreeMap::new(), annotations: BTreeMap::new(), descriptors }
+    }
+}

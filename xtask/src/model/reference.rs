@@ -9,6 +9,8 @@ use std::fmt;
 use std::net::Ipv4Addr;
 use std::str::FromStr;
 
+use sha2::{Digest as _, Sha256};
+
 use super::arch::Arch;
 use super::key::Key;
 use super::problem::Problem;
@@ -26,6 +28,15 @@ impl Registry {
     /// Docker Hub, under the name that stands in normalized references.
     fn docker_hub() -> Registry {
         Registry("docker.io".to_owned())
+    }
+
+    /// Where its API is: without TLS on this machine alone.
+    pub fn url(&self) -> String {
+        match self.0.as_str() {
+            "docker.io" => "https://registry-1.docker.io".to_owned(),
+            host if self.is_loopback() => format!("http://{host}"),
+            host => format!("https://{host}"),
+        }
     }
 
     /// Whether the registry runs on this machine, where plain HTTP is allowed and nobody else reads along.
@@ -251,6 +262,12 @@ impl FromStr for Tag {
 pub struct Digest(String);
 
 impl Digest {
+    /// The digest of content that was read.
+    pub fn of_content(content: &[u8]) -> Digest {
+        let hex: String = Sha256::digest(content).iter().map(|byte| format!("{byte:02x}")).collect();
+        Digest(format!("sha256:{hex}"))
+    }
+
     /// The first hex digits, enough for a person to tell two apart.
     pub fn short(&self) -> &str {
         &self.0[.."sha256:".len() + 12]

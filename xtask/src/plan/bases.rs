@@ -6,13 +6,8 @@ use super::jobs::Job;
 use super::recipe::Recipe;
 use crate::dockerfile::{BaseRole, ContextPath, Dockerfile, Inputs, onbuild_inputs};
 use crate::model::{Digest, Exit, Failure, Problem, Reference, Registry};
-use crate::run::fleet::{self, OnFailure};
 use crate::run::help_for;
 use crate::settings::Run;
-use crate::tools::buildx;
-
-/// How many registries are asked at once.
-const PARALLEL: usize = 8;
 
 /// An image that a job builds from, with what is pulled for it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -90,20 +85,19 @@ pub fn mirrored(image: Reference, mirrors: &BTreeMap<String, String>) -> Result<
     Ok(mirrored)
 }
 
-/// Looks up the digest of every base, each image once; a pinned one keeps its own.
+/// Looks up the digest of every base, each image once, all at the same time; a pinned one keeps its own.
 ///
 /// # Errors
 /// With exit code 4, every image that cannot be resolved, with the first line that names it; with 2, every base that
 /// copies folders by `ONBUILD` which the job does not name.
 pub fn resolve(run: &Run, recipes: &mut [Recipe]) -> anyhow::Result<()> {
-    let mut wanted: BTreeMap<&Reference, &PinnedBase> = BTreeMap::new();
+    let mut wanted: BTreeMap<Reference, PinnedBase> = BTreeMap::new();
     for base in recipes.iter().flat_map(|recipe| &recipe.bases) {
-        wanted.entry(&base.pulled).or_insert(base);
+        let known = wanted.entry(base.pulled.clone()).or_insert_with(|| base.clone());
+        // An image may be a frontend too: it is then read as the more of the two.
+        known.role = if base.role == BaseRole::Image { BaseRole::Image } else { known.role };
     }
-    let wanted: Vec<&PinnedBase> = wanted.into_values().collect();
-    let look_up = |base: &&PinnedBase| look_up(run, base);
-    let found = fleet::run(&run.ctx, PARALLEL, OnFailure::GoOn, &wanted, |base| &base.pulled, look_up).result()?;
-    let found: BTreeMap<Reference, PinnedBase> = found.into_iter().map(|base| (base.pulled.clone(), base)).collect();
+    let found = look_up(run, wanted)?;
     let mut problems = Vec::new();
     for recipe in recipes {
         for base in &mut recipe.bases {
@@ -116,22 +110,33 @@ pub fn resolve(run: &Run, recipes: &mut [Recipe]) -> anyhow::Result<()> {
     Failure::unless_empty(Exit::Usage, problems)
 }
 
-fn look_up(run: &Run, base: &PinnedBase) -> anyhow::Result<PinnedBase> {
-    let (ctx, repository) = (&run.ctx, &base.pulled.repository);
-    ctx.ui.detail("Resolving", &base.pulled);
-    let index = match buildx::inspect(ctx, &base.pulled) {
-        Ok(Some(index)) => index,
-        Ok(None) => return Err(no_such_image(base).exit(Exit::Missing)),
-        Err(error) => return Err(unresolved(base, &error).exit(Exit::Missing)),
-    };
-    let on_build = match index.images.first().filter(|_| base.role == BaseRole::Image) {
-        Some(image) => {
-            buildx::on_build(ctx, repository, &image.digest).map_err(|e| unresolved(base, &e).exit(Exit::Missing))?
+/// Three requests for an image: what the tag points to, and the manifest and the configuration of the first image
+/// there, which tells what it brings by `ONBUILD`.
+fn look_up(run: &Run, mut wanted: BTreeMap<Reference, PinnedBase>) -> anyhow::Result<BTreeMap<Reference, PinnedBase>> {
+    let references: Vec<Reference> = wanted.keys().cloned().collect();
+    references.iter().for_each(|reference| run.ctx.ui.detail("Resolving", reference));
+    let (mut problems, mut indexes) = (Vec::new(), Vec::new());
+    for (base, index) in wanted.values_mut().zip(run.client.indexes(&run.ctx, &references)?) {
+        match index {
+            Ok(Some(mut index)) => {
+                base.digest = base.pulled.digest.clone().or(Some(index.digest.clone()));
+                index.images.truncate(if base.role == BaseRole::Image { 1 } else { 0 });
+                indexes.push((base, index));
+            }
+            Ok(None) => problems.push(no_such_image(base)),
+            Err(error) => problems.push(unresolved(base, &error)),
         }
-        None => Vec::new(),
-    };
-    let digest = base.pulled.digest.clone().or(Some(index.digest));
-    Ok(PinnedBase { digest, on_build, ..base.clone() })
+    }
+    let mut unread: Vec<_> = indexes.iter_mut().map(|(base, index)| (&base.pulled.repository, index)).collect();
+    let read = run.client.read_images(&run.ctx, &mut unread)?;
+    for ((base, index), read) in indexes.into_iter().zip(read) {
+        match read {
+            Ok(()) => base.on_build = index.images.into_iter().flat_map(|image| image.on_build).collect(),
+            Err(error) => problems.push(unresolved(base, &error)),
+        }
+    }
+    Failure::unless_empty(Exit::Missing, problems)?;
+    Ok(wanted)
 }
 
 /// What a base copies by `ONBUILD` is not in the Dockerfile. A file that the job does not name fails the build; but of

@@ -86,22 +86,15 @@ impl Decision {
     }
 }
 
-/// What the registry holds of a job, as far as plan and gate need it.
+/// What the registry holds of a job, as far as it was asked: no more than plan or gate need.
 #[derive(Clone, Debug, Default)]
 pub struct RegistryState {
     /// Under the tag.
     pub index: Option<Index>,
-    /// Under `key-…`, where the job may be reused.
+    /// Under `key-…`.
     pub keyed: Option<Index>,
     /// Under each architecture's tag.
     pub parts: BTreeMap<Arch, Option<Index>>,
-}
-
-impl RegistryState {
-    /// Whether no architecture has a tag of its own: reused images have none, and a lifecycle policy may take them all.
-    pub fn has_no_parts(&self) -> bool {
-        self.parts.values().all(Option::is_none)
-    }
 }
 
 /// Decides what is to be done for a job. `uncommitted` names an input that is not committed.
@@ -112,30 +105,25 @@ pub fn decide(expected: &Expected, state: &RegistryState, uncommitted: Option<&s
     if let Some(path) = uncommitted {
         return Ok(Decision::new(Action::Build, &expected.arches, Reason::NotCommitted(path.to_owned())));
     }
-    let missing = missing(expected, state);
     if let Some(index) = &state.index {
         if expected.forced && !index.is_forced() {
             return Err(published(expected));
         }
-        if expected.problems_of_published(None, index).is_empty() {
-            // Reused images have no architectures' tags; a single one that is gone is to be noticed.
-            return Ok(match state.has_no_parts() || state.parts.values().all(Option::is_some) {
-                true => Decision::new(Action::Done, &[], Reason::Published),
-                false => Decision::new(Action::Build, &missing, Reason::Missing(missing.clone())),
-            });
+        if expected.accepts_published(index) {
+            return Ok(Decision::new(Action::Done, &[], Reason::Published));
         }
     }
+    // Its images win over those that this commit built a second time.
+    if let Some(keyed) = state.keyed.as_ref().filter(|keyed| !expected.forced && expected.accepts(keyed)) {
+        let since = keyed.revision().map_or("an unknown commit".to_owned(), |rev| rev.commit.short().to_owned());
+        return Ok(Decision::new(Action::Reuse, &[], Reason::Unchanged { since }));
+    }
+    let missing = missing(expected, state);
     if missing.is_empty() {
         return Ok(Decision::new(Action::Reuse, &[], Reason::Built));
     }
     if expected.forced {
         return Ok(Decision::new(Action::Build, &missing, Reason::Forced));
-    }
-    if let Some(keyed) = state.keyed.as_ref().filter(|_| state.has_no_parts())
-        && expected.problems(None, keyed).is_empty()
-    {
-        let since = keyed.revision().map_or("an unknown commit".to_owned(), |rev| rev.commit.short().to_owned());
-        return Ok(Decision::new(Action::Reuse, &[], Reason::Unchanged { since }));
     }
     let is_new = missing == expected.arches;
     let reason = if is_new { Reason::OtherInputs } else { Reason::Missing(missing.clone()) };

@@ -13,9 +13,7 @@ fn images(arches: &[Arch], key: &str, revision: &str) -> Index {
         let labels = [("vnd.jobs.key", key), ("org.opencontainers.image.revision", revision)];
         Manifest::for_test(if arch == Arch::Amd64 { '1' } else { '2' }, arch.platform(), &labels)
     };
-    let digest = format!("sha256:{}", "f".repeat(64)).parse().unwrap();
-    let images = arches.iter().map(manifest).collect();
-    Index { digest, images, attestations: BTreeMap::new(), annotations: BTreeMap::new() }
+    Index::for_test(arches.iter().map(manifest).collect())
 }
 
 fn parts(amd64: Option<&str>, arm64: Option<&str>) -> BTreeMap<Arch, Option<Index>> {
@@ -32,36 +30,46 @@ fn decided(state: &RegistryState) -> (Action, Vec<Arch>, String) {
 fn a_published_tag_is_done() {
     let index = Some(images(&Arch::ALL, KEY, "old"));
     let done = (Action::Done, vec![], "published".to_owned());
-    assert_eq!(decided(&RegistryState { index: index.clone(), ..RegistryState::default() }), done);
-    assert_eq!(
-        decided(&RegistryState {
-            index: index.clone(),
-            parts: parts(Some(KEY), Some(KEY)),
-            ..RegistryState::default()
-        }),
-        done
-    );
+    assert_eq!(decided(&RegistryState { index, ..RegistryState::default() }), done);
     // Of this commit, before a base moved.
     assert_eq!(
         decided(&RegistryState { index: Some(images(&Arch::ALL, "f", COMMIT)), ..RegistryState::default() }),
         done
     );
-    // An architecture's tag was deleted.
-    assert_eq!(
-        decided(&RegistryState { index, parts: parts(Some(KEY), None), ..RegistryState::default() }),
-        (Action::Build, vec![Arch::Arm64], "arm64 missing".to_owned())
-    );
+}
+
+#[test]
+fn what_an_index_says_of_itself_is_enough_to_plan_with() {
+    let unread = |annotations: &[(&str, &str)], arches: &[Arch]| {
+        let of = |arch: &Arch| Manifest::for_test(if *arch == Arch::Amd64 { '1' } else { '2' }, arch.platform(), &[]);
+        let images = arches.iter().map(of).map(|image| Manifest::unread(image.digest, image.declared)).collect();
+        let annotations = annotations.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+        Index { annotations, ..Index::for_test(images) }
+    };
+    const REVISION: &str = "org.opencontainers.image.revision";
+    let old = format!("3f2a9c1{}", "0".repeat(33));
+    let of_key = [(REVISION, old.as_str()), ("vnd.jobs.key", KEY)];
+    let state = |index, keyed| RegistryState { index, keyed, ..RegistryState::default() };
+    // A tag of this commit is right even if a base has moved since; a key has to be this one.
+    let of_commit = [(REVISION, COMMIT), ("vnd.jobs.key", "ffffffffffffffffffff")];
+    assert_eq!(decided(&state(Some(unread(&of_commit, &Arch::ALL)), None)).0, Action::Done);
+    assert_eq!(decided(&state(None, Some(unread(&of_commit, &Arch::ALL)))).0, Action::Build);
+    let reused = decided(&state(None, Some(unread(&of_key, &Arch::ALL))));
+    assert_eq!(reused, (Action::Reuse, vec![], "unchanged since 3f2a9c1".to_owned()));
+    // One that lists too little, or says nothing, says nothing of its images.
+    assert_eq!(decided(&state(None, Some(unread(&of_key, &[Arch::Amd64])))).0, Action::Build);
+    assert_eq!(decided(&state(None, Some(unread(&[], &Arch::ALL)))).0, Action::Build);
 }
 
 #[test]
 fn images_of_the_same_key_are_used_again() {
     let keyed = Some(images(&Arch::ALL, KEY, &format!("3f2a9c1{}", "0".repeat(33))));
     assert_eq!(
-        decided(&RegistryState { keyed: keyed.clone(), parts: parts(None, None), ..RegistryState::default() }),
+        decided(&RegistryState { keyed, parts: parts(None, None), ..RegistryState::default() }),
         (Action::Reuse, vec![], "unchanged since 3f2a9c1".to_owned())
     );
     assert_eq!(
-        decided(&RegistryState { keyed, parts: parts(Some(KEY), Some(KEY)), ..RegistryState::default() }),
+        decided(&RegistryState { parts: parts(Some(KEY), Some(KEY)), ..RegistryState::default() }),
         (Action::Reuse, vec![], "every architecture is built".to_owned())
     );
 }

@@ -2,16 +2,18 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::Planned;
 use super::decide::{Action, Decision, Reason};
 use super::recipe::Recipe;
-use super::{PARALLEL, Planned};
-use crate::model::{Commit, DOCKERFILE, Expected, Index, JOBS_DIR, Tag};
-use crate::run::{Context, fleet};
+use crate::model::{Commit, DOCKERFILE, Index, JOBS_DIR, Reference, Tag};
+use crate::run::Context;
 use crate::settings::{Run, job_settings};
-use crate::tools::{buildx, git};
+use crate::tools::git;
 
 /// How many commits are looked back for the images that a job had before.
 const LOOK_BACK: usize = 10;
+/// How many tags are looked up first: a moving one and that of the commit before.
+const NEAR: usize = 2;
 
 /// Finds out what changed for the jobs whose inputs are new.
 ///
@@ -26,7 +28,7 @@ pub fn explain(run: &Run, jobs: &mut [Planned]) -> anyhow::Result<()> {
     let mut tags = run.target.moving_tags.clone();
     let digits = run.config.sha_length;
     tags.extend(ancestors.iter().filter_map(|commit| format!("{commit:.digits$}").parse().ok()));
-    let found = fleet::all(&run.ctx, PARALLEL, &new, |job| previous(&run.ctx, &job.recipe.expected, &tags))?;
+    let found = previous(run, &new, &tags)?;
     let mut changed = BTreeMap::new();
     for (job, previous) in new.into_iter().zip(found) {
         job.decision.reason = match previous {
@@ -37,12 +39,31 @@ pub fn explain(run: &Run, jobs: &mut [Planned]) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The job's images of an earlier run: what the first of the tags that exists points to.
+/// The jobs' images of earlier runs: what the first of the tags that exists points to. Most often that is one of the
+/// first tags, so the others are asked for only where it is not.
 ///
 /// # Errors
 /// The registry cannot be reached.
-fn previous(ctx: &Context, expected: &Expected, tags: &[Tag]) -> anyhow::Result<Option<Index>> {
-    tags.iter().find_map(|tag| buildx::inspect(ctx, &expected.repository.with_tag(tag)).transpose()).transpose()
+fn previous(run: &Run, jobs: &[&mut Planned], tags: &[Tag]) -> anyhow::Result<Vec<Option<Index>>> {
+    let mut found: Vec<Option<Index>> = jobs.iter().map(|_| None).collect();
+    let (near, far) = tags.split_at(tags.len().min(NEAR));
+    for tags in [near, far] {
+        let open: Vec<usize> = (0..jobs.len()).filter(|&i| found[i].is_none()).collect();
+        let repository = |i: usize| &jobs[i].recipe.expected.repository;
+        let asked = open.iter().flat_map(|&i| tags.iter().map(move |tag| (i, tag)));
+        let references: Vec<Reference> = asked.map(|(i, tag)| repository(i).with_tag(tag)).collect();
+        let answers = run.client.indexes(&run.ctx, &references)?;
+        for (at, index) in answers.into_iter().enumerate() {
+            let place = &mut found[open[at / tags.len()]];
+            *place = place.take().or(index?);
+        }
+    }
+    let silent = |index: &&mut Index| index.revision().is_none();
+    let places = found.iter_mut().zip(jobs).filter_map(|(index, job)| Some((&job.recipe.expected, index.as_mut()?)));
+    let mut unread: Vec<_> =
+        places.filter(|(_, index)| silent(index)).map(|(e, index)| (&e.repository, index)).collect();
+    run.client.read_images(&run.ctx, &mut unread)?.into_iter().collect::<anyhow::Result<()>>()?;
+    Ok(found)
 }
 
 /// What makes a job another than the one that these images were built from. `changed` keeps, for each commit, the paths
@@ -69,7 +90,7 @@ fn difference(
     if let Some(reason) = files_changed(&recipe.tree.counting(recipe, paths), &since) {
         return Ok(reason);
     }
-    let moved = previous.images.first().and_then(|image| recipe.expected.moved_base(&image.labels));
+    let moved = previous.labels().and_then(|labels| recipe.expected.moved_base(labels));
     Ok(Reason::Changed(moved.map_or_else(|| format!("changed since {since}"), |moved| format!("base {moved}"))))
 }
 

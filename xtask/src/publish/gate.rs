@@ -1,8 +1,8 @@
 //! The gate: whether what the registry holds may be published under a job's tag. Pure: it sees only what was inspected.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
-use crate::model::{Arch, Commit, Digest, Exit, Expected, Index, Problem, Reference, Revision};
+use crate::model::{Arch, Commit, Descriptor, Exit, Expected, Index, Manifest, Problem, Reference, Revision};
 use crate::plan::RegistryState;
 
 /// How a job's tag comes to be.
@@ -10,10 +10,28 @@ use crate::plan::RegistryState;
 pub enum Passed {
     /// It is published, and right.
     Unchanged(Index),
-    /// An index is made of these digests, in the order of the architectures; it holds these images.
-    Create { digests: Vec<Digest>, images: BTreeSet<Digest> },
-    /// It points to the index of an earlier run: the same digest, and no layer moves.
+    /// An index is made of what stands under the architectures' own tags, in their order.
+    Create { sources: Vec<Descriptor>, images: Vec<Manifest> },
+    /// An index of this commit is made of the images of an earlier one, and no layer moves.
     Reuse(Index),
+}
+
+impl Passed {
+    /// What the index is made of: the entries of indexes that were checked, never tags.
+    pub fn sources(&self) -> &[Descriptor] {
+        match self {
+            Passed::Create { sources, .. } => sources,
+            Passed::Unchanged(index) | Passed::Reuse(index) => &index.descriptors,
+        }
+    }
+
+    /// The images that it holds.
+    pub fn images(&self) -> &[Manifest] {
+        match self {
+            Passed::Create { images, .. } => images,
+            Passed::Unchanged(index) | Passed::Reuse(index) => &index.images,
+        }
+    }
 }
 
 /// Decides how the job's tag comes to be.
@@ -23,7 +41,7 @@ pub enum Passed {
 pub fn pass(expected: &Expected, state: &RegistryState) -> Result<Passed, Vec<Problem>> {
     let RegistryState { index, parts, keyed } = state;
     if let Some(index) = index {
-        let problems = check_published(expected, index, parts);
+        let problems = check_published(expected, index, state);
         if problems.is_empty() {
             return Ok(Passed::Unchanged(index.clone()));
         }
@@ -32,28 +50,36 @@ pub fn pass(expected: &Expected, state: &RegistryState) -> Result<Passed, Vec<Pr
             return Err(problems);
         }
     }
-    match (check_parts(expected, parts), keyed) {
-        (Ok(digests), _) => {
-            let images = parts.values().flatten().flat_map(Index::digests).cloned().collect();
-            Ok(Passed::Create { digests, images })
+    // The images of the key win over ones that were built a second time.
+    let keyed = keyed.as_ref().filter(|_| !expected.forced);
+    let of_key = keyed.map(|keyed| expected.problems(None, keyed));
+    if let (Some(keyed), Some([])) = (keyed, of_key.as_deref()) {
+        return Ok(Passed::Reuse(keyed.clone()));
+    }
+    match check_parts(expected, parts) {
+        // Images that nobody built are no better reason than images that are wrong.
+        Err(_) if parts.values().all(Option::is_none) && of_key.is_some() => Err(of_key.unwrap_or_default()),
+        Err(problems) => Err(problems),
+        Ok(()) => {
+            let parts: Vec<&Index> = parts.values().flatten().collect();
+            let sources = parts.iter().flat_map(|part| &part.descriptors).cloned().collect();
+            Ok(Passed::Create { sources, images: parts.iter().flat_map(|part| &part.images).cloned().collect() })
         }
-        (Err(_), Some(keyed)) if state.has_no_parts() => {
-            let problems = expected.problems(None, keyed);
-            if problems.is_empty() { Ok(Passed::Reuse(keyed.clone())) } else { Err(problems) }
-        }
-        (Err(problems), _) => Err(problems),
     }
 }
 
 /// Checks a published index, and that it agrees with the architectures' own tags: gives every reason why not.
-pub fn check_published(expected: &Expected, index: &Index, parts: &BTreeMap<Arch, Option<Index>>) -> Vec<Problem> {
+pub fn check_published(expected: &Expected, index: &Index, state: &RegistryState) -> Vec<Problem> {
+    let RegistryState { keyed, parts, .. } = state;
     let mut problems = expected.problems_of_published(None, index);
+    // Another commit had these inputs built first, and its images won over those of this one.
+    let is_of_key = keyed.as_ref().is_some_and(|keyed| keyed.digests() == index.digests());
     let any = parts.values().any(Option::is_some);
     for (&arch, part) in parts {
         match part {
             Some(part) => {
                 problems.extend(expected.problems_of_published(Some(arch), part));
-                if !part.digests().is_subset(&index.digests()) {
+                if !is_of_key && !part.digests().is_subset(&index.digests()) {
                     problems.push(other_content(expected, index, part));
                 }
             }
@@ -72,9 +98,8 @@ pub fn check_published(expected: &Expected, index: &Index, parts: &BTreeMap<Arch
 }
 
 /// Checks the images of all architectures, each under its own tag.
-/// Gives the digests to make the index from, in the order of the architectures.
-fn check_parts(expected: &Expected, parts: &BTreeMap<Arch, Option<Index>>) -> Result<Vec<Digest>, Vec<Problem>> {
-    let (mut digests, mut problems) = (Vec::new(), Vec::new());
+fn check_parts(expected: &Expected, parts: &BTreeMap<Arch, Option<Index>>) -> Result<(), Vec<Problem>> {
+    let mut problems = Vec::new();
     for &arch in &expected.arches {
         match parts.get(&arch).and_then(Option::as_ref) {
             None => problems.push(
@@ -82,13 +107,10 @@ fn check_parts(expected: &Expected, parts: &BTreeMap<Arch, Option<Index>>) -> Re
                     .rule("a tag is published when every architecture is there")
                     .help(rebuild(expected, arch)),
             ),
-            Some(part) => {
-                problems.extend(expected.problems(Some(arch), part));
-                digests.push(part.digest.clone());
-            }
+            Some(part) => problems.extend(expected.problems(Some(arch), part)),
         }
     }
-    if problems.is_empty() { Ok(digests) } else { Err(problems) }
+    if problems.is_empty() { Ok(()) } else { Err(problems) }
 }
 
 fn rebuild(expected: &Expected, arch: Arch) -> String {
@@ -110,41 +132,59 @@ fn other_content(expected: &Expected, existing: &Index, wanted: &Index) -> Probl
     .help("commit a change to get a new tag, or delete the tag in the registry")
 }
 
-/// Checks what was just made: `imagetools create` checks nothing, and somebody else may write the same tag.
+/// Checks what was just made: `imagetools create` checks nothing, and somebody else may write the same tag. It has to
+/// hold the images that passed, whose content need not be read again.
 ///
 /// # Errors
 /// It is not there, or not what was meant.
-pub fn check_read_back(
-    expected: &Expected,
-    index: Option<Index>,
-    wanted: &BTreeSet<Digest>,
-) -> Result<Index, Vec<Problem>> {
+pub fn check_read_back(expected: &Expected, index: Option<Index>, wanted: &[Manifest]) -> Result<Index, Vec<Problem>> {
     let (at, job) = (expected.reference(None).to_string(), &expected.job);
-    let Some(index) = index else {
+    let Some(mut index) = index else {
         let what = "was made, and is not there: the registry lost it, or somebody deleted it";
         return Err(vec![Problem::new(at, what).help(format!("cargo xtask merge {job}"))]);
     };
-    let problems = expected.problems(None, &index);
-    if !problems.is_empty() {
-        return Err(problems);
-    }
-    if index.digests() != wanted.iter().collect() {
+    if index.digests() != wanted.iter().map(|image| &image.digest).collect() {
         let what = "was made, and now holds other images: somebody else writes the same tag";
         return Err(vec![Problem::new(at, what).help(format!("cargo xtask verify {job}"))]);
     }
-    Ok(index)
+    index.take_images(wanted);
+    let problems = expected.problems(None, &index);
+    if problems.is_empty() { Ok(index) } else { Err(problems) }
 }
 
-/// Checks that a moving tag goes forward: what it points to comes before the revision that is published.
+/// Whether `key-…` is to point to an index that is published. What stands there already has the same key, and is
+/// replaced only by images that were built by force: by new ones, or by those of a run that ended before it came to
+/// this.
+pub fn is_for_key(expected: &Expected, keyed: Option<&Index>, images: &[Manifest], is_new: bool) -> bool {
+    let is_forced = |images: &[Manifest]| images.iter().any(Manifest::is_forced);
+    match keyed {
+        _ if expected.key.is_none() => false,
+        None => true,
+        Some(keyed) if keyed.images.iter().map(|image| &image.digest).eq(images.iter().map(|image| &image.digest)) => {
+            false
+        }
+        Some(keyed) => is_forced(images) && (is_new || !keyed.is_forced()),
+    }
+}
+
+/// Where a moving tag goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Move {
+    Forward,
+    /// It points to this newer commit already.
+    Overtaken(Commit),
+}
+
+/// Checks that a moving tag goes forward: the index that it points to is of a commit before the one that is published.
 ///
 /// # Errors
-/// It would go backwards, or nobody knows, because its images carry no revision; or git cannot tell.
+/// Neither comes before the other, or nobody knows, because the index carries no revision; or git cannot tell.
 pub fn check_forward(
     reference: &Reference,
     existing: &Index,
     to: &Revision,
-    is_ancestor: impl FnOnce(&Commit, &Commit) -> anyhow::Result<bool>,
-) -> anyhow::Result<()> {
+    mut is_ancestor: impl FnMut(&Commit, &Commit) -> anyhow::Result<bool>,
+) -> anyhow::Result<Move> {
     let problem = |what: String| {
         Problem::new(reference.to_string(), what)
             .rule("a moving tag moves only to a descendant of the commit it points to")
@@ -154,7 +194,10 @@ pub fn check_forward(
         return Err(problem(what.to_owned()).help("delete the tag once").exit(Exit::Refused));
     };
     if is_ancestor(&from.commit, &to.commit)? {
-        return Ok(());
+        return Ok(Move::Forward);
+    }
+    if is_ancestor(&to.commit, &from.commit)? {
+        return Ok(Move::Overtaken(from.commit));
     }
     Err(problem(format!("would go backwards: it is at {from}, and this is {}", to.commit))
         .help("nothing, if this is the run of an older commit")

@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 
 use super::*;
-use crate::model::{Key, Manifest};
+use crate::model::{Digest, Key, Manifest};
 
 const COMMIT: &str = Expected::COMMIT;
 const KEY: &str = "0123456789abcdef0123";
@@ -19,7 +19,7 @@ fn image(of: char, platform: &str) -> Manifest {
 }
 
 fn index(images: Vec<Manifest>) -> Index {
-    Index { digest: digest('f'), images, attestations: BTreeMap::new(), annotations: BTreeMap::new() }
+    Index::for_test(images)
 }
 
 fn parts(amd64: Option<char>, arm64: Option<char>) -> BTreeMap<Arch, Option<Index>> {
@@ -41,8 +41,9 @@ fn state(index: Option<Index>, parts: BTreeMap<Arch, Option<Index>>) -> Registry
 #[test]
 fn a_complete_set_passes_in_the_order_of_the_architectures() {
     let passed = pass(&expected(), &state(None, parts(Some('1'), Some('2')))).unwrap();
-    let images = BTreeSet::from([digest('1'), digest('2')]);
-    assert_eq!(passed, Passed::Create { digests: vec![digest('1'), digest('2')], images });
+    assert_eq!(passed.images(), [image('1', "linux/amd64"), image('2', "linux/arm64")]);
+    assert_eq!(passed.sources(), whole().descriptors);
+    assert!(matches!(passed, Passed::Create { .. }));
 }
 
 #[test]
@@ -60,9 +61,33 @@ fn a_half_set_is_refused_with_the_command_that_mends_it() {
         "reg.example/jobs/a:abc-arm64: arm64 is missing\n  \
          rule: a tag is published when every architecture is there\n  help: cargo xtask build --arch arm64 a"
     );
-    // The images of an earlier run are no stand-in for the half that is missing.
-    let keyed = RegistryState { keyed: Some(whole()), ..state(None, parts(Some('1'), None)) };
-    assert!(pass(&expected(), &keyed).is_err());
+}
+
+#[test]
+fn the_images_of_the_key_win_over_ones_that_were_built_a_second_time() {
+    for parts in [parts(Some('3'), Some('4')), parts(Some('3'), None)] {
+        let keyed = RegistryState { keyed: Some(whole()), ..state(None, parts) };
+        assert_eq!(pass(&expected(), &keyed), Ok(Passed::Reuse(whole())));
+        // Once that is published, a second merge has nothing to complain about.
+        let published = RegistryState { index: Some(whole()), parts: parts_of(&keyed), ..keyed };
+        assert_eq!(
+            check_published(&expected(), &whole(), &published)
+                .iter()
+                .filter(|p| p.what.contains("other content"))
+                .count(),
+            0
+        );
+    }
+    // Not where images are built by force, nor where those of the key are wrong.
+    let keyed = |index| RegistryState { keyed: Some(index), ..state(None, parts(Some('3'), Some('4'))) };
+    let broken = keyed(index(vec![image('1', "linux/amd64")]));
+    assert!(matches!(pass(&expected(), &broken), Ok(Passed::Create { .. })));
+    let forced = Expected { forced: true, ..expected() };
+    assert!(!matches!(pass(&forced, &keyed(whole())), Ok(Passed::Reuse(_))));
+}
+
+fn parts_of(state: &RegistryState) -> BTreeMap<Arch, Option<Index>> {
+    state.parts.clone()
 }
 
 #[test]
@@ -98,11 +123,40 @@ fn the_tag_of_a_dirty_tree_may_be_made_anew() {
 
 #[test]
 fn what_is_read_back_has_to_be_what_was_made() {
-    let wanted = BTreeSet::from([digest('1'), digest('2')]);
+    let wanted = whole().images;
     assert_eq!(check_read_back(&expected(), Some(whole()), &wanted), Ok(whole()));
-    let what =
-        |index, wanted: &BTreeSet<Digest>| check_read_back(&expected(), index, wanted).unwrap_err()[0].what.clone();
+    let what = |index, wanted: &[Manifest]| check_read_back(&expected(), index, wanted).unwrap_err()[0].what.clone();
     assert_eq!(what(None, &wanted), "was made, and is not there: the registry lost it, or somebody deleted it");
-    let other = BTreeSet::from([digest('1'), digest('3')]);
+    let other = [image('1', "linux/amd64"), image('3', "linux/arm64")];
     assert_eq!(what(Some(whole()), &other), "was made, and now holds other images: somebody else writes the same tag");
+}
+
+#[test]
+fn a_moving_tag_goes_by_the_revision_of_its_index() {
+    let commit = |of: char| of.to_string().repeat(40).parse::<Commit>().unwrap();
+    let at = expected().repository.with_tag(&"latest".parse().unwrap());
+    // The index is of commit b, its images are of commit a: a reverted change.
+    let revision = ("org.opencontainers.image.revision".to_owned(), "b".repeat(40));
+    let existing = Index { annotations: BTreeMap::from([revision]), ..whole() };
+    let forward = |of: char, ancestors: &[(char, char)]| {
+        let to = Revision { commit: commit(of), dirty: false };
+        let pairs: Vec<_> = ancestors.iter().map(|(older, newer)| (commit(*older), commit(*newer))).collect();
+        check_forward(&at, &existing, &to, |older, newer| Ok(pairs.contains(&(older.clone(), newer.clone()))))
+    };
+    assert_eq!(forward('c', &[('b', 'c')]).unwrap(), Move::Forward);
+    assert_eq!(forward('a', &[('a', 'b')]).unwrap(), Move::Overtaken(commit('b')));
+    assert!(forward('d', &[]).unwrap_err().to_string().contains("would go backwards"));
+}
+
+#[test]
+fn a_key_is_pointed_to_new_images_only_by_force() {
+    let forced = |of| Manifest::for_test(of, "linux/amd64", &[("vnd.jobs.forced", "true")]);
+    let is_for_key = |keyed: Option<&Index>, image: Manifest, is_new| is_for_key(&expected(), keyed, &[image], is_new);
+    let (plain, by_force) = (index(vec![image('1', "linux/amd64")]), index(vec![forced('1')]));
+    assert!(is_for_key(None, image('1', "linux/amd64"), true));
+    assert!(!is_for_key(Some(&plain), image('1', "linux/amd64"), true));
+    assert!(!is_for_key(Some(&plain), image('2', "linux/amd64"), true));
+    assert!(is_for_key(Some(&plain), forced('2'), true) && is_for_key(Some(&plain), forced('2'), false));
+    assert!(is_for_key(Some(&by_force), forced('2'), true) && !is_for_key(Some(&by_force), forced('2'), false));
+    assert!(!super::is_for_key(&Expected { key: None, ..expected() }, None, &[], true));
 }

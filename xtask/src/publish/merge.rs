@@ -1,24 +1,26 @@
-//! Merging: what passes the gate becomes an index under the job's tag; then `key-…`, a signature, and moving tags last.
+//! Merging: what passes the gate becomes an index under the job's tag, and under `key-…`; then a signature, and moving
+//! tags last.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Instant;
 
 use xshell::{Cmd, Shell};
 
 use super::gate::{self, Passed};
+use super::moving::move_tags;
 use crate::model::{Exit, Expected, Failure, Index, Problem, Reference, Tag};
-use crate::plan::{Recipe, RegistryState, look};
+use crate::plan::{Recipe, RegistryState, for_merge, for_verify};
 use crate::run::Context;
 use crate::run::fleet::{self, OnFailure, Tally};
 use crate::run::{count, human_time, markdown, summary};
 use crate::settings::Run;
-use crate::tools::{Signer, buildx, git, process};
+use crate::tools::{Signer, buildx, process};
 
 /// How many jobs are merged side by side: a merge waits for the registry most of the time.
-const PARALLEL: usize = 8;
+const PARALLEL: usize = 16;
 
 /// A job whose tag is published.
+#[derive(Clone)]
 pub struct Merged {
     pub reference: Reference,
     pub index: Index,
@@ -31,6 +33,7 @@ impl fmt::Display for Merged {
 }
 
 /// Merges the jobs; those that the gate refuses do not stop the others.
+/// Each step is taken for all jobs before the next, so that the registry is asked in rounds.
 ///
 /// # Errors
 /// What concerns all jobs; a single job's refusal is part of the tally.
@@ -38,8 +41,12 @@ pub fn merge_all(run: &Run, recipes: &[&Recipe], parallel: Option<u16>) -> anyho
     let start = Instant::now();
     let signer = signer(run)?;
     let parallel = parallel.map_or(PARALLEL, usize::from);
-    let merge = |recipe: &&Recipe| Merge::new(run, recipe).run(signer.as_ref());
-    let tally = fleet::run(&run.ctx, parallel, OnFailure::GoOn, recipes, |recipe| &recipe.job.name, merge);
+    let expected: Vec<&Expected> = recipes.iter().map(|recipe| &recipe.expected).collect();
+    let tally = passed(run, &expected)?
+        .then(|merges| Ok(each(run, parallel, &merges, Merge::create)))?
+        .then(|merges| read_back(run, merges))?
+        .then(|merges| Ok(each(run, parallel, &merges, |merge, run| merge.sign(run, signer.as_ref()))))?
+        .then(|merged| move_tags(run, parallel, merged))?;
     let (done, tag) = (tally.done.len(), &run.target.tag.value);
     let line =
         format!("{done} of {} published as {tag} in {}", count(recipes.len(), "job"), human_time(start.elapsed()));
@@ -61,176 +68,178 @@ fn signer(run: &Run) -> anyhow::Result<Option<Signer>> {
 /// The commands that [`merge_all`] would run first, quoted for a shell: one for each job whose tag is to be made.
 ///
 /// # Errors
-/// What the gate refuses, with exit code 3; or the registry cannot be reached.
-pub fn merge_commands(run: &Run, recipes: &[Recipe]) -> Tally<Option<String>> {
-    fleet::run(
-        &run.ctx,
-        PARALLEL,
-        OnFailure::GoOn,
-        recipes,
-        |recipe| &recipe.job.name,
-        |recipe| {
-            let merge = Merge::new(run, recipe);
-            match merge.pass()? {
-                Passed::Unchanged(_) => Ok(None),
-                passed => process::shown(&run.ctx, |sh| merge.command(sh, &passed)).map(Some),
-            }
-        },
-    )
+/// The registry cannot be reached. What the gate refuses is part of the tally, with exit code 3.
+pub fn merge_commands(run: &Run, recipes: &[Recipe]) -> anyhow::Result<Tally<String>> {
+    let expected: Vec<&Expected> = recipes.iter().map(|recipe| &recipe.expected).collect();
+    passed(run, &expected)?.then(|merges| {
+        let to_make = merges.iter().filter(|merge| !merge.targets().is_empty());
+        Ok(Tally::of(to_make.map(|merge| process::shown(&run.ctx, |sh| merge.command(run, sh)))))
+    })
 }
 
-/// The merge of one job.
+/// A job on its way to its tag.
+#[derive(Clone)]
 struct Merge<'a> {
-    run: &'a Run,
     expected: &'a Expected,
-    /// The labels of its images, which the index carries as annotations.
-    annotations: BTreeMap<String, String>,
+    /// Under `key-…`, before this run.
+    keyed: Option<Index>,
+    passed: Passed,
+}
+
+/// Looks up what the registry holds of the jobs, and asks the gate.
+fn passed<'a>(run: &Run, expected: &[&'a Expected]) -> anyhow::Result<Tally<Merge<'a>>> {
+    let states = for_merge(run, expected)?.into_iter().zip(expected);
+    Ok(Tally::of(states.map(|(state, expected)| {
+        let state = state?;
+        let passed = gate::pass(expected, &state).map_err(refused)?;
+        Ok(Merge { expected, keyed: state.keyed, passed })
+    })))
+}
+
+/// Does something for each job, several side by side.
+fn each<'a, R: Send>(
+    run: &Run,
+    parallel: usize,
+    merges: &[Merge<'a>],
+    work: impl Fn(&Merge<'a>, &Run) -> anyhow::Result<R> + Sync,
+) -> Tally<R> {
+    fleet::run(&run.ctx, parallel, OnFailure::GoOn, merges, |merge| &merge.expected.job, |merge| work(merge, run))
 }
 
 impl<'a> Merge<'a> {
-    fn new(run: &'a Run, recipe: &'a Recipe) -> Merge<'a> {
-        Merge { run, expected: &recipe.expected, annotations: recipe.expected.labels(run.target.source.as_deref()) }
-    }
-
-    fn run(&self, signer: Option<&Signer>) -> anyhow::Result<Merged> {
-        let Merge { run, expected, .. } = *self;
-        let revision = run.target.published_revision()?;
-        let passed = self.pass()?;
-        let is_new = matches!(passed, Passed::Create { .. });
-        let index = self.publish(passed)?;
-        if let Some(signer) = signer {
-            signer.sign(&run.ctx, &expected.repository.with_digest(&index.digest))?;
-        }
-        self.write_key(&index, is_new)?;
-        // A dirty tree is nobody's release.
-        for tag in run.target.moving_tags.iter().filter(|_| !revision.dirty) {
-            self.move_tag(tag, &index)?;
-        }
-        Ok(Merged { reference: expected.reference(None), index })
-    }
-
-    /// Looks up what the registry holds, and asks the gate.
-    ///
-    /// # Errors
-    /// The gate refuses, with exit code 3; or the registry cannot be reached.
-    fn pass(&self) -> anyhow::Result<Passed> {
-        gate::pass(self.expected, &look(&self.run.ctx, self.expected)?).map_err(refused)
-    }
-
-    /// The command that makes the job's tag: what `--dry-run` prints and what runs.
-    fn command<'s>(&self, sh: &'s Shell, passed: &Passed) -> Cmd<'s> {
-        let (none, repository) = (BTreeMap::new(), &self.expected.repository);
-        let (digests, annotations) = match passed {
-            Passed::Create { digests, .. } => (digests.as_slice(), &self.annotations),
-            Passed::Reuse(index) | Passed::Unchanged(index) => (std::slice::from_ref(&index.digest), &none),
+    /// The tags that are to be written: none where all is as it should be.
+    /// `key-…` lets later runs find the images again.
+    fn targets(&self) -> Vec<Reference> {
+        let Merge { expected, keyed, passed } = self;
+        let (tag, is_right) = match passed {
+            // What this commit published before a base moved has another key.
+            Passed::Unchanged(index) => (None, expected.problems(None, index).is_empty()),
+            Passed::Create { .. } | Passed::Reuse(_) => (Some(expected.reference(None)), true),
         };
-        let sources: Vec<Reference> = digests.iter().map(|digest| repository.with_digest(digest)).collect();
-        buildx::create(sh, &self.expected.reference(None), &sources, annotations)
+        let is_new = matches!(passed, Passed::Create { .. });
+        let is_for_key = is_right && gate::is_for_key(expected, keyed.as_ref(), passed.images(), is_new);
+        let key = expected.key.as_ref().filter(|_| is_for_key);
+        tag.into_iter().chain(key.map(|key| expected.repository.with_tag(&Tag::for_key(key)))).collect()
     }
 
-    /// Makes the job's tag, unless it is there already, and reads it back.
-    fn publish(&self, passed: Passed) -> anyhow::Result<Index> {
-        let (ctx, reference) = (&self.run.ctx, self.expected.reference(None));
-        if !matches!(passed, Passed::Unchanged(_)) {
-            buildx::write(ctx, &reference.to_string(), |sh| self.command(sh, &passed))?;
-        }
-        let (verb, images, more) = match passed {
-            Passed::Unchanged(existing) => {
-                ctx.ui.status("Unchanged", &reference);
-                return Ok(existing);
+    /// The command that makes the job's tags: what `--dry-run` prints and what runs.
+    fn command<'s>(&self, run: &Run, sh: &'s Shell) -> Cmd<'s> {
+        let annotations = match &self.passed {
+            Passed::Unchanged(index) => index.annotations.clone(),
+            passed => self.expected.annotations(run.target.source.as_deref(), passed.images()),
+        };
+        buildx::create(sh, &self.targets(), self.passed.sources(), &annotations)
+    }
+
+    /// Makes the job's tags. Where the registry refuses one because it exists by now, another run was faster: what that
+    /// published is looked at, and counts.
+    fn create(&self, run: &Run) -> anyhow::Result<Merge<'a>> {
+        match self.write(run) {
+            Ok(()) => Ok(self.clone()),
+            Err(error) if error.downcast_ref::<Failure>().is_some_and(|failure| failure.exit == Exit::Refused) => {
+                let again = passed(run, &[self.expected])?.result()?.remove(0);
+                if matches!((&again.passed, &self.passed), (Passed::Create { .. }, Passed::Create { .. })) {
+                    return Err(error);
+                }
+                again.write(run).map(|()| again)
             }
-            Passed::Create { images, .. } => {
-                let arches: Vec<&str> = self.expected.arches.iter().map(|arch| arch.as_str()).collect();
-                ("Merged", images, format!(" ({})", arches.join(", ")))
+            Err(error) => Err(error),
+        }
+    }
+
+    fn write(&self, run: &Run) -> anyhow::Result<()> {
+        let at = self.expected.reference(None).to_string();
+        if self.targets().is_empty() { Ok(()) } else { buildx::write(&run.ctx, &at, |sh| self.command(run, sh)) }
+    }
+
+    /// Signs the index that is published.
+    fn sign(&self, run: &Run, signer: Option<&Signer>) -> anyhow::Result<Merged> {
+        let reference = self.expected.reference(None);
+        let Passed::Unchanged(index) = self.passed.clone() else {
+            return Err(anyhow::anyhow!("{reference} was not read back"));
+        };
+        if let Some(signer) = signer {
+            signer.sign(&run.ctx, &self.expected.repository.with_digest(&index.digest))?;
+        }
+        Ok(Merged { reference, index })
+    }
+}
+
+/// Reads back what was made, in one round: afterwards it is published, and unchanged.
+fn read_back<'a>(run: &Run, merges: Vec<Merge<'a>>) -> anyhow::Result<Tally<Merge<'a>>> {
+    let is_made = |merge: &&Merge| !matches!(merge.passed, Passed::Unchanged(_));
+    let made: Vec<Reference> = merges.iter().filter(is_made).map(|merge| merge.expected.reference(None)).collect();
+    let mut found = run.client.indexes(&run.ctx, &made)?.into_iter();
+    Ok(Tally::of(merges.into_iter().map(|merge| {
+        let reference = merge.expected.reference(None);
+        let (verb, more) = match &merge.passed {
+            Passed::Unchanged(_) => {
+                run.ctx.ui.status("Unchanged", &reference);
+                return Ok(merge);
+            }
+            Passed::Create { .. } => {
+                let arches: Vec<&str> = merge.expected.arches.iter().map(|arch| arch.as_str()).collect();
+                ("Merged", format!(" ({})", arches.join(", ")))
             }
             Passed::Reuse(keyed) => {
                 let since = keyed.revision().map_or("an unknown commit".to_owned(), |r| r.commit.short().to_owned());
-                ("Reused", keyed.digests().into_iter().cloned().collect(), format!(", unchanged since {since}"))
+                ("Reused", format!(", unchanged since {since}"))
             }
         };
-        let index = buildx::inspect(ctx, &reference)?;
-        let index = gate::check_read_back(self.expected, index, &images).map_err(refused)?;
+        let index = found.next().transpose()?.flatten();
+        let index = gate::check_read_back(merge.expected, index, merge.passed.images()).map_err(refused)?;
         if index.annotations.is_empty() {
-            ctx.ui.warning(format!("{reference} carries no annotations: the images have Docker's media types"));
+            run.ctx.ui.warning(format!("{reference} carries no annotations: the images have Docker's media types"));
         }
-        ctx.ui.status(verb, format!("{reference}{more}"));
-        Ok(index)
-    }
-
-    /// Lets later runs find the images again. What stands there already has the same key, and is replaced only by
-    /// images that were built by force: by new ones, or by those of a run that ended before it came to this.
-    fn write_key(&self, index: &Index, is_new: bool) -> anyhow::Result<()> {
-        let Some(key) = &self.expected.key else { return Ok(()) };
-        // What this commit published before a base moved has another key.
-        if !self.expected.problems(None, index).is_empty() {
-            return Ok(());
-        }
-        let reference = self.expected.repository.with_tag(&Tag::for_key(key));
-        match buildx::inspect(&self.run.ctx, &reference)? {
-            Some(existing) if existing.digest == index.digest => Ok(()),
-            Some(existing) if !index.is_forced() || (existing.is_forced() && !is_new) => Ok(()),
-            _ => self.point(&reference, index),
-        }
-    }
-
-    /// Moves a tag such as `latest` to this index, if that is forward.
-    fn move_tag(&self, tag: &Tag, index: &Index) -> anyhow::Result<()> {
-        let ctx = &self.run.ctx;
-        let reference = self.expected.repository.with_tag(tag);
-        if let Some(existing) = buildx::inspect(ctx, &reference)? {
-            if existing.digest == index.digest {
-                return Ok(());
-            }
-            let to = self.run.target.published_revision()?;
-            gate::check_forward(&reference, &existing, to, |older, newer| git::is_ancestor(ctx, older, newer))?;
-        }
-        self.point(&reference, index)?;
-        ctx.ui.status("Moved", &reference);
-        Ok(())
-    }
-
-    /// Gives the index another tag: the same digest, and no layer moves.
-    fn point(&self, reference: &Reference, index: &Index) -> anyhow::Result<()> {
-        let source = [self.expected.repository.with_digest(&index.digest)];
-        buildx::write(&self.run.ctx, &reference.to_string(), |sh| {
-            buildx::create(sh, reference, &source, &BTreeMap::new())
-        })
-    }
+        run.ctx.ui.status(verb, format!("{reference}{more}"));
+        Ok(Merge { passed: Passed::Unchanged(index), ..merge })
+    })))
 }
 
-/// Checks the published tags of the jobs; gives each with its index.
+/// Checks the published tags of the jobs; gives each with its index. What a published tag has to be is told by the
+/// commit where it says so itself; `with_keys` works the keys out where that is not enough.
 ///
 /// # Errors
 /// What concerns all jobs; a single job's refusal is part of the tally.
-pub fn verify_all(run: &Run, expected: &[Expected], parallel: Option<u16>) -> anyhow::Result<Tally<Merged>> {
+pub fn verify_all(
+    run: &Run,
+    expected: Vec<Expected>,
+    parallel: Option<u16>,
+    with_keys: impl FnOnce() -> anyhow::Result<Vec<Expected>>,
+) -> anyhow::Result<Tally<Merged>> {
     let (ctx, signer, parallel) = (&run.ctx, signer(run)?, parallel.map_or(PARALLEL, usize::from));
-    let tally = fleet::run(
-        ctx,
-        parallel,
-        OnFailure::GoOn,
-        expected,
-        |expected| &expected.job,
-        |expected| {
-            let verified = verify(ctx, expected)?;
-            if let Some(signer) = &signer {
-                check_signature(ctx, signer, expected, &verified.index)?;
-            }
-            ctx.ui.status("Verified", &verified.reference);
-            Ok(verified)
-        },
-    );
-    ctx.ui.status("Finished", format!("{} of {} right", tally.done.len(), count(expected.len(), "published tag")));
+    let total = expected.len();
+    let states = for_verify(run, &expected.iter().collect::<Vec<_>>())?;
+    let is_right = |(expected, state): (&Expected, &anyhow::Result<RegistryState>)| match state {
+        Ok(RegistryState { index: Some(index), .. }) => expected.problems_of_published(None, index).is_empty(),
+        _ => true,
+    };
+    let expected = if expected.iter().zip(&states).all(is_right) { expected } else { with_keys()? };
+    let verified = states.into_iter().zip(&expected).map(|(state, expected)| verified(expected, &state?));
+    let tally = Tally::of(verified).then(|verified| {
+        let job = |(expected, _): &(&Expected, Merged)| expected.job.clone();
+        Ok(fleet::run(ctx, parallel, OnFailure::GoOn, &verified, job, |(expected, merged)| {
+            signer.as_ref().map_or(Ok(()), |signer| check_signature(ctx, signer, expected, &merged.index))?;
+            ctx.ui.status("Verified", &merged.reference);
+            Ok(Merged { reference: merged.reference.clone(), index: merged.index.clone() })
+        }))
+    })?;
+    ctx.ui.status("Finished", format!("{} of {} right", tally.done.len(), count(total, "published tag")));
     Ok(tally)
 }
 
-fn verify(ctx: &Context, expected: &Expected) -> anyhow::Result<Merged> {
+fn verified<'e>(expected: &'e Expected, state: &RegistryState) -> anyhow::Result<(&'e Expected, Merged)> {
     let reference = expected.reference(None);
-    let RegistryState { index: Some(index), parts, .. } = look(ctx, expected)? else {
+    let Some(index) = &state.index else {
         let problem = Problem::new(reference.to_string(), "is not published");
         return Err(problem.help(format!("cargo xtask merge {}", expected.job)).exit(Exit::Refused));
     };
-    let problems = gate::check_published(expected, &index, &parts);
-    if problems.is_empty() { Ok(Merged { reference, index }) } else { Err(refused(problems)) }
+    let problems = gate::check_published(expected, index, state);
+    if problems.is_empty() {
+        Ok((expected, Merged { reference, index: index.clone() }))
+    } else {
+        Err(refused(problems))
+    }
 }
 
 fn check_signature(ctx: &Context, signer: &Signer, expected: &Expected, index: &Index) -> anyhow::Result<()> {

@@ -91,6 +91,30 @@ pub struct Tally<T> {
 }
 
 impl<T> Tally<T> {
+    /// Separates results: successes from failures.
+    ///
+    /// # Errors
+    /// None of its own: they are part of the tally.
+    pub fn of(results: impl IntoIterator<Item = anyhow::Result<T>>) -> Tally<T> {
+        let (mut done, mut failures) = (Vec::new(), Ok(()));
+        for result in results {
+            match result {
+                Ok(value) => done.push(value),
+                Err(error) => failures = joined(failures, Err(error)),
+            }
+        }
+        Tally { done, failures }
+    }
+
+    /// Goes on with what succeeded; what failed has failed.
+    ///
+    /// # Errors
+    /// What concerns all that go on.
+    pub fn then<U>(self, next: impl FnOnce(Vec<T>) -> anyhow::Result<Tally<U>>) -> anyhow::Result<Tally<U>> {
+        let Tally { done, failures } = next(self.done)?;
+        Ok(Tally { done, failures: joined(self.failures, failures) })
+    }
+
     /// # Errors
     /// Anything failed.
     pub fn result(self) -> anyhow::Result<Vec<T>> {
@@ -98,8 +122,20 @@ impl<T> Tally<T> {
     }
 }
 
+/// Both failures as one, with the graver exit code.
+fn joined(first: anyhow::Result<()>, second: anyhow::Result<()>) -> anyhow::Result<()> {
+    let (Err(first), Err(second)) = (&first, &second) else { return first.and(second) };
+    let problems = |error: &anyhow::Error| match error.downcast_ref::<Failure>() {
+        Some(failure) => (failure.exit, failure.problems.clone()),
+        None => (Exit::Failed, vec![Problem::new("error", format!("{error:#}"))]),
+    };
+    let ((exit, mut all), (other, more)) = (problems(first), problems(second));
+    all.extend(more);
+    Err(Failure::of(exit.max(other), all))
+}
+
 /// Pauses before the second, third and fourth attempt, as BuildKit makes them.
-const PAUSES: [Duration; 3] = [Duration::from_secs(1), Duration::from_secs(2), Duration::from_secs(4)];
+pub const PAUSES: [Duration; 3] = [Duration::from_secs(1), Duration::from_secs(2), Duration::from_secs(4)];
 /// How often a pause checks for a signal.
 const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
@@ -115,14 +151,22 @@ pub fn retry<R>(ctx: &Context, what: &str, attempt: impl Fn() -> anyhow::Result<
         let transient = is_transient(&error.to_string()) && ctx.interrupted().is_none();
         let Some(pause) = pauses.next().filter(|_| transient) else { return result };
         ctx.ui.status("Retrying", format!("{what} in {}s: {}", pause.as_secs(), Failure::reason(error)));
-        let end = Instant::now() + pause;
-        while Instant::now() < end {
-            if ctx.interrupted().is_some() {
-                return result;
-            }
-            std::thread::sleep(POLL_INTERVAL);
+        if !wait(ctx, pause) {
+            return result;
         }
     }
+}
+
+/// Waits before another attempt; `false` if a signal asks to stop.
+pub fn wait(ctx: &Context, pause: Duration) -> bool {
+    let end = Instant::now() + pause;
+    while Instant::now() < end {
+        if ctx.interrupted().is_some() {
+            return false;
+        }
+        std::thread::sleep(POLL_INTERVAL);
+    }
+    true
 }
 
 /// Whether what a program said tells of a registry or a network that may work again in a moment.

@@ -1,28 +1,31 @@
 //! Where this run's images go: each value by flag, then environment, then the matching target, then the default.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use clap::Args;
 
 use crate::model::{Commit, Exit, Failure, JobName, Problem, Provenance, Registry, Repository, Revision, Tag};
 use crate::run::Context;
-use crate::tools::git;
+use crate::tools::{RegistryClient, git};
 
 use super::config::{Cache, Config, TargetSettings};
 
-/// What every stage of the flow is given: the context, the configuration, and where images go.
+/// What every stage of the flow is given: the context, the configuration, where images go, and who reads registries.
 #[derive(Clone, Debug)]
 pub struct Run {
     pub ctx: Context,
     pub config: Config,
     pub target: Target,
+    pub client: Arc<RegistryClient>,
 }
 
 impl Run {
     /// # Errors
     /// All values of the target that are not valid, with exit code 2.
     pub fn new(ctx: &Context, config: &Config, given: &Given) -> anyhow::Result<Run> {
-        Ok(Run { ctx: ctx.clone(), config: config.clone(), target: Target::resolve(ctx, config, given)? })
+        let target = Target::resolve(ctx, config, given)?;
+        Ok(Run { ctx: ctx.clone(), config: config.clone(), target, client: Arc::default() })
     }
 }
 

@@ -17,6 +17,7 @@ use anyhow::Context as _;
 use camino::Utf8Path;
 use xshell::{Cmd, Shell, cmd};
 
+use super::buildx;
 use crate::model::{Exit, Problem};
 use crate::run::{Context, Secret, human_time};
 
@@ -206,11 +207,12 @@ pub fn shown(ctx: &Context, cmd: impl FnOnce(&Shell) -> Cmd<'_>) -> anyhow::Resu
 fn prepare(ctx: &Context, cmd: impl FnOnce(&Shell) -> Cmd<'_>) -> anyhow::Result<(Command, String)> {
     let sh = Shell::new().context("could not read the working directory")?;
     sh.change_dir(&ctx.root);
-    let mut command = Command::from(cmd(&sh));
+    let command = Command::from(cmd(&sh));
+    let words: Vec<String> = std::iter::once(command.get_program()).chain(command.get_args()).map(quote).collect();
+    let mut command = buildx::as_plugin(ctx, command);
     for name in ctx.env.kept_from_programs() {
         command.env_remove(name);
     }
-    let words: Vec<String> = std::iter::once(command.get_program()).chain(command.get_args()).map(quote).collect();
     Ok((command, words.join(" ")))
 }
 

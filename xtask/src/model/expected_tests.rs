@@ -24,7 +24,7 @@ fn attestation(of: char, subject: char) -> (Digest, Option<Digest>) {
 }
 
 fn index(images: Vec<Manifest>) -> Index {
-    Index { digest: digest('f'), images, attestations: BTreeMap::new(), annotations: BTreeMap::new() }
+    Index::for_test(images)
 }
 
 /// The complaints about an index, without rule and help.

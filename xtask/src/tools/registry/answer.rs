@@ -1,0 +1,116 @@
+//! Questions to a registry, and what its responses say to them. Pure.
+
+use serde_json::Value;
+
+use super::curl::Response;
+use crate::model::{Digest, Exit, Problem, Reference, Repository};
+use crate::run::help_for;
+
+/// What a registry is asked for.
+pub enum Question {
+    /// The manifest or index that a tag or a digest names.
+    Manifest(Reference),
+    /// Whether it exists, and its digest. Docker Hub's limits do not count this.
+    Existence(Reference),
+    /// A configuration.
+    Blob(Repository, Digest),
+}
+
+impl Question {
+    pub fn reference(&self) -> Reference {
+        match self {
+            Question::Manifest(reference) | Question::Existence(reference) => reference.clone(),
+            Question::Blob(repository, digest) => repository.with_digest(digest),
+        }
+    }
+}
+
+/// What a registry gave.
+pub struct Answer {
+    pub digest: Digest,
+    pub media_type: String,
+    /// Empty where only the existence was asked for.
+    pub body: Vec<u8>,
+}
+
+/// What a registry said to a question: `None` if it says that there is no such thing.
+pub type Answered<T> = anyhow::Result<Option<T>>;
+
+/// What a response says to a question.
+pub fn answer(question: &Question, response: Result<Response, String>) -> Answered<Answer> {
+    let reference = question.reference();
+    let response = response.map_err(|why| problem(&reference, &why))?;
+    match response.status {
+        200 => {}
+        404 => return Ok(None),
+        _ => return Err(problem(&reference, &words(&response))),
+    }
+    let promised = response.header("docker-content-digest").and_then(|digest| digest.parse::<Digest>().ok());
+    let promised = reference.digest.clone().or(promised);
+    let digest = match (question, promised) {
+        (Question::Existence(_), Some(promised)) => promised,
+        (Question::Existence(_), None) => {
+            return Err(problem(&reference, "names no digest in `Docker-Content-Digest`"));
+        }
+        (_, promised) => {
+            let found = Digest::of_content(&response.body);
+            if let Some(promised) = promised.filter(|promised| *promised != found) {
+                return Err(other_content(&reference, &promised, &found));
+            }
+            found
+        }
+    };
+    let media_type = response.header("content-type").unwrap_or_default().to_owned();
+    Ok(Some(Answer { digest, media_type, body: response.body }))
+}
+
+fn other_content(reference: &Reference, promised: &Digest, found: &Digest) -> anyhow::Error {
+    Problem::new(reference.to_string(), format!("the registry sent {found} for {promised}"))
+        .rule("content is what its digest says")
+        .help("ask whoever runs the registry, or a proxy before it, what changes its answers")
+        .exit(Exit::Missing)
+}
+
+pub fn unusable(reference: &Reference, error: &anyhow::Error) -> anyhow::Error {
+    problem(reference, &format!("the registry sent something that is no manifest of an image: {error}"))
+}
+
+/// A registry's own words: the status, and the messages of its [error
+/// codes](https://github.com/opencontainers/distribution-spec/blob/v1.1.0/spec.md#error-codes).
+pub fn words(response: &Response) -> String {
+    let json: Value = serde_json::from_slice(&response.body).unwrap_or_default();
+    let errors = json["errors"].as_array().into_iter().flatten();
+    let message = |error: &Value| {
+        let texts = ["code", "message"].map(|key| error[key].as_str().unwrap_or_default().to_owned());
+        texts.into_iter().filter(|text| !text.is_empty()).collect::<Vec<_>>().join(": ")
+    };
+    let said: Vec<String> = errors.map(message).filter(|text| !text.is_empty()).collect();
+    let (status, reason) = (response.status, reason(response.status));
+    if said.is_empty() { format!("{status} {reason}") } else { format!("{status} {reason}: {}", said.join("; ")) }
+}
+
+/// The [names of statuses](https://www.rfc-editor.org/rfc/rfc9110#section-15), which HTTP/2 does not send.
+fn reason(status: u16) -> &'static str {
+    match status {
+        400 => "Bad Request",
+        401 => "Unauthorized",
+        403 => "Forbidden",
+        408 => "Request Timeout",
+        429 => "Too Many Requests",
+        500 => "Internal Server Error",
+        502 => "Bad Gateway",
+        503 => "Service Unavailable",
+        504 => "Gateway Timeout",
+        _ => "(unexpected status)",
+    }
+}
+
+fn problem(at: &Reference, said: &str) -> anyhow::Error {
+    unreachable(&at.to_string(), said)
+}
+
+/// The complaint about a registry that did not do what it was asked, with the remedy where its words are known.
+pub fn unreachable(at: &str, said: &str) -> anyhow::Error {
+    let help = help_for(said).unwrap_or("is the registry's address right, and can it be reached from here?");
+    Problem::new(at, said).help(help).exit(Exit::Missing)
+}

@@ -1,0 +1,339 @@
+//! Asking: a batch of questions becomes one round of requests, each with the credentials that its registry wants.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Mutex, PoisonError};
+
+use serde_json::Value;
+
+use super::answer::{Answer, Answered, Question, answer, unreachable, unusable, words};
+use super::challenge::{Challenge, escaped, query};
+use super::curl::{Request, Response, fetch, quoted};
+use super::login::Login;
+use super::manifest;
+use crate::model::{Digest, Failure, Index, Manifest, Reference, Registry, Repository};
+use crate::run::{Context, Secret};
+
+/// Every kind of manifest. What is left out, a registry may translate into an older kind, and sign, so that its digest
+/// is another each time.
+const MANIFESTS: &str = "application/vnd.oci.image.index.v1+json, application/vnd.oci.image.manifest.v1+json, \
+                         application/vnd.docker.distribution.manifest.list.v2+json, \
+                         application/vnd.docker.distribution.manifest.v2+json";
+const ANYTHING: &str = "*/*";
+/// How many repositories one token is asked for: all of them stand in its URL, and servers take 8 kB.
+const SCOPES: usize = 32;
+
+/// Reads registries, and knows from round to round what each wants to know of who asks.
+#[derive(Debug, Default)]
+pub struct RegistryClient(Mutex<BTreeMap<Registry, Access>>);
+
+/// How a registry is asked.
+#[derive(Debug)]
+struct Access {
+    login: Login,
+    challenge: Option<Challenge>,
+    /// By the names of repositories. A token is good for a few minutes.
+    tokens: BTreeMap<String, Secret>,
+}
+
+impl RegistryClient {
+    /// What the references point to, in one round. The configurations of images are not read:
+    /// [`RegistryClient::read_images`] does that.
+    ///
+    /// # Errors
+    /// curl cannot be started, or docker's login cannot be read. A registry that cannot be reached, or refuses, is the
+    /// answer to the questions that it was asked; absent is another.
+    pub fn indexes(&self, ctx: &Context, references: &[Reference]) -> anyhow::Result<Vec<Answered<Index>>> {
+        let questions: Vec<Question> = references.iter().cloned().map(Question::Manifest).collect();
+        let answers = self.ask(ctx, &questions)?.into_iter().zip(references);
+        let index = |(answer, reference): (Answered<Answer>, &Reference)| {
+            answer?.map(|answer| manifest::index(&answer).map_err(|error| unusable(reference, &error))).transpose()
+        };
+        Ok(answers.map(index).collect())
+    }
+
+    /// The digests of what the references point to, in one round.
+    ///
+    /// # Errors
+    /// As [`RegistryClient::indexes`].
+    pub fn digests(&self, ctx: &Context, references: &[Reference]) -> anyhow::Result<Vec<Answered<Digest>>> {
+        let questions: Vec<Question> = references.iter().cloned().map(Question::Existence).collect();
+        let answers = self.ask(ctx, &questions)?.into_iter();
+        Ok(answers.map(|answer| Ok(answer?.map(|answer| answer.digest))).collect())
+    }
+
+    /// Reads the manifests and the configurations of the indexes' images, in two rounds, each image once. What is not
+    /// there stays unread, and is taken for an image of an unknown platform.
+    ///
+    /// # Errors
+    /// As [`RegistryClient::indexes`]: for each index there is one result.
+    pub fn read_images(
+        &self,
+        ctx: &Context,
+        indexes: &mut [(&Repository, &mut Index)],
+    ) -> anyhow::Result<Vec<anyhow::Result<()>>> {
+        let manifests = wanted(indexes, |repository, image| {
+            image.config.is_none().then(|| Question::Manifest(repository.with_digest(&image.digest)))
+        });
+        let manifests = self.ask_each(ctx, manifests)?;
+        let mut results = fill(
+            indexes,
+            &manifests,
+            |image| Some(&image.digest),
+            |image, answer, _| {
+                if image.config.is_none() { manifest::read_manifest(image, answer) } else { Ok(()) }
+            },
+        );
+        let configs = wanted(indexes, |repository, image| {
+            let config = image.config.as_ref().filter(|_| !image.is_read())?;
+            Some(Question::Blob(repository.clone(), config.clone()))
+        });
+        let configs = self.ask_each(ctx, configs)?;
+        let read = fill(indexes, &configs, |image| image.config.as_ref(), manifest::read_config);
+        results.iter_mut().zip(read).for_each(|(result, read)| {
+            if result.is_ok() {
+                *result = read;
+            }
+        });
+        Ok(results)
+    }
+
+    /// Forgets who asked: a new login counts from the next round.
+    pub fn forget_logins(&self) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
+    fn ask_each(
+        &self,
+        ctx: &Context,
+        questions: Vec<Question>,
+    ) -> anyhow::Result<BTreeMap<Reference, Answered<Answer>>> {
+        let answers = self.ask(ctx, &questions)?;
+        Ok(questions.iter().map(Question::reference).zip(answers).collect())
+    }
+
+    /// Asks all questions at once, and once more those that were asked without what the registry wanted to know.
+    fn ask(&self, ctx: &Context, questions: &[Question]) -> anyhow::Result<Vec<Answered<Answer>>> {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let unreachable = greet(ctx, &mut known, questions)?;
+        let all: Vec<&Question> = questions.iter().collect();
+        get_tokens(ctx, &mut known, &all, SCOPES)?;
+        let mut responses = round(ctx, &known, &unreachable, &all)?;
+        let refused: Vec<usize> = (0..all.len()).filter(|&i| renew(&mut known, all[i], &responses[i])).collect();
+        if !refused.is_empty() {
+            let again: Vec<&Question> = refused.iter().map(|&i| all[i]).collect();
+            // One token for several repositories may not cover all of them.
+            get_tokens(ctx, &mut known, &again, 1)?;
+            for (i, response) in refused.into_iter().zip(round(ctx, &known, &unreachable, &again)?) {
+                responses[i] = response;
+            }
+        }
+        Ok(questions.iter().zip(responses).map(|(question, response)| answer(question, response)).collect())
+    }
+}
+
+/// The questions about images of the indexes, each once.
+fn wanted(
+    indexes: &[(&Repository, &mut Index)],
+    question: impl Fn(&Repository, &Manifest) -> Option<Question>,
+) -> Vec<Question> {
+    let images =
+        indexes.iter().flat_map(|(repository, index)| index.images.iter().map(move |image| (repository, image)));
+    let questions = images.filter_map(|(repository, image)| question(repository, image));
+    let by_reference: BTreeMap<Reference, Question> = questions.map(|q| (q.reference(), q)).collect();
+    by_reference.into_values().collect()
+}
+
+/// Gives each image its answer, if it has one.
+fn fill(
+    indexes: &mut [(&Repository, &mut Index)],
+    answers: &BTreeMap<Reference, Answered<Answer>>,
+    asked: impl Fn(&Manifest) -> Option<&Digest>,
+    read: impl Fn(&mut Manifest, &Answer, bool) -> anyhow::Result<()>,
+) -> Vec<anyhow::Result<()>> {
+    let fill = |(repository, index): &mut (&Repository, &mut Index)| {
+        let bare = index.digest.clone();
+        index.images.iter_mut().try_for_each(|image| {
+            let Some(reference) = asked(image).map(|digest| repository.with_digest(digest)) else { return Ok(()) };
+            match answers.get(&reference) {
+                None | Some(Ok(None)) => Ok(()),
+                Some(Ok(Some(answer))) => {
+                    let is_bare = image.digest == bare;
+                    read(image, answer, is_bare).map_err(|error| unusable(&reference, &error))
+                }
+                // An error has no copy, and several images may share it.
+                Some(Err(error)) => Err(unreachable(&reference.to_string(), &Failure::reason(error))),
+            }
+        })
+    };
+    indexes.iter_mut().map(fill).collect()
+}
+
+/// Asks each registry that is new here what it wants to know; without credentials, as nobody has asked for them yet.
+/// Gives the reasons of those that cannot be asked.
+fn greet(
+    ctx: &Context,
+    known: &mut BTreeMap<Registry, Access>,
+    questions: &[Question],
+) -> anyhow::Result<BTreeMap<Registry, String>> {
+    let asked: BTreeSet<Registry> = questions.iter().filter_map(|q| q.reference().repository.registry).collect();
+    let new: Vec<Registry> = asked.into_iter().filter(|registry| !known.contains_key(registry)).collect();
+    let greeting = |registry: &Registry| Request {
+        url: format!("{}/v2/", registry.url()),
+        accept: ANYTHING,
+        credentials: None,
+        more: String::new(),
+    };
+    let mut unreachable = BTreeMap::new();
+    if new.is_empty() {
+        return Ok(unreachable);
+    }
+    let responses = fetch(ctx, &new.iter().map(greeting).collect::<Vec<_>>())?;
+    for (registry, response) in new.into_iter().zip(responses) {
+        let challenge = match response {
+            Ok(response) if response.status == 200 => None,
+            Ok(response) if response.status == 401 => Challenge::of(response.headers("www-authenticate")),
+            Ok(response) if response.status == 404 => {
+                unreachable.insert(registry, "no registry answers there: /v2/ is not found".to_owned());
+                continue;
+            }
+            Ok(response) => {
+                unreachable.insert(registry, words(&response));
+                continue;
+            }
+            Err(why) => {
+                unreachable.insert(registry, why);
+                continue;
+            }
+        };
+        let login = Login::of(ctx, &registry)?;
+        known.insert(registry, Access { login, challenge, tokens: BTreeMap::new() });
+    }
+    Ok(unreachable)
+}
+
+/// Fetches the tokens that are missing for the questions, each for at most so many repositories.
+/// Where a server gives none, the registry's own refusal is what counts.
+fn get_tokens(
+    ctx: &Context,
+    known: &mut BTreeMap<Registry, Access>,
+    questions: &[&Question],
+    scopes: usize,
+) -> anyhow::Result<()> {
+    let mut wanted: BTreeMap<Registry, BTreeSet<String>> = BTreeMap::new();
+    for repository in questions.iter().map(|question| question.reference().repository) {
+        let name = repository.name().to_owned();
+        let Some(registry) = repository.registry else { continue };
+        let needs = |access: &Access| matches!(access.challenge, Some(Challenge::Bearer { .. }));
+        if known.get(&registry).is_some_and(|access| needs(access) && !access.tokens.contains_key(&name)) {
+            wanted.entry(registry).or_default().insert(name);
+        }
+    }
+    let (mut requests, mut served) = (Vec::new(), Vec::new());
+    for (registry, names) in wanted {
+        let names: Vec<String> = names.into_iter().collect();
+        for names in names.chunks(scopes) {
+            let access = known.get(&registry);
+            let Some(request) = access.and_then(|access| token_request(&registry, access, names)) else { continue };
+            requests.push(request);
+            served.push((registry.clone(), names.to_vec()));
+        }
+    }
+    if requests.is_empty() {
+        return Ok(());
+    }
+    for ((registry, names), response) in served.into_iter().zip(fetch(ctx, &requests)?) {
+        let token = response.ok().filter(|response| response.status == 200).and_then(|response| token(&response));
+        let (Some(token), Some(access)) = (token, known.get_mut(&registry)) else { continue };
+        access.tokens.extend(names.into_iter().map(|name| (name, token.clone())));
+    }
+    Ok(())
+}
+
+/// The request for a token. Its server is named by the registry; without TLS it is asked on this machine alone.
+fn token_request(registry: &Registry, Access { login, challenge, .. }: &Access, names: &[String]) -> Option<Request> {
+    let Some(Challenge::Bearer { realm, service }) = challenge else { return None };
+    if !(realm.starts_with("https://") || registry.is_loopback() && realm.starts_with("http://")) {
+        return None;
+    }
+    let query = query(service, names.iter().map(String::as_str));
+    let separator = if realm.contains('?') { '&' } else { '?' };
+    let get = format!("{realm}{separator}{query}");
+    let (url, credentials) = match login {
+        Login::Anonymous => (get, None),
+        Login::User(line) => (get, Some(line.clone())),
+        // The OAuth 2 way: https://distribution.github.io/distribution/spec/auth/oauth/
+        Login::Identity(token) => {
+            let form = format!("grant_type=refresh_token&client_id=cargo-xtask-jobs&{query}&refresh_token=");
+            let line = format!("data = {}", quoted(&format!("{form}{}", escaped(token.reveal()))));
+            (realm.clone(), Some(Secret::new(line)))
+        }
+    };
+    Some(Request { url, accept: ANYTHING, credentials, more: String::new() })
+}
+
+fn token(response: &Response) -> Option<Secret> {
+    let json: Value = serde_json::from_slice(&response.body).ok()?;
+    let text = |key: &str| json[key].as_str().filter(|token| !token.is_empty());
+    text("token").or_else(|| text("access_token")).map(Secret::new)
+}
+
+/// One round: every question whose registry can be reached.
+fn round(
+    ctx: &Context,
+    known: &BTreeMap<Registry, Access>,
+    unreachable: &BTreeMap<Registry, String>,
+    questions: &[&Question],
+) -> anyhow::Result<Vec<Result<Response, String>>> {
+    let requests: Vec<Option<Request>> = questions.iter().map(|question| request(known, question)).collect();
+    let mut responses = fetch(ctx, &requests.into_iter().flatten().collect::<Vec<_>>())?.into_iter();
+    let response = |question: &&Question| {
+        let registry = question.reference().repository.registry;
+        match registry.as_ref().and_then(|registry| unreachable.get(registry)) {
+            Some(why) => Err(why.clone()),
+            None => responses.next().unwrap_or_else(|| Err("was not asked: it is in no registry".to_owned())),
+        }
+    };
+    Ok(questions.iter().map(response).collect())
+}
+
+fn request(known: &BTreeMap<Registry, Access>, question: &Question) -> Option<Request> {
+    let Reference { repository, tag, digest } = question.reference();
+    let registry = repository.registry.as_ref()?;
+    let access = known.get(registry)?;
+    let what = digest.map(|digest| digest.to_string()).or(tag.map(|tag| tag.to_string())).unwrap_or_default();
+    let (kind, accept, more) = match question {
+        Question::Manifest(_) => ("manifests", MANIFESTS, ""),
+        Question::Existence(_) => ("manifests", MANIFESTS, "head"),
+        Question::Blob(..) => ("blobs", ANYTHING, ""),
+    };
+    let credentials = match (&access.challenge, &access.login) {
+        (Some(Challenge::Bearer { .. }), _) => {
+            let token = access.tokens.get(repository.name());
+            let header = |token: &Secret| quoted(&format!("Authorization: Bearer {}", token.reveal()));
+            token.map(|token| Secret::new(format!("header = {}", header(token))))
+        }
+        (Some(Challenge::Basic), Login::User(line)) => Some(line.clone()),
+        _ => None,
+    };
+    let url = format!("{}/v2/{}/{kind}/{what}", registry.url(), repository.name());
+    Some(Request { url, accept, credentials, more: more.to_owned() })
+}
+
+/// Whether a refused question is worth asking again: the registry wants to know something else than it was told, or a
+/// token has expired, or does not cover the repository.
+fn renew(known: &mut BTreeMap<Registry, Access>, question: &Question, response: &Result<Response, String>) -> bool {
+    let Ok(response) = response else { return false };
+    let repository = question.reference().repository;
+    let access = repository.registry.as_ref().and_then(|registry| known.get_mut(registry));
+    let Some(access) = access else { return false };
+    if response.status != 401 {
+        return false;
+    }
+    let wanted = Challenge::of(response.headers("www-authenticate"));
+    let had_token = access.tokens.remove(repository.name()).is_some();
+    let is_new = wanted.is_some() && access.challenge != wanted;
+    if is_new {
+        access.challenge = wanted;
+    }
+    had_token || is_new
+}

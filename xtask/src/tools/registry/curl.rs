@@ -1,0 +1,231 @@
+//! curl: many requests by one process, which is told all of them over its stdin, credentials included.
+//! Proxies and certificates are curl's own matter (`HTTPS_PROXY`, `NO_PROXY`, `SSL_CERT_FILE`).
+
+use std::fmt::Write;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use camino::Utf8Path;
+use xshell::{Shell, cmd};
+
+use crate::run::{Context, Secret, count, fleet};
+use crate::tools::process::{self, End, Options};
+
+/// How many requests are under way at once. A loopback registry answers no faster to more; with 50 ms of latency, 32
+/// are 640 a second, and ECR takes more than that of no client.
+const PARALLEL: usize = 32;
+/// How many requests one process is given: its time limit is for all of them together.
+const LARGEST_BATCH: usize = 4_000;
+/// After what time a registry that has not answered counts as out of reach.
+const TIMEOUT: Duration = Duration::from_secs(120);
+/// The largest answer that is read, in bytes: the specification's limit for a manifest.
+const LARGEST_BODY: usize = 4 << 20;
+
+/// curl's exit codes for connections that broke off: resolved, connected, and then lost. curl retries time-outs and
+/// the statuses 408, 429 and 5xx by itself, and these only together with errors that stay.
+const BROKEN_OFF: [u8; 6] = [16, 18, 52, 55, 56, 92];
+/// curl's exit code for an answer that is larger than it may be.
+const TOO_LARGE: u8 = 63;
+
+/// The options of each request. A try takes 30 s at most, and none is started after 85 s, so that all is said and
+/// done before [`TIMEOUT`]. Other hosts than the one that was asked get no credentials (`location` drops them).
+const OPTIONS: &str = "silent\ninclude\ngloboff\nlocation\nmax-redirs = 5\nconnect-timeout = 10\nmax-time = 30\n\
+                       retry = 6\nretry-max-time = 85\nsuppress-connect-headers\nuser-agent = \"cargo-xtask-jobs\"\n";
+
+/// One request.
+pub struct Request {
+    pub url: String,
+    /// What kinds of answers are taken, for `Accept`.
+    pub accept: &'static str,
+    /// A line of curl's configuration that says who asks.
+    pub credentials: Option<Secret>,
+    /// Further lines that say what is asked, such as `head`.
+    pub more: String,
+}
+
+/// What came of a request, whatever the status.
+#[derive(Debug)]
+pub struct Response {
+    pub status: u16,
+    /// Names in lower case.
+    headers: Vec<(String, String)>,
+    pub body: Vec<u8>,
+}
+
+impl Response {
+    /// The values of a header, whose name is given in lower case.
+    pub fn headers<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
+        self.headers.iter().filter(move |(key, _)| key == name).map(|(_, value)| value.as_str())
+    }
+
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
+    }
+}
+
+/// Makes all requests, and again those whose connection broke off.
+/// For each there is an answer, or curl's words for why there is none.
+///
+/// # Errors
+/// curl cannot be started, or its files cannot be read.
+pub fn fetch(ctx: &Context, requests: &[Request]) -> anyhow::Result<Vec<Result<Response, String>>> {
+    let mut results: Vec<Result<Response, String>> = Vec::with_capacity(requests.len());
+    for batch in requests.chunks(LARGEST_BATCH) {
+        let all: Vec<&Request> = batch.iter().collect();
+        let mut answers = run(ctx, &all)?;
+        for pause in fleet::PAUSES {
+            let is_open = |answer: &Answer| matches!(answer, Err((code, _)) if BROKEN_OFF.contains(code));
+            let open: Vec<usize> = (0..answers.len()).filter(|&i| is_open(&answers[i])).collect();
+            let Some(Err((_, why))) = open.first().map(|&first| &answers[first]) else { break };
+            ctx.ui.status("Retrying", format!("{} in {}s: {why}", count(open.len(), "request"), pause.as_secs()));
+            if !fleet::wait(ctx, pause) {
+                break;
+            }
+            let again: Vec<&Request> = open.iter().map(|&i| &batch[i]).collect();
+            for (i, answer) in open.into_iter().zip(run(ctx, &again)?) {
+                answers[i] = answer;
+            }
+        }
+        results.extend(answers.into_iter().map(|answer| answer.map_err(|(_, why)| why)));
+    }
+    Ok(results)
+}
+
+/// An answer, or curl's exit code and words.
+type Answer = Result<Response, (u8, String)>;
+
+/// Makes the requests by one process. Answers go to files of a folder that is gone afterwards: they have no order.
+fn run(ctx: &Context, requests: &[&Request]) -> anyhow::Result<Vec<Answer>> {
+    let sh = Shell::new().context("could not read the working directory")?;
+    let dir = sh.create_temp_dir().context("could not make a temporary folder")?;
+    let dir = Utf8Path::from_path(dir.path()).context("the folder for temporary files is not UTF-8")?.to_owned();
+    let config = configuration(requests, &dir);
+    let secrets: Vec<&Secret> = requests.iter().filter_map(|request| request.credentials.as_ref()).collect();
+    let given = Options { stdin: Some(&config), deadline: Some(TIMEOUT), secrets: &secrets, ..Options::default() };
+    let parallel = PARALLEL.to_string();
+    let outcome = process::run(
+        ctx,
+        |sh| cmd!(sh, "curl --disable --no-progress-meter --parallel --parallel-max {parallel} --config -"),
+        &given,
+    )?;
+    let mut answers: Vec<Answer> = requests.iter().map(|_| Err((0, unanswered(&outcome.end)))).collect();
+    let said = outcome.stdout();
+    for line in said.lines() {
+        let mut words = line.splitn(3, ' ');
+        let number = |word: Option<&str>| word.and_then(|word| word.parse::<usize>().ok());
+        let (Some(i), Some(code)) = (number(words.next()), number(words.next())) else { continue };
+        let (Some(answer), Ok(code)) = (answers.get_mut(i), u8::try_from(code)) else { continue };
+        *answer = match code {
+            0 => read(&dir.join(i.to_string())),
+            TOO_LARGE => Err((code, too_large())),
+            _ => Err((code, words.next().unwrap_or_default().to_owned())),
+        };
+    }
+    // curl says how each request ended. If it says nothing at all, it did not begin: it may be too old.
+    anyhow::ensure!(!said.is_empty() || !matches!(outcome.end, End::Failure(_)), "{outcome}");
+    Ok(answers)
+}
+
+fn unanswered(end: &End) -> String {
+    match end {
+        End::Success | End::Failure(_) => "curl gave no answer".to_owned(),
+        End::TimedOut(_) | End::Interrupted => format!("the registry did not answer: curl {end}"),
+    }
+}
+
+/// What curl is told on its stdin: the requests, parted by `next`.
+fn configuration(requests: &[&Request], dir: &Utf8Path) -> String {
+    let mut config = String::new();
+    for (i, Request { url, accept, credentials, more }) in requests.iter().enumerate() {
+        let next = if i > 0 { "next\n" } else { "" };
+        // What is on this machine may be reached without TLS, and nothing else, redirects included.
+        let protocols = if url.starts_with("http:") { "=http,https" } else { "=https" };
+        let credentials = credentials.as_ref().map_or("", |line| line.reveal());
+        let _ = write!(
+            config,
+            "{next}{OPTIONS}url = {}\noutput = {}\nproto = {protocols}\nproto-redir = {protocols}\n\
+             max-filesize = {LARGEST_BODY}\nheader = \"Accept: {accept}\"\n\
+             write-out = \"{i} %{{exitcode}} %{{errormsg}}\\n\"\n{credentials}\n{more}\n",
+            quoted(url),
+            quoted(dir.join(i.to_string()).as_str())
+        );
+    }
+    config
+}
+
+/// A value for curl's configuration, on one line whatever it holds.
+pub fn quoted(value: &str) -> String {
+    let escape = |c: char| match c {
+        '"' => "\\\"".to_owned(),
+        '\\' => "\\\\".to_owned(),
+        '\n' => "\\n".to_owned(),
+        '\r' => "\\r".to_owned(),
+        c => c.to_string(),
+    };
+    format!("\"{}\"", value.chars().map(escape).collect::<String>())
+}
+
+fn too_large() -> String {
+    format!("sent more than {LARGEST_BODY} bytes, the limit for a manifest")
+}
+
+fn read(path: &Utf8Path) -> Answer {
+    let bytes = std::fs::read(path).map_err(|error| (0, format!("its answer could not be read: {error}")))?;
+    let response = parse(&bytes).ok_or_else(|| (0, "sent something that is not HTTP".to_owned()))?;
+    // Before version 8.4, curl reads on where nobody told it the length beforehand.
+    if response.body.len() > LARGEST_BODY { Err((TOO_LARGE, too_large())) } else { Ok(response) }
+}
+
+/// An answer with the heads of those that led to it: of redirects, and of `100 Continue`.
+fn parse(bytes: &[u8]) -> Option<Response> {
+    let mut rest = bytes;
+    loop {
+        let end = rest.windows(4).position(|window| window == b"\r\n\r\n")?;
+        let (head, body) = (String::from_utf8_lossy(&rest[..end]), &rest[end + 4..]);
+        let mut lines = head.lines();
+        let status: u16 = lines.next()?.strip_prefix("HTTP/")?.split(' ').nth(1)?.parse().ok()?;
+        if matches!(status, 100..=199 | 300..=399) && body.starts_with(b"HTTP/") {
+            rest = body;
+            continue;
+        }
+        let header = |line: &str| {
+            let (name, value) = line.split_once(':')?;
+            Some((name.to_ascii_lowercase(), value.trim().to_owned()))
+        };
+        let headers = lines.filter_map(header).collect();
+        return Some(Response { status, headers, body: body.to_vec() });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_head_of_a_redirect_is_skipped() {
+        let answer = b"HTTP/1.1 307 Temporary Redirect\r\nLocation: http://127.0.0.2/x\r\n\r\n\
+                       HTTP/2 200 \r\nDocker-Content-Digest: sha256:0\r\n\r\n{}";
+        let response = parse(answer).unwrap();
+        assert_eq!((response.status, response.body.as_slice()), (200, b"{}".as_slice()));
+        assert_eq!(response.header("docker-content-digest"), Some("sha256:0"));
+        assert_eq!(response.header("location"), None);
+        assert!(parse(b"SSH-2.0-OpenSSH\r\n").is_none());
+    }
+
+    #[test]
+    fn no_value_leaves_its_line() {
+        assert_eq!(quoted("a\"b\\c\nurl = x"), r#""a\"b\\c\nurl = x""#);
+        let request = |url: &str| Request {
+            url: url.to_owned(),
+            accept: "*/*",
+            credentials: Some(Secret::new("user = \"u:p\"")),
+            more: "head".to_owned(),
+        };
+        let (first, second) = (request("http://127.0.0.1:5000/v2/"), request("https://r.example/v2/"));
+        let text = configuration(&[&first, &second], Utf8Path::new("/tmp/x"));
+        let (here, elsewhere) = text.split_once("next\n").unwrap();
+        assert!(here.contains("proto = =http,https\n") && elsewhere.contains("proto = =https\n"), "{text}");
+        assert!(elsewhere.contains("output = \"/tmp/x/1\"\n"), "{text}");
+        assert!(elsewhere.ends_with("user = \"u:p\"\nhead\n"), "{text}");
+    }
+}
