@@ -5,7 +5,6 @@
 mod arch;
 mod commit;
 mod ecr;
-mod expected;
 mod image;
 mod index;
 mod job;
@@ -16,9 +15,8 @@ mod reference;
 pub use arch::Arch;
 pub use commit::{Commit, Revision};
 pub use ecr::{EcrFinding, EcrRepository, LifecycleRule, check_repository, lifecycle_rules};
-pub use expected::Expected;
 pub use image::{Image, Output, Provenance};
-pub use index::{Descriptor, Index, Manifest};
+pub use index::{Descriptor, Expected, Index, Manifest};
 pub use job::{DOCKERFILE, JOBS_DIR, JobName, NAME_RULE, SETTINGS_FILE};
 pub use key::{Key, TreeEntry, hash_of_files};
 pub use problem::{Exit, Failure, Problem, one_line, printable};

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use crate::cli::Format;
-use crate::model::{Arch, Digest, Exit, Failure, Problem, Reference};
+use crate::model::{Arch, Exit, Failure, Problem, Reference};
 use crate::plan::{Basis, mirrored, recipes, select_jobs};
 use crate::run::{Context, table};
 use crate::settings::{Config, Given, Run};
@@ -137,7 +137,7 @@ fn emulation(arch: Arch, builder: &Result<Builder, String>) -> Requirement {
 
 fn base_images(ctx: &Context, mirrors: &BTreeMap<String, String>) -> Requirement {
     let image = sample_base(mirrors);
-    let found = match image.and_then(|image| Ok((digest_of(ctx, &image)?, image))) {
+    let found = match image.and_then(|image| Ok((RegistryClient::default().digest(ctx, &image)?, image))) {
         Ok((Some(digest), image)) => Ok(format!("{} at {image}", digest.short())),
         Ok((None, image)) => Err(format!("{image} does not exist")),
         Err(error) => Err(first_line(&error)),
@@ -145,15 +145,6 @@ fn base_images(ctx: &Context, mirrors: &BTreeMap<String, String>) -> Requirement
     const FIX: &str = "cargo xtask setup, or set JOBS_MIRRORS=docker.io=<mirror>";
     let found = found.map_err(|what| Problem::new("", what).help(FIX));
     Requirement::new("base images", &format!("{SAMPLE_BASE} can be resolved"), found, Health::Warn)
-}
-
-/// What an image's name points to, if it exists.
-///
-/// # Errors
-/// Its registry cannot be reached.
-pub fn digest_of(ctx: &Context, image: &Reference) -> anyhow::Result<Option<Digest>> {
-    let found = RegistryClient::default().digests(ctx, std::slice::from_ref(image))?;
-    found.into_iter().next().transpose().map(Option::flatten)
 }
 
 /// The sample base, through the mirror if there is one.

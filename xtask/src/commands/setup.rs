@@ -4,11 +4,11 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use crate::commands::doctor::{digest_of, sample_base};
+use crate::commands::doctor::sample_base;
 use crate::model::{Arch, Exit, Problem};
 use crate::run::Context;
 use crate::settings::{Config, Given};
-use crate::tools::{Bootstrap, Builder, Machine, buildx_version, engine_version, ensure_registry};
+use crate::tools::{Bootstrap, Builder, Machine, RegistryClient, buildx_version, engine_version, ensure_registry};
 use crate::tools::{fill_registry, has_program, has_python_environments, noted_mirror};
 
 /// Programs whose packages have the same names.
@@ -112,7 +112,7 @@ fn provide_sample_base(ctx: &Context, machine: &Machine, mut mirrors: BTreeMap<S
         mirrors.insert("docker.io".to_owned(), ensure_registry(ctx)?);
     }
     let image = sample_base(&mirrors)?;
-    let why = match digest_of(ctx, &image) {
+    let why = match RegistryClient::default().digest(ctx, &image) {
         Ok(Some(_)) => return Ok(()),
         Ok(None) => format!("{image} does not exist"),
         Err(error) => format!("{error:#}"),

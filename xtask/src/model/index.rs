@@ -1,5 +1,7 @@
 //! What a registry holds under one reference: an index and its images, and what they say of themselves.
 
+mod expected;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
@@ -8,19 +10,21 @@ use serde_json::Value;
 use super::commit::Revision;
 use super::reference::Digest;
 
+pub use expected::Expected;
+
 /// The label (and annotation) with the commit that an image was built from.
 /// Its meaning is that of the [OCI
 /// annotations](https://github.com/opencontainers/image-spec/blob/v1.1.0/annotations.md).
-pub(super) const REVISION: &str = "org.opencontainers.image.revision";
+const REVISION: &str = "org.opencontainers.image.revision";
 /// The label (and annotation) with the key.
-pub(super) const KEY_LABEL: &str = "vnd.jobs.key";
+const KEY_LABEL: &str = "vnd.jobs.key";
 /// The label with the digests of the bases, so that a moved one can be named.
-pub(super) const BASES_LABEL: &str = "vnd.jobs.bases";
+const BASES_LABEL: &str = "vnd.jobs.bases";
 /// The label of an image that was rebuilt although one with its key existed.
-pub(super) const FORCED: &str = "vnd.jobs.forced";
+const FORCED: &str = "vnd.jobs.forced";
 
 /// The annotation of an index that was made for a later commit than its images: the commit that they were built from.
-pub(super) const BUILT_FROM: &str = "vnd.jobs.built-from";
+const BUILT_FROM: &str = "vnd.jobs.built-from";
 
 /// What one reference points to: an index, or a bare manifest, which counts as an index of itself alone.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,13 +40,7 @@ pub struct Index {
 
 /// One entry of an index, as JSON: enough to list the same manifest in another index.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Descriptor(Value);
-
-impl Descriptor {
-    pub fn new(json: Value) -> Descriptor {
-        Descriptor(json)
-    }
-}
+pub struct Descriptor(pub Value);
 
 impl fmt::Display for Descriptor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -90,7 +88,7 @@ impl Manifest {
 }
 
 /// The revision that all images carry, if they carry the same.
-pub fn shared_revision(images: &[Manifest]) -> Option<Revision> {
+fn shared_revision(images: &[Manifest]) -> Option<Revision> {
     let first = images.first()?.labels.get(REVISION)?;
     let same = images.iter().all(|image| image.labels.get(REVISION) == Some(first));
     Revision::of_label(first).filter(|_| same)

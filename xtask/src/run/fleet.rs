@@ -135,7 +135,7 @@ fn joined(first: anyhow::Result<()>, second: anyhow::Result<()>) -> anyhow::Resu
 }
 
 /// Pauses before the second, third and fourth attempt, as BuildKit makes them.
-pub const PAUSES: [Duration; 3] = [Duration::from_secs(1), Duration::from_secs(2), Duration::from_secs(4)];
+const PAUSES: [Duration; 3] = [Duration::from_secs(1), Duration::from_secs(2), Duration::from_secs(4)];
 /// How often a pause checks for a signal.
 const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
@@ -144,22 +144,23 @@ const POLL_INTERVAL: Duration = Duration::from_millis(20);
 /// # Errors
 /// That of the last attempt.
 pub fn retry<R>(ctx: &Context, what: &str, attempt: impl Fn() -> anyhow::Result<R>) -> anyhow::Result<R> {
-    let mut pauses = PAUSES.into_iter();
+    let mut made = 0;
     loop {
         let result = attempt();
         let Err(error) = &result else { return result };
-        let transient = is_transient(&error.to_string()) && ctx.interrupted().is_none();
-        let Some(pause) = pauses.next().filter(|_| transient) else { return result };
-        ctx.ui.status("Retrying", format!("{what} in {}s: {}", pause.as_secs(), Failure::reason(error)));
-        if !wait(ctx, pause) {
+        if !is_transient(&error.to_string()) || !pause(ctx, made, what, &Failure::reason(error)) {
             return result;
         }
+        made += 1;
     }
 }
 
-/// Waits before another attempt; `false` if a signal asks to stop.
-pub fn wait(ctx: &Context, pause: Duration) -> bool {
-    let end = Instant::now() + pause;
+/// Waits before something is tried again, longer each time; `made` is how often that was done. `false` if it was done
+/// often enough, or a signal asks to stop.
+pub fn pause(ctx: &Context, made: usize, what: &str, why: &str) -> bool {
+    let Some(pause) = PAUSES.get(made).filter(|_| ctx.interrupted().is_none()) else { return false };
+    ctx.ui.status("Retrying", format!("{what} in {}s: {why}", pause.as_secs()));
+    let end = Instant::now() + *pause;
     while Instant::now() < end {
         if ctx.interrupted().is_some() {
             return false;

@@ -33,11 +33,8 @@ pub struct Answer {
     pub body: Vec<u8>,
 }
 
-/// What a registry said to a question: `None` if it says that there is no such thing.
-pub type Answered<T> = anyhow::Result<Option<T>>;
-
-/// What a response says to a question.
-pub fn answer(question: &Question, response: Result<Response, String>) -> Answered<Answer> {
+/// What a response says to a question: `None` if there is no such thing.
+pub fn answer(question: &Question, response: Result<Response, String>) -> anyhow::Result<Option<Answer>> {
     let reference = question.reference();
     let response = response.map_err(|why| problem(&reference, &why))?;
     match response.status {
@@ -45,7 +42,7 @@ pub fn answer(question: &Question, response: Result<Response, String>) -> Answer
         404 => return Ok(None),
         _ => return Err(problem(&reference, &words(&response))),
     }
-    let promised = response.header("docker-content-digest").and_then(|digest| digest.parse::<Digest>().ok());
+    let promised = response.headers("docker-content-digest").next().and_then(|digest| digest.parse::<Digest>().ok());
     let promised = reference.digest.clone().or(promised);
     let digest = match (question, promised) {
         (Question::Existence(_), Some(promised)) => promised,
@@ -60,7 +57,7 @@ pub fn answer(question: &Question, response: Result<Response, String>) -> Answer
             found
         }
     };
-    let media_type = response.header("content-type").unwrap_or_default().to_owned();
+    let media_type = response.headers("content-type").next().unwrap_or_default().to_owned();
     Ok(Some(Answer { digest, media_type, body: response.body }))
 }
 
@@ -69,10 +66,6 @@ fn other_content(reference: &Reference, promised: &Digest, found: &Digest) -> an
         .rule("content is what its digest says")
         .help("ask whoever runs the registry, or a proxy before it, what changes its answers")
         .exit(Exit::Missing)
-}
-
-pub fn unusable(reference: &Reference, error: &anyhow::Error) -> anyhow::Error {
-    problem(reference, &format!("the registry sent something that is no manifest of an image: {error}"))
 }
 
 /// A registry's own words: the status, and the messages of its [error

@@ -49,7 +49,7 @@ pub fn query<'a>(service: &str, repositories: impl Iterator<Item = &'a str>) -> 
 }
 
 /// A value in a query.
-pub fn escaped(value: &str) -> String {
+fn escaped(value: &str) -> String {
     let escape = |byte: u8| match byte {
         b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' | b':' | b'/' => {
             char::from(byte).to_string()

@@ -5,8 +5,8 @@ use std::sync::{Mutex, PoisonError};
 
 use serde_json::Value;
 
-use super::answer::{Answer, Answered, Question, answer, unreachable, unusable, words};
-use super::challenge::{Challenge, escaped, query};
+use super::answer::{Answer, Question, answer, unreachable, words};
+use super::challenge::{Challenge, query};
 use super::curl::{Request, Response, fetch, quoted};
 use super::login::Login;
 use super::manifest;
@@ -42,23 +42,28 @@ impl RegistryClient {
     /// # Errors
     /// curl cannot be started, or docker's login cannot be read. A registry that cannot be reached, or refuses, is the
     /// answer to the questions that it was asked; absent is another.
-    pub fn indexes(&self, ctx: &Context, references: &[Reference]) -> anyhow::Result<Vec<Answered<Index>>> {
+    pub fn indexes(
+        &self,
+        ctx: &Context,
+        references: &[Reference],
+    ) -> anyhow::Result<Vec<anyhow::Result<Option<Index>>>> {
         let questions: Vec<Question> = references.iter().cloned().map(Question::Manifest).collect();
         let answers = self.ask(ctx, &questions)?.into_iter().zip(references);
-        let index = |(answer, reference): (Answered<Answer>, &Reference)| {
-            answer?.map(|answer| manifest::index(&answer).map_err(|error| unusable(reference, &error))).transpose()
+        let index = |(answer, reference): (anyhow::Result<Option<Answer>>, &Reference)| {
+            answer?
+                .map(|answer| manifest::index(&answer).map_err(|said| unreachable(&reference.to_string(), &said)))
+                .transpose()
         };
         Ok(answers.map(index).collect())
     }
 
-    /// The digests of what the references point to, in one round.
+    /// The digest of what a reference points to.
     ///
     /// # Errors
-    /// As [`RegistryClient::indexes`].
-    pub fn digests(&self, ctx: &Context, references: &[Reference]) -> anyhow::Result<Vec<Answered<Digest>>> {
-        let questions: Vec<Question> = references.iter().cloned().map(Question::Existence).collect();
-        let answers = self.ask(ctx, &questions)?.into_iter();
-        Ok(answers.map(|answer| Ok(answer?.map(|answer| answer.digest))).collect())
+    /// The registry cannot be reached, or refuses.
+    pub fn digest(&self, ctx: &Context, reference: &Reference) -> anyhow::Result<Option<Digest>> {
+        let answer = self.ask(ctx, &[Question::Existence(reference.clone())])?.pop();
+        Ok(answer.transpose()?.flatten().map(|answer| answer.digest))
     }
 
     /// Reads the manifests and the configurations of the indexes' images, in two rounds, each image once. What is not
@@ -106,13 +111,13 @@ impl RegistryClient {
         &self,
         ctx: &Context,
         questions: Vec<Question>,
-    ) -> anyhow::Result<BTreeMap<Reference, Answered<Answer>>> {
+    ) -> anyhow::Result<BTreeMap<Reference, anyhow::Result<Option<Answer>>>> {
         let answers = self.ask(ctx, &questions)?;
         Ok(questions.iter().map(Question::reference).zip(answers).collect())
     }
 
     /// Asks all questions at once, and once more those that were asked without what the registry wanted to know.
-    fn ask(&self, ctx: &Context, questions: &[Question]) -> anyhow::Result<Vec<Answered<Answer>>> {
+    fn ask(&self, ctx: &Context, questions: &[Question]) -> anyhow::Result<Vec<anyhow::Result<Option<Answer>>>> {
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let unreachable = greet(ctx, &mut known, questions)?;
         let all: Vec<&Question> = questions.iter().collect();
@@ -146,9 +151,9 @@ fn wanted(
 /// Gives each image its answer, if it has one.
 fn fill(
     indexes: &mut [(&Repository, &mut Index)],
-    answers: &BTreeMap<Reference, Answered<Answer>>,
+    answers: &BTreeMap<Reference, anyhow::Result<Option<Answer>>>,
     asked: impl Fn(&Manifest) -> Option<&Digest>,
-    read: impl Fn(&mut Manifest, &Answer, bool) -> anyhow::Result<()>,
+    read: impl Fn(&mut Manifest, &Answer, bool) -> Result<(), String>,
 ) -> Vec<anyhow::Result<()>> {
     let fill = |(repository, index): &mut (&Repository, &mut Index)| {
         let bare = index.digest.clone();
@@ -158,7 +163,7 @@ fn fill(
                 None | Some(Ok(None)) => Ok(()),
                 Some(Ok(Some(answer))) => {
                     let is_bare = image.digest == bare;
-                    read(image, answer, is_bare).map_err(|error| unusable(&reference, &error))
+                    read(image, answer, is_bare).map_err(|said| unreachable(&reference.to_string(), &said))
                 }
                 // An error has no copy, and several images may share it.
                 Some(Err(error)) => Err(unreachable(&reference.to_string(), &Failure::reason(error))),
@@ -263,8 +268,9 @@ fn token_request(registry: &Registry, Access { login, challenge, .. }: &Access, 
         Login::User(line) => (get, Some(line.clone())),
         // The OAuth 2 way: https://distribution.github.io/distribution/spec/auth/oauth/
         Login::Identity(token) => {
-            let form = format!("grant_type=refresh_token&client_id=cargo-xtask-jobs&{query}&refresh_token=");
-            let line = format!("data = {}", quoted(&format!("{form}{}", escaped(token.reveal()))));
+            let form = quoted(&format!("grant_type=refresh_token&client_id=cargo-xtask-jobs&{query}"));
+            let token = quoted(&format!("refresh_token={}", token.reveal()));
+            let line = format!("data = {form}\ndata-urlencode = {token}");
             (realm.clone(), Some(Secret::new(line)))
         }
     };

@@ -57,10 +57,6 @@ impl Response {
     pub fn headers<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
         self.headers.iter().filter(move |(key, _)| key == name).map(|(_, value)| value.as_str())
     }
-
-    pub fn header(&self, name: &str) -> Option<&str> {
-        self.headers.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
-    }
 }
 
 /// Makes all requests, and again those whose connection broke off.
@@ -73,12 +69,11 @@ pub fn fetch(ctx: &Context, requests: &[Request]) -> anyhow::Result<Vec<Result<R
     for batch in requests.chunks(LARGEST_BATCH) {
         let all: Vec<&Request> = batch.iter().collect();
         let mut answers = run(ctx, &all)?;
-        for pause in fleet::PAUSES {
-            let is_open = |answer: &Answer| matches!(answer, Err((code, _)) if BROKEN_OFF.contains(code));
+        for attempt in 0.. {
+            let is_open = |answer: &Fetched| matches!(answer, Err((code, _)) if BROKEN_OFF.contains(code));
             let open: Vec<usize> = (0..answers.len()).filter(|&i| is_open(&answers[i])).collect();
             let Some(Err((_, why))) = open.first().map(|&first| &answers[first]) else { break };
-            ctx.ui.status("Retrying", format!("{} in {}s: {why}", count(open.len(), "request"), pause.as_secs()));
-            if !fleet::wait(ctx, pause) {
+            if !fleet::pause(ctx, attempt, &count(open.len(), "request"), why) {
                 break;
             }
             let again: Vec<&Request> = open.iter().map(|&i| &batch[i]).collect();
@@ -92,10 +87,10 @@ pub fn fetch(ctx: &Context, requests: &[Request]) -> anyhow::Result<Vec<Result<R
 }
 
 /// An answer, or curl's exit code and words.
-type Answer = Result<Response, (u8, String)>;
+type Fetched = Result<Response, (u8, String)>;
 
 /// Makes the requests by one process. Answers go to files of a folder that is gone afterwards: they have no order.
-fn run(ctx: &Context, requests: &[&Request]) -> anyhow::Result<Vec<Answer>> {
+fn run(ctx: &Context, requests: &[&Request]) -> anyhow::Result<Vec<Fetched>> {
     let sh = Shell::new().context("could not read the working directory")?;
     let dir = sh.create_temp_dir().context("could not make a temporary folder")?;
     let dir = Utf8Path::from_path(dir.path()).context("the folder for temporary files is not UTF-8")?.to_owned();
@@ -108,7 +103,7 @@ fn run(ctx: &Context, requests: &[&Request]) -> anyhow::Result<Vec<Answer>> {
         |sh| cmd!(sh, "curl --disable --no-progress-meter --parallel --parallel-max {parallel} --config -"),
         &given,
     )?;
-    let mut answers: Vec<Answer> = requests.iter().map(|_| Err((0, unanswered(&outcome.end)))).collect();
+    let mut answers: Vec<Fetched> = requests.iter().map(|_| Err((0, unanswered(&outcome.end)))).collect();
     let said = outcome.stdout();
     for line in said.lines() {
         let mut words = line.splitn(3, ' ');
@@ -169,7 +164,7 @@ fn too_large() -> String {
     format!("sent more than {LARGEST_BODY} bytes, the limit for a manifest")
 }
 
-fn read(path: &Utf8Path) -> Answer {
+fn read(path: &Utf8Path) -> Fetched {
     let bytes = std::fs::read(path).map_err(|error| (0, format!("its answer could not be read: {error}")))?;
     let response = parse(&bytes).ok_or_else(|| (0, "sent something that is not HTTP".to_owned()))?;
     // Before version 8.4, curl reads on where nobody told it the length beforehand.
@@ -207,8 +202,8 @@ mod tests {
                        HTTP/2 200 \r\nDocker-Content-Digest: sha256:0\r\n\r\n{}";
         let response = parse(answer).unwrap();
         assert_eq!((response.status, response.body.as_slice()), (200, b"{}".as_slice()));
-        assert_eq!(response.header("docker-content-digest"), Some("sha256:0"));
-        assert_eq!(response.header("location"), None);
+        assert_eq!(response.headers("docker-content-digest").next(), Some("sha256:0"));
+        assert_eq!(response.headers("location").next(), None);
         assert!(parse(b"SSH-2.0-OpenSSH\r\n").is_none());
     }
 

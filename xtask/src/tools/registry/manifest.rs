@@ -8,10 +8,12 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use super::answer::Answer;
-use crate::model::{Descriptor, Digest, Index, Manifest};
+use crate::model::{Descriptor, Digest, Index, Manifest, Problem};
+
+const NO_MANIFEST: &str = "the registry sent something that is no manifest of an image";
 
 /// The index that an answer is, its images not read yet; a bare manifest counts as an index of itself alone.
-pub fn index(answer: &Answer) -> anyhow::Result<Index> {
+pub fn index(answer: &Answer) -> Result<Index, String> {
     let json = json(answer)?;
     let mut index = Index {
         digest: answer.digest.clone(),
@@ -25,16 +27,16 @@ pub fn index(answer: &Answer) -> anyhow::Result<Index> {
         let media_type = Some(text(&json["mediaType"])).filter(|kind| !kind.is_empty());
         let media_type = media_type.unwrap_or(&answer.media_type);
         let descriptor = json!({ "mediaType": media_type, "digest": digest.to_string(), "size": size });
-        index.descriptors.push(Descriptor::new(descriptor));
+        index.descriptors.push(Descriptor(descriptor));
         let mut image = Manifest::unread(digest, None);
         read_manifest(&mut image, answer)?;
         index.images.push(image);
         return Ok(index);
     };
     for entry in entries {
-        let digest = text(&entry["digest"]).parse()?;
+        let digest = digest(&entry["digest"])?;
         let about = map(&entry["annotations"]);
-        index.descriptors.push(Descriptor::new(entry.clone()));
+        index.descriptors.push(Descriptor(entry.clone()));
         if about.contains_key("vnd.docker.reference.type") {
             let subject = about.get("vnd.docker.reference.digest").and_then(|digest| digest.parse().ok());
             index.attestations.insert(digest, subject);
@@ -46,9 +48,9 @@ pub fn index(answer: &Answer) -> anyhow::Result<Index> {
 }
 
 /// Notes what a manifest says of its image: where its configuration is, and what a node pulls.
-pub fn read_manifest(image: &mut Manifest, answer: &Answer) -> anyhow::Result<()> {
+pub fn read_manifest(image: &mut Manifest, answer: &Answer) -> Result<(), String> {
     let json = json(answer)?;
-    let config: Digest = text(&json["config"]["digest"]).parse()?;
+    let config = digest(&json["config"]["digest"])?;
     let blobs = json["layers"].as_array().into_iter().flatten().chain([&json["config"]]);
     image.pull_size = blobs.filter_map(|blob| blob["size"].as_u64()).sum();
     image.config = Some(config);
@@ -56,7 +58,7 @@ pub fn read_manifest(image: &mut Manifest, answer: &Answer) -> anyhow::Result<()
 }
 
 /// Notes what an image's configuration says of it. A bare manifest is listed nowhere: it declares what it is.
-pub fn read_config(image: &mut Manifest, answer: &Answer, is_bare: bool) -> anyhow::Result<()> {
+pub fn read_config(image: &mut Manifest, answer: &Answer, is_bare: bool) -> Result<(), String> {
     let json = json(answer)?;
     if json.get("architecture").is_some() {
         image.platform = format!("{}/{}", text(&json["os"]), text(&json["architecture"]));
@@ -71,8 +73,12 @@ pub fn read_config(image: &mut Manifest, answer: &Answer, is_bare: bool) -> anyh
     Ok(())
 }
 
-fn json(answer: &Answer) -> anyhow::Result<Value> {
-    serde_json::from_slice(&answer.body).map_err(|error| anyhow::anyhow!("is not valid JSON: {error}"))
+fn json(answer: &Answer) -> Result<Value, String> {
+    serde_json::from_slice(&answer.body).map_err(|error| format!("{NO_MANIFEST}: it is not valid JSON: {error}"))
+}
+
+fn digest(value: &Value) -> Result<Digest, String> {
+    text(value).parse().map_err(|problem: Problem| format!("{NO_MANIFEST}: {}: {}", problem.at, problem.what))
 }
 
 /// `linux/arm64`, with the variant if there is one.

@@ -2,13 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::arch::Arch;
-use super::commit::Revision;
-use super::index::{BASES_LABEL, BUILT_FROM, FORCED, Index, KEY_LABEL, Manifest, REVISION, shared_revision};
-use super::job::JobName;
-use super::key::Key;
-use super::problem::Problem;
-use super::reference::{Digest, Reference, Repository, Tag};
+use super::{BASES_LABEL, BUILT_FROM, FORCED, Index, KEY_LABEL, Manifest, REVISION, shared_revision};
+use crate::model::{Arch, Digest, JobName, Key, Problem, Reference, Repository, Revision, Tag};
 
 /// What the images of a job have to be in this run.
 #[derive(Clone, Debug)]
