@@ -6,13 +6,14 @@ use crate::model::{Arch, Exit, Output, Problem};
 use crate::plan::{self, Basis, select_jobs};
 use crate::publish::{build_all, settle};
 use crate::settings::{Run, Target};
-use crate::tools::{buildx, process};
+use crate::tools::{buildx, buildx_version, process};
 
 pub fn run(run: &Run, args: &BuildArgs) -> anyhow::Result<()> {
     login::renewed(run, || build(run, args))
 }
 
 fn build(run: &Run, args: &BuildArgs) -> anyhow::Result<()> {
+    buildx_version(&run.ctx)?;
     let arches = arches(&args.arch)?;
     let output = output(run, args)?;
     let jobs = select_jobs(&run.ctx, &run.config, &args.jobs)?;

@@ -6,6 +6,7 @@ use crate::model::{Exit, Problem};
 use crate::plan::{Basis, recipes, select_jobs};
 use crate::publish::{merge_all, merge_commands};
 use crate::settings::Run;
+use crate::tools::buildx_version;
 
 pub fn run(run: &Run, args: &MergeArgs) -> anyhow::Result<()> {
     run.target.published_registry("merge")?;
@@ -14,6 +15,7 @@ pub fn run(run: &Run, args: &MergeArgs) -> anyhow::Result<()> {
 }
 
 fn merge(run: &Run, args: &MergeArgs) -> anyhow::Result<()> {
+    buildx_version(&run.ctx)?;
     let jobs = select_jobs(&run.ctx, &run.config, &args.jobs)?;
     if jobs.is_empty() {
         return Err(Problem::new("jobs", "there are none, so there is nothing to merge").exit(Exit::Usage));

@@ -9,13 +9,14 @@ use crate::plan::{self, Basis, Planned, select_jobs};
 use crate::publish::{BuildOptions, Built, Merged, build_all, merge_all, settle, verify_all};
 use crate::run::{Context, count, human_time, markdown, summary, table};
 use crate::settings::{Cache, Config, Given, Run, Target};
-use crate::tools::ensure_registry;
+use crate::tools::{buildx_version, ensure_registry};
 
 pub fn run(ctx: &Context, config: &Config, args: &PipelineArgs) -> anyhow::Result<()> {
     let start = Instant::now();
     if args.setup {
         setup::run(ctx, config, &args.destination, Purpose::Pipeline)?;
     }
+    buildx_version(ctx)?;
     let run = &rehearsal(ctx, config, args.destination.clone())?;
     let registry = run.target.published_registry("pipeline")?;
     ctx.ui.heading("discover: cargo xtask discover");

@@ -7,8 +7,8 @@
 //! |---|---|---|---|
 //! | never built | tag, key, 2 parts: 4 | the same: 4 | tag, 2 parts: 3 |
 //! | built | the same, 2 manifests, 2 configurations: 8 | the same: 8, and 1 to read back | |
-//! | unchanged, published for another commit | tag, key: 2 | tag, key, 2 manifests, 2 configurations: 6, and 1 | |
-//! | published for this commit | tag: 1 | tag, key, 2 parts, 2 manifests, 2 configurations: 8 | without the key: 7 |
+//! | unchanged since another commit | tag, key: 2 | the same as built: 8, and 1 | |
+//! | published for this commit | tag: 1 | the same: 8 | the same without the key: 7 |
 //!
 //! A plan believes what an index of ours says of itself, because nothing is published from a plan alone. The gate
 //! believes content only: a configuration tells an image's real platform and labels, its manifest tells where that is,
@@ -66,24 +66,12 @@ pub fn for_plan(run: &Run, expected: &[&Expected]) -> anyhow::Result<Vec<Registr
 /// # Errors
 /// No registry can be reached, or curl cannot be started.
 pub fn for_merge(run: &Run, expected: &[&Expected]) -> anyhow::Result<Vec<anyhow::Result<RegistryState>>> {
-    let may_reuse =
-        |expected: &Expected, state: &RegistryState| state.index.is_none() && state.keyed.is_some() && !expected.forced;
     let mut look = Look::new(run, expected);
-    look.ask(|_, _| vec![Place::Tag, Place::Key])?;
-    look.ask(|expected, state| if may_reuse(expected, state) { vec![] } else { parts(expected) })?;
+    look.ask(|expected, _| [vec![Place::Tag, Place::Key], parts(expected)].concat())?;
     look.read(|expected, state| match &state.index {
-        None if may_reuse(expected, state) => vec![Place::Key],
-        None => parts(expected),
         Some(_) => [vec![Place::Tag], parts(expected)].concat(),
+        None => [vec![Place::Key], parts(expected)].concat(),
     })?;
-    // A key that is wrong stands in the way of nobody.
-    let is_wrong = |expected: &Expected, state: &RegistryState| {
-        let wrong = |keyed: &Index| !expected.problems(None, keyed).is_empty();
-        let is_wrong = may_reuse(expected, state) && state.keyed.as_ref().is_some_and(wrong);
-        if is_wrong { parts(expected) } else { vec![] }
-    };
-    look.ask(is_wrong)?;
-    look.read(is_wrong)?;
     Ok(look.jobs.into_iter().map(|(_, state)| state).collect())
 }
 

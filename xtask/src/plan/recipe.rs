@@ -11,7 +11,6 @@ use crate::dockerfile::{Dockerfile, Ignore, Inputs};
 use crate::model::{Commit, Exit, Expected, Failure, Problem};
 use crate::run::fleet::{self, OnFailure};
 use crate::settings::Run;
-use crate::tools::buildx_version;
 
 /// Everything that determines a job's image.
 #[derive(Clone)]
@@ -66,7 +65,6 @@ impl Basis {
 /// Every Dockerfile that cannot be read, every source that is not there, a slice of something else (2); a base that
 /// cannot be resolved, a git that cannot answer (4).
 pub fn recipes(run: &Run, jobs: Vec<Job>, basis: &Basis) -> anyhow::Result<Vec<Recipe>> {
-    buildx_version(&run.ctx)?;
     // git looks through the tree while Dockerfiles are read and bases are looked up.
     let (tree, read) = std::thread::scope(|scope| {
         let tree = scope.spawn(|| Tree::read(&run.ctx));

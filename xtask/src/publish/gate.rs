@@ -50,21 +50,21 @@ pub fn pass(expected: &Expected, state: &RegistryState) -> Result<Passed, Vec<Pr
             return Err(problems);
         }
     }
-    // The images of the key win over ones that were built a second time.
-    let keyed = keyed.as_ref().filter(|_| !expected.forced);
+    let of_parts = check_parts(expected, parts);
+    let is_forced = expected.forced || of_parts.is_ok() && parts.values().flatten().any(Index::is_forced);
+    // The images of the key win over ones that were built a second time, unless that was by force.
+    let keyed = keyed.as_ref().filter(|_| !is_forced);
     let of_key = keyed.map(|keyed| expected.problems(None, keyed));
-    if let (Some(keyed), Some([])) = (keyed, of_key.as_deref()) {
-        return Ok(Passed::Reuse(keyed.clone()));
-    }
-    match check_parts(expected, parts) {
-        // Images that nobody built are no better reason than images that are wrong.
-        Err(_) if parts.values().all(Option::is_none) && of_key.is_some() => Err(of_key.unwrap_or_default()),
-        Err(problems) => Err(problems),
-        Ok(()) => {
+    match (keyed, of_key, of_parts) {
+        (Some(keyed), Some(problems), _) if problems.is_empty() => Ok(Passed::Reuse(keyed.clone())),
+        (_, _, Ok(())) => {
             let parts: Vec<&Index> = parts.values().flatten().collect();
             let sources = parts.iter().flat_map(|part| &part.descriptors).cloned().collect();
             Ok(Passed::Create { sources, images: parts.iter().flat_map(|part| &part.images).cloned().collect() })
         }
+        // Where nothing was built, it is the key's images that are wrong.
+        (_, Some(problems), Err(_)) if parts.values().all(Option::is_none) => Err(problems),
+        (_, _, Err(problems)) => Err(problems),
     }
 }
 

@@ -1,5 +1,5 @@
-//! Merging: what passes the gate becomes an index under the job's tag, and under `key-…`; then a signature, and moving
-//! tags last.
+//! Merging: what passes the gate becomes an index under the job's tag, and under `key-…`; then come a signature, and
+//! moving tags last.
 
 use std::fmt;
 use std::time::Instant;

@@ -76,7 +76,6 @@ impl Builder {
     /// # Errors
     /// There is no such builder, or its engine cannot be reached.
     pub fn probe(ctx: &Context, name: Option<&str>, bootstrap: Bootstrap) -> anyhow::Result<Builder> {
-        buildx_version(ctx)?;
         let bootstrap = (bootstrap == Bootstrap::Yes).then_some("--bootstrap");
         // `inspect` prints no JSON. `ls` does, but it asks every builder, and waits 20 s for each that is out of reach.
         let outcome =

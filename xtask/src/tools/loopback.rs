@@ -1,8 +1,7 @@
 //! The loopback registry: where `pipeline` rehearses, and where `setup` puts a base image when Docker Hub is out of
 //! reach.
 
-use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::TcpListener;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::time::{Duration, Instant};
 
@@ -11,6 +10,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use xshell::cmd;
 
 use super::process::{self, Options};
+use super::registry::greetings;
 use super::system::Machine;
 use crate::model::{Arch, Exit, Problem, Reference};
 use crate::run::Context;
@@ -18,7 +18,7 @@ use crate::run::Context;
 /// The ports that are tried, in order. The first is the one that everybody expects.
 const PORTS: std::ops::Range<u16> = 5000..5020;
 /// The header by which this repository knows its own registry from another's.
-const HEADER: &str = "X-Jobs-Registry";
+const HEADER: &str = "x-jobs-registry";
 /// How long the registry may take to start.
 const START_TIMEOUT: Duration = Duration::from_secs(20);
 
@@ -32,9 +32,10 @@ fn dir(ctx: &Context) -> Utf8PathBuf {
 
 /// The address of this repository's loopback registry, if it runs.
 pub fn running_registry(ctx: &Context) -> Option<String> {
-    PORTS
-        .map(|port| format!("127.0.0.1:{port}"))
-        .find(|address| identity(address).as_deref() == Some(dir(ctx).as_str()))
+    let addresses: Vec<String> = PORTS.map(|port| format!("127.0.0.1:{port}")).collect();
+    let owners = greetings(ctx, &addresses, HEADER);
+    let own = owners.iter().position(|owner| owner.as_deref() == Some(dir(ctx).as_str()))?;
+    addresses.into_iter().nth(own)
 }
 
 /// The address of this repository's loopback registry, which is started if it does not run.
@@ -69,7 +70,7 @@ fn start(ctx: &Context, address: &str) -> anyhow::Result<()> {
     std::fs::write(&config, configuration(&dir, address)).with_context(|| format!("could not write {config}"))?;
     let mut child = process::spawn_daemon(ctx, |sh| cmd!(sh, "docker-registry serve {config}"), &dir.join("log"))?;
     let start = Instant::now();
-    while identity(address).is_none() {
+    while greetings(ctx, &[address.to_owned()], HEADER) == [None] {
         if start.elapsed() > START_TIMEOUT || child.try_wait().is_ok_and(|ended| ended.is_some()) {
             let said = std::fs::read_to_string(dir.join("log")).unwrap_or_default();
             let last = said.lines().last().unwrap_or("it said nothing").to_owned();
@@ -89,22 +90,6 @@ fn configuration(dir: &Utf8PathBuf, address: &str) -> String {
          storage:\n  filesystem: {{rootdirectory: \"{dir}/data\"}}\n  delete: {{enabled: true}}\n\
          http:\n  addr: \"{address}\"\n  headers: {{{HEADER}: [\"{dir}\"]}}\n"
     )
-}
-
-/// Whose registry answers at an address, by our header; `Some("")` for another's; `None` if none answers. It is on this
-/// machine, so plain HTTP and short patience will do.
-fn identity(address: &str) -> Option<String> {
-    let socket: SocketAddr = address.parse().ok()?;
-    let mut stream = TcpStream::connect_timeout(&socket, Duration::from_secs(1)).ok()?;
-    stream.set_read_timeout(Some(Duration::from_secs(2))).ok()?;
-    write!(stream, "GET /v2/ HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n").ok()?;
-    let mut answer = Vec::new();
-    // A server that keeps the connection open has said enough by the time-out.
-    let _ = stream.take(64 * 1024).read_to_end(&mut answer);
-    let answer = String::from_utf8_lossy(&answer);
-    let is_registry = answer.starts_with("HTTP/1.1 200") || answer.starts_with("HTTP/1.1 401");
-    let header = answer.lines().find_map(|line| line.strip_prefix(HEADER)?.strip_prefix(": "));
-    is_registry.then(|| header.unwrap_or_default().trim().to_owned())
 }
 
 /// The file by which `setup` notes that this machine pulls Docker Hub's images from the loopback registry.

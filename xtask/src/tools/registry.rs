@@ -12,4 +12,4 @@ mod login;
 mod manifest;
 
 pub use answer::unreachable;
-pub use client::RegistryClient;
+pub use client::{RegistryClient, greetings};

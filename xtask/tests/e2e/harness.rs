@@ -135,6 +135,12 @@ impl Registry {
         answer.lines().find_map(|line| Some(line.strip_prefix("Docker-Content-Digest: ")?.trim().to_owned()))
     }
 
+    /// What a tag points to.
+    pub fn index(&self, repository: &str, tag: &str) -> serde_json::Value {
+        let answer = self.request("GET", &format!("/v2/{repository}/manifests/{tag}"), &[ACCEPT]).unwrap();
+        serde_json::from_str(answer.split_once("\r\n\r\n").unwrap().1).unwrap()
+    }
+
     /// Deletes a tag, and not what it points to, which other tags may need. (The registry itself only does both.)
     pub fn delete(&self, repository: &str, tag: &str) {
         let tags = format!("data/docker/registry/v2/repositories/{repository}/_manifests/tags");

@@ -270,9 +270,26 @@ fn a_moving_tag_moves_forward_only() {
 fn a_dry_run_of_merge_prints_the_command_and_publishes_nothing() {
     let built = Built::new();
     let run = built.run(&["merge", "--dry-run"]).ended(0);
+    let (command, sources) = run.stdout.split_once(" '").unwrap();
     expect![[r#"
-        docker buildx imagetools create --progress plain -t <registry>/jobs/job:<sha> --annotation index:org.opencontainers.image.revision=<commit> --annotation index:org.opencontainers.image.title=job --annotation index:org.opencontainers.image.version=<sha> --annotation index:vnd.jobs.bases=busybox:1.37@sha256:… --annotation index:vnd.jobs.key=<key> <registry>/jobs/job@sha256:… <registry>/jobs/job@sha256:…
-    "#]]
-    .assert_eq(&crate::harness::without_digests(&run.stdout.replace(&built.registry.address, "<registry>")));
+        docker buildx imagetools create --progress plain -t <registry>/jobs/job:<sha> -t <registry>/jobs/job:key-<key> --annotation index:org.opencontainers.image.revision=<commit> --annotation index:org.opencontainers.image.title=job --annotation index:org.opencontainers.image.version=<sha> --annotation index:vnd.jobs.bases=busybox:1.37@sha256:… --annotation index:vnd.jobs.key=<key>"#]]
+    .assert_eq(&crate::harness::without_digests(&command.replace(&built.registry.address, "<registry>")));
+    // The entries of both indexes that were checked, in the order of the architectures.
+    let sources: Vec<serde_json::Value> = sources
+        .trim_end()
+        .trim_end_matches('\'')
+        .split("' '")
+        .map(|json| serde_json::from_str(json).unwrap())
+        .collect();
+    let parts = ["amd64", "arm64"].map(|arch| built.registry.index("jobs/job", &built.tag(&format!("-{arch}"))));
+    let entries: Vec<_> = parts.iter().flat_map(|part| part["manifests"].as_array().unwrap().clone()).collect();
+    assert_eq!(sources, entries);
     assert_eq!(built.digest(""), None);
+    // What is printed is what runs, pasted into a shell too.
+    let pasted = run.stdout.replace("<sha>", &built.tree.tag()).replace("<commit>", &built.tree.head());
+    let status = std::process::Command::new("sh").args(["-c", &pasted]).stderr(std::process::Stdio::null()).status();
+    assert!(status.unwrap().success(), "{pasted}");
+    let by_hand = built.digest("");
+    assert!(built.run(&["merge"]).ended(0).stderr.contains("Unchanged"));
+    assert_eq!((by_hand.is_some(), built.digest("")), (true, by_hand));
 }

@@ -173,6 +173,20 @@ fn fill(
     indexes.iter_mut().map(fill).collect()
 }
 
+fn greeting(url: &str, more: &str) -> Request {
+    Request { url: format!("{url}/v2/"), accept: ANYTHING, credentials: None, more: more.to_owned() }
+}
+
+/// What a header says in the greetings of the registries among some addresses of this machine, empty where it is not
+/// there. Anything may listen at the others, so patience is short.
+pub fn greetings(ctx: &Context, addresses: &[String], header: &str) -> Vec<Option<String>> {
+    let request = |address: &String| greeting(&format!("http://{address}"), "retry = 0\nmax-time = 2");
+    let responses = fetch(ctx, &addresses.iter().map(request).collect::<Vec<_>>()).unwrap_or_default();
+    let said = |response: &Response| response.headers(header).next().unwrap_or_default().to_owned();
+    let is_registry = |response: &Response| matches!(response.status, 200 | 401);
+    responses.into_iter().map(|response| response.ok().filter(is_registry).map(|response| said(&response))).collect()
+}
+
 /// Asks each registry that is new here what it wants to know; without credentials, as nobody has asked for them yet.
 /// Gives the reasons of those that cannot be asked.
 fn greet(
@@ -182,17 +196,11 @@ fn greet(
 ) -> anyhow::Result<BTreeMap<Registry, String>> {
     let asked: BTreeSet<Registry> = questions.iter().filter_map(|q| q.reference().repository.registry).collect();
     let new: Vec<Registry> = asked.into_iter().filter(|registry| !known.contains_key(registry)).collect();
-    let greeting = |registry: &Registry| Request {
-        url: format!("{}/v2/", registry.url()),
-        accept: ANYTHING,
-        credentials: None,
-        more: String::new(),
-    };
     let mut unreachable = BTreeMap::new();
     if new.is_empty() {
         return Ok(unreachable);
     }
-    let responses = fetch(ctx, &new.iter().map(greeting).collect::<Vec<_>>())?;
+    let responses = fetch(ctx, &new.iter().map(|registry| greeting(&registry.url(), "")).collect::<Vec<_>>())?;
     for (registry, response) in new.into_iter().zip(responses) {
         let challenge = match response {
             Ok(response) if response.status == 200 => None,

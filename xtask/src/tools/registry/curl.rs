@@ -113,7 +113,7 @@ fn run(ctx: &Context, requests: &[&Request]) -> anyhow::Result<Vec<Fetched>> {
         *answer = match code {
             0 => read(&dir.join(i.to_string())),
             TOO_LARGE => Err((code, too_large())),
-            _ => Err((code, words.next().unwrap_or_default().to_owned())),
+            _ => Err((code, untimed(words.next().unwrap_or_default()))),
         };
     }
     // curl says how each request ended. If it says nothing at all, it did not begin: it may be too old.
@@ -158,6 +158,16 @@ pub fn quoted(value: &str) -> String {
         c => c.to_string(),
     };
     format!("\"{}\"", value.chars().map(escape).collect::<String>())
+}
+
+/// curl's words without the time that a connection took, which is another in each run.
+fn untimed(said: &str) -> String {
+    let Some((before, (took, after))) =
+        said.split_once(" after ").and_then(|(b, rest)| Some((b, rest.split_once(" ms")?)))
+    else {
+        return said.to_owned();
+    };
+    if took.parse::<u32>().is_ok() { format!("{before}{after}") } else { said.to_owned() }
 }
 
 fn too_large() -> String {
@@ -205,6 +215,14 @@ mod tests {
         assert_eq!(response.headers("docker-content-digest").next(), Some("sha256:0"));
         assert_eq!(response.headers("location").next(), None);
         assert!(parse(b"SSH-2.0-OpenSSH\r\n").is_none());
+    }
+
+    #[test]
+    fn a_connection_that_fails_is_the_same_each_time() {
+        let said = "Failed to connect to 127.0.0.1 port 1 after 3 ms: Couldn't connect to server";
+        assert_eq!(untimed(said), "Failed to connect to 127.0.0.1 port 1: Couldn't connect to server");
+        let late = "Operation timed out after 30001 milliseconds with 0 bytes received";
+        assert_eq!(untimed(late), late);
     }
 
     #[test]
