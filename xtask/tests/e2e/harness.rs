@@ -91,10 +91,17 @@ impl Registry {
     }
 
     fn with_auth(data: TempDir, auth: &str) -> Registry {
-        let address = format!("127.0.0.1:{}", free_port());
+        Registry::configured(data, &format!("127.0.0.1:{}", free_port()), auth)
+    }
+
+    /// A registry at this address whose images are below `data` of the folder. Its configuration ends with `more`,
+    /// which may begin with keys of `http`.
+    pub fn configured(data: TempDir, address: &str, more: &str) -> Registry {
+        let address = address.to_owned();
         let config = format!(
             "version: 0.1\nlog: {{level: error, accesslog: {{disabled: true}}}}\n\
-             storage: {{filesystem: {{rootdirectory: \"{}\"}}, delete: {{enabled: true}}}}\nhttp: {{addr: \"{address}\"}}\n{auth}",
+             storage: {{filesystem: {{rootdirectory: \"{}\"}}, delete: {{enabled: true}}}}\n\
+             http:\n  addr: \"{address}\"\n{more}",
             data.0.join("data").display()
         );
         std::fs::write(data.0.join("config.yml"), config).unwrap();
@@ -141,6 +148,20 @@ impl Registry {
         serde_json::from_str(answer.split_once("\r\n\r\n").unwrap().1).unwrap()
     }
 
+    /// The tags of a repository, also of a registry that wants a login.
+    pub fn tags(&self, repository: &str) -> Vec<String> {
+        let tags = self.data.0.join(format!("data/docker/registry/v2/repositories/{repository}/_manifests/tags"));
+        let entries = std::fs::read_dir(tags).into_iter().flatten().flatten();
+        let mut tags: Vec<String> = entries.map(|entry| entry.file_name().into_string().unwrap()).collect();
+        tags.sort();
+        tags
+    }
+
+    /// The folder with its images.
+    pub fn images(&self) -> PathBuf {
+        self.data.0.join("data")
+    }
+
     /// Deletes a tag, and not what it points to, which other tags may need. (The registry itself only does both.)
     pub fn delete(&self, repository: &str, tag: &str) {
         let tags = format!("data/docker/registry/v2/repositories/{repository}/_manifests/tags");
@@ -184,6 +205,14 @@ impl Tree {
     pub fn with_jobs(jobs: &[&str]) -> Tree {
         let paths: Vec<String> = jobs.iter().map(|job| format!("jobs/{job}/Dockerfile")).collect();
         Tree::new(&paths.iter().map(|path| (path.as_str(), DOCKERFILE)).collect::<Vec<_>>())
+    }
+
+    /// A copy of a repository, with all of its commits.
+    pub fn copy_of(folder: &Path) -> Tree {
+        let tree = Tree { dir: TempDir::new() };
+        tree.git(&["clone", "--quiet", folder.to_str().unwrap(), "."]);
+        tree.git(&["remote", "remove", "origin"]);
+        tree
     }
 
     pub fn path(&self) -> &Path {

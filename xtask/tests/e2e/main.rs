@@ -17,3 +17,4 @@ mod harness;
 mod key;
 mod merge;
 mod plan;
+mod registry;
