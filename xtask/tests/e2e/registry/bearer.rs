@@ -1,9 +1,10 @@
 //! Registries that want tokens: one request for a token serves many repositories, where the registry allows it.
 
-use super::proxy::Proxy;
+use super::proxy::{Answer, Proxy};
 use super::published::{self, DockerConfig, READERS, USER, base64};
 use super::token::{Login, Scopes, Tokens};
 use crate::cloud::PLAIN_PASSWORD;
+use crate::harness::{TempDir, Tree, free_port};
 
 const A: &str = "repository:jobs/a:pull";
 const B: &str = "repository:jobs/b:pull";
@@ -90,4 +91,50 @@ fn a_token_that_the_registry_does_not_take_ends_in_words() {
     let run = DockerConfig::empty().run(&tree, &registry.address, &["verify"]).ended(4);
     assert!(run.errors().contains("401 Unauthorized"), "{}", run.errors());
     assert!(other.server.requests().len() < 10, "{}", other.server.requests().len());
+}
+
+#[test]
+fn many_repositories_need_few_tokens() {
+    const JOBS: usize = 70;
+    let tokens = Tokens::start(Login::Anybody, Scopes::All, "token");
+    let registry = published::registry(&tokens.configuration());
+    let jobs: Vec<String> = (0..JOBS).map(|number| format!("a-job-with-a-rather-long-name-{number:02}")).collect();
+    let tree = Tree::with_jobs(&jobs.iter().map(String::as_str).collect::<Vec<_>>());
+    let run = DockerConfig::empty().run(&tree, &registry.address, &["plan"]).ended(0);
+    assert_eq!(run.stdout.matches("never built").count(), JOBS, "{}", run.stdout);
+    let asked = tokens.asked();
+    assert_eq!(asked.iter().map(Vec::len).sum::<usize>(), JOBS, "each once");
+    assert!(asked.len() <= 5, "{} requests", asked.len());
+    // What servers take at least for a request's first line (RFC 9112, section 3).
+    assert!(tokens.server.requests().iter().all(|request| request.path.len() < 8000));
+}
+
+#[test]
+fn a_server_of_tokens_that_fails_is_quoted_and_no_login_is_asked_for() {
+    let tokens = Tokens::start(Login::Anybody, Scopes::All, "token");
+    let broken = Proxy::server(|_| Answer::error("403 Forbidden", &[], "DENIED", "this client is not allowed"));
+    let nobody = format!("127.0.0.1:{}", free_port());
+    for (address, words) in [(&broken.address, "this client is not allowed"), (&nobody, nobody.as_str())] {
+        let configuration = tokens.configuration().replace(&tokens.server.address, address);
+        let (registry, tree) = (published::registry(&configuration), published::tree());
+        let run = DockerConfig::empty().run(&tree, &registry.address, &["verify"]).ended(4);
+        assert!(run.errors().contains(words), "{}", run.errors());
+        assert!(!run.errors().contains("help: log in"), "{}", run.errors());
+    }
+}
+
+#[test]
+fn a_challenge_cannot_add_options_to_the_request() {
+    let temp = TempDir::new();
+    let made = temp.0.join("made");
+    let realm = format!("http://127.0.0.1:1/\\\"\\noutput = \\\"{}", made.display());
+    for realm in [realm, "file:///etc/passwd".to_owned(), String::new(), "http://127.0.0.1:1/{a,b}[1-9]".to_owned()] {
+        let challenge = format!("Bearer realm=\"{realm}\",service=\"x\"");
+        let server = Proxy::server(move |_| {
+            let header = [("WWW-Authenticate", challenge.as_str())];
+            Answer::error("401 Unauthorized", &header, "UNAUTHORIZED", "authentication required")
+        });
+        DockerConfig::empty().run(&published::tree(), &server.address, &["verify"]).ended(4);
+        assert!(!made.exists(), "{realm}");
+    }
 }

@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::net::TcpListener;
+use std::process::{Command, Stdio};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use super::proxy::{Answer, End, Proxy, Request, Upstream};
 use super::published::{self, DockerConfig, READERS};
-use crate::harness::free_port;
+use crate::harness::{TempDir, free_port};
 
 /// Answers the first requests of each path so, and then as the registry does.
 fn first(times: usize, failure: Answer) -> impl Fn(&Request, &Upstream) -> Answer + Send + Sync {
@@ -58,7 +59,8 @@ fn a_registry_that_stays_busy_is_quoted() {
     let start = Instant::now();
     for command in READERS {
         let run = DockerConfig::empty().run(&tree, &proxy.address, command).ended(4);
-        assert!(run.errors().contains("429 Too Many Requests: slow down, please"), "{}", run.errors());
+        let errors = run.errors();
+        assert!(errors.contains("429 Too Many Requests: ") && errors.contains("slow down, please"), "{errors}");
     }
     assert!(start.elapsed() < Duration::from_secs(150), "{:?}", start.elapsed());
 }
@@ -95,8 +97,8 @@ fn what_is_forbidden_is_quoted_and_not_asked_again() {
     let tree = published::tree();
     for command in READERS {
         let run = DockerConfig::empty().run(&tree, &proxy.address, command).ended(4);
-        let words = "403 Forbidden: requested access to the resource is denied";
-        assert!(run.errors().contains(words), "{}", run.errors());
+        let words = ["403 Forbidden: ", "requested access to the resource is denied"];
+        assert!(words.iter().all(|words| run.errors().contains(words)), "{}", run.errors());
         assert!(run.errors().contains("help: ask for the right to push and pull there"), "{}", run.errors());
     }
     let mut asked: Vec<String> = proxy.requests().into_iter().map(|request| request.path).collect();
@@ -134,4 +136,46 @@ fn what_is_no_registry_is_not_an_empty_one() {
     let proxy = Proxy::server(|_| Answer::new("404 Not Found", &[("Content-Type", "text/html")], "<h1>no</h1>"));
     let run = DockerConfig::empty().run(&published::tree(), &proxy.address, &["plan"]);
     assert_eq!(run.code, 4, "{run:?}");
+}
+
+#[test]
+fn a_name_that_nobody_knows_is_told_soon() {
+    // The top-level domain that never exists (RFC 6761).
+    let start = Instant::now();
+    let run = DockerConfig::empty().run(&published::tree(), "registry.invalid", &["verify"]).ended(4);
+    assert!(run.errors().contains("registry.invalid"), "{}", run.errors());
+    assert!(start.elapsed() < Duration::from_secs(30), "{:?}", start.elapsed());
+}
+
+#[test]
+fn a_registry_on_loopback_is_never_asked_through_a_proxy() {
+    let (registry, tree) = (published::registry(""), published::tree());
+    let proxy = Proxy::server(|_| Answer::new("502 Bad Gateway", &[], "no way to 127.0.0.1 from here"));
+    let url = format!("http://{}", proxy.address);
+    let names = ["http_proxy", "HTTP_PROXY", "https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"];
+    let mut env: Vec<(&str, &str)> = names.iter().map(|name| (*name, url.as_str())).collect();
+    env.extend([("no_proxy", ""), ("NO_PROXY", "")]);
+    for command in READERS {
+        DockerConfig::empty().run_with(&tree, &registry.address, command, &env).ended(0);
+    }
+    assert!(proxy.requests().is_empty(), "{:?}", proxy.requests());
+}
+
+#[test]
+fn a_signal_ends_the_wait() {
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let (address, tree, temp) = (silent.local_addr().unwrap().to_string(), published::tree(), TempDir::new());
+    let env = [("JOBS_REGISTRY", address.as_str()), ("TMPDIR", temp.0.to_str().unwrap())];
+    let mut child = tree.command(&["verify"], &env).stderr(Stdio::piped()).spawn().unwrap();
+    // Somebody has asked.
+    let (_connection, _) = silent.accept().unwrap();
+    assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
+    let start = Instant::now();
+    while child.try_wait().unwrap().is_none() {
+        assert!(start.elapsed() < Duration::from_secs(10), "it does not stop");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(130), "{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(std::fs::read_dir(&temp.0).unwrap().count(), 0, "nothing stays in the folder for temporary files");
 }

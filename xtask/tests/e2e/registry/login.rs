@@ -26,10 +26,11 @@ impl Helper {
     fn new(registry: &str, password: &str) -> Helper {
         let notes = TempDir::new();
         let answer = json!({ "ServerURL": registry, "Username": USER, "Secret": password });
+        std::fs::write(notes.0.join("answer"), answer.to_string()).unwrap();
         let script = format!(
-            "read -r server\necho \"$* $server\" >> '{}/asked'\n\
+            "read -r server\necho \"$* $server\" >> '{0}/asked'\n\
              [ \"$1 $server\" = 'get {registry}' ] || {{ echo 'credentials not found in native keychain'; exit 1; }}\n\
-             echo '{answer}'",
+             cat '{0}/answer'",
             notes.0.display()
         );
         Helper { programs: Programs::new().script("docker-credential-lab", &script), notes }
@@ -132,12 +133,48 @@ fn a_wrong_password_is_not_tried_for_long() {
 fn a_configuration_that_cannot_be_read_is_named() {
     let (registry, tree) = (published::registry_with_login(), published::tree());
     let docker = DockerConfig::empty();
-    for text in
-        ["{", r#"{"auths": {"ADDRESS": {"auth": "%%%"}}}"#, r#"{"auths": {"ADDRESS": {"auth": "bm8gY29sb24="}}}"#]
-    {
-        std::fs::write(docker.path().join("config.json"), text.replace("ADDRESS", &registry.address)).unwrap();
-        let run = docker.run(&tree, &registry.address, &["verify"]);
-        assert!([2, 4].contains(&run.code), "{text}: {run:?}");
-        assert!(run.errors().contains("config.json"), "{text}: {}", run.errors());
+    std::fs::write(docker.path().join("config.json"), "{").unwrap();
+    let run = docker.run(&tree, &registry.address, &["verify"]).ended(2);
+    assert!(run.errors().contains("config.json"), "{}", run.errors());
+    // Not base64, and base64 without a colon.
+    for auth in ["%%%", "bm8gY29sb24="] {
+        let docker = DockerConfig::of(&json!({ "auths": { &registry.address: { "auth": auth } } }));
+        docker.run(&tree, &registry.address, &["verify"]).ended(4);
     }
+}
+
+#[test]
+fn old_configurations_name_a_registry_by_its_url() {
+    let (registry, tree) = (published::registry_with_login(), published::tree());
+    for key in ["https://ADDRESS", "https://ADDRESS/v1/", "http://ADDRESS/v2/"] {
+        let docker = DockerConfig::with_password(&key.replace("ADDRESS", &registry.address), USER, PLAIN_PASSWORD.0);
+        docker.run(&tree, &registry.address, &["verify"]).ended(0);
+    }
+}
+
+/// A password with everything that a configuration or a shell might trip over, and its hash, one of bcrypt's.
+const ODD_PASSWORD: (&str, &str) = ("a\"b\\c:d $e'", "$2b$04$abcdefghijklmnopqrstuuZ23DiKXz78T7LCbk9FQoiwPbLpTTVU2");
+
+#[test]
+fn a_password_may_hold_any_character() {
+    let (registry, tree) = (published::registry_with_hash(ODD_PASSWORD.1), published::tree());
+    let docker = DockerConfig::with_password(&registry.address, USER, ODD_PASSWORD.0);
+    docker.run(&tree, &registry.address, &["verify"]).ended(0);
+    let helper = Helper::new(&registry.address, ODD_PASSWORD.0);
+    let docker = DockerConfig::of(&json!({ "credsStore": "lab" }));
+    docker.run_with(&tree, &registry.address, &["verify"], &[("PATH", &helper.path())]).ended(0);
+}
+
+#[test]
+fn a_mirror_may_want_a_login_too() {
+    let (registry, tree) = (published::for_user(published::data_with_base(), PLAIN_PASSWORD.1, ""), published::tree());
+    let docker = DockerConfig::with_password(&registry.address, USER, PLAIN_PASSWORD.0);
+    let mirrors = format!("docker.io={}", registry.address);
+    for command in READERS {
+        docker.run_with(&tree, &registry.address, command, &[("JOBS_MIRRORS", &mirrors)]).ended(0);
+    }
+    let env = [("JOBS_MIRRORS", mirrors.as_str())];
+    let run = DockerConfig::empty().run_with(&tree, &registry.address, &["plan"], &env).ended(4);
+    assert_unauthorized(&run);
+    assert!(run.errors().contains("busybox"), "{}", run.errors());
 }

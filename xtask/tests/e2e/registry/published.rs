@@ -5,7 +5,7 @@ use std::process::Command;
 use std::sync::OnceLock;
 
 use crate::cloud::PLAIN_PASSWORD;
-use crate::harness::{BOTH, Registry, Run, TempDir, Tree, free_port};
+use crate::harness::{BOTH, Registry, Run, TempDir, Tree, docker, free_port, mirrors};
 
 /// The folder with the commit, `tree`, and what a registry holds after it was published, `data`.
 fn folder() -> &'static Path {
@@ -53,11 +53,27 @@ pub fn registry_with_login() -> Registry {
 
 /// The same, with another password; the hash is one of bcrypt's.
 pub fn registry_with_hash(hash: &str) -> Registry {
-    let data = data();
+    for_user(data(), hash, "")
+}
+
+/// A registry on a data folder that lets [`USER`] in alone; `more` as in [`Registry::configured`].
+pub fn for_user(data: TempDir, hash: &str, more: &str) -> Registry {
     let file = data.0.join("htpasswd");
     std::fs::write(&file, format!("{USER}:{hash}\n")).unwrap();
-    let auth = format!("auth: {{htpasswd: {{realm: test, path: \"{}\"}}}}\n", file.display());
+    let auth = format!("auth: {{htpasswd: {{realm: test, path: \"{}\"}}}}\n{more}", file.display());
     Registry::configured(data, &format!("127.0.0.1:{}", free_port()), &auth)
+}
+
+/// The data folder of a registry that holds the base of the jobs, too.
+pub fn data_with_base() -> TempDir {
+    let registry = registry("");
+    let mirrors = mirrors();
+    let source = mirrors.split(',').find_map(|entry| entry.strip_prefix("docker.io=")).unwrap_or("docker.io");
+    let target = format!("{}/library/busybox:1.37", registry.address);
+    docker(&["buildx", "imagetools", "create", "-t", &target, &format!("{source}/library/busybox:1.37")]);
+    let data = TempDir::new();
+    copy(&registry.images(), &data.0.join("data"));
+    data
 }
 
 /// Takes the tags back that `merge` made.

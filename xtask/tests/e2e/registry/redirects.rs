@@ -1,33 +1,36 @@
 //! Registries that keep their blobs elsewhere: a login is for the registry alone, and never sent on.
 
+use std::path::PathBuf;
+use std::sync::{Arc, OnceLock};
+
 use super::proxy::{Answer, Proxy};
 use super::published::{self, DockerConfig, READERS, USER};
 use super::token::{Login, Scopes, Tokens};
 use crate::cloud::PLAIN_PASSWORD;
 use crate::harness::Registry;
 
-/// A registry whose blobs are on another server, which wants no login and notes what it is sent.
+/// A registry that sends whoever asks for a blob to another server, which wants no login and notes what it is sent.
 struct Elsewhere {
     front: Proxy,
     store: Proxy,
-    _registries: [Registry; 2],
+    _registry: Registry,
 }
 
 impl Elsewhere {
-    /// `host` is what the other server is called.
-    fn new(registry: Registry, host: &str) -> Elsewhere {
-        let plain = published::registry("");
-        let store = Proxy::recording(&plain.address);
-        let to = store.address.replace("127.0.0.1", host);
-        let front = Proxy::start(&registry.address, move |request, upstream| {
-            let answer = upstream.ask(request);
-            if answer.status == "200 OK" && request.path.contains("/blobs/") {
-                let to = format!("http://{to}{}?signature=of-this-address", request.path);
-                return Answer::new("307 Temporary Redirect", &[("Location", &to)], "");
-            }
-            answer
+    /// `host` is what the other server is called, and `start` starts the registry with this configuration.
+    fn new(host: &str, start: impl FnOnce(&str) -> Registry) -> Elsewhere {
+        let files = Arc::new(OnceLock::new());
+        let folder: Arc<OnceLock<PathBuf>> = Arc::clone(&files);
+        let store = Proxy::server(move |request| match (folder.get(), request.path.strip_prefix('/')) {
+            (Some(folder), Some(path)) => match std::fs::read(folder.join(path)) {
+                Ok(body) => Answer::new("200 OK", &[], body),
+                Err(error) => Answer::new("404 Not Found", &[], error.to_string()),
+            },
+            _ => Answer::new("400 Bad Request", &[], ""),
         });
-        Elsewhere { front, store, _registries: [registry, plain] }
+        let registry = start(&redirect(&format!("http://{}", store.address.replace("127.0.0.1", host))));
+        files.set(registry.images()).unwrap();
+        Elsewhere { front: Proxy::recording(&registry.address), store, _registry: registry }
     }
 
     #[track_caller]
@@ -41,7 +44,7 @@ impl Elsewhere {
         let stored = self.store.requests();
         assert!(!stored.is_empty(), "configurations are blobs");
         for request in stored {
-            assert!(request.path.ends_with("?signature=of-this-address"), "{}", request.path);
+            assert!(request.path.starts_with("/docker/registry/v2/blobs/"), "{}", request.path);
             let secret = request.headers.iter().find(|(name, value)| {
                 name.eq_ignore_ascii_case("Authorization") || value.contains("Basic ") || value.contains("Bearer ")
             });
@@ -50,11 +53,16 @@ impl Elsewhere {
     }
 }
 
+/// The part of a registry's configuration with which it sends everybody to another server for blobs.
+pub fn redirect(url: &str) -> String {
+    format!("middleware: {{storage: [{{name: redirect, options: {{baseurl: \"{url}\"}}}}]}}\n")
+}
+
 #[test]
 fn a_password_is_not_sent_to_where_blobs_are() {
     // Another port of the same host is another server, too.
     for host in ["127.0.0.1", "localhost"] {
-        let elsewhere = Elsewhere::new(published::registry_with_login(), host);
+        let elsewhere = Elsewhere::new(host, |more| published::for_user(published::data(), PLAIN_PASSWORD.1, more));
         elsewhere.check(&DockerConfig::with_password(&elsewhere.front.address, USER, PLAIN_PASSWORD.0));
     }
 }
@@ -63,7 +71,8 @@ fn a_password_is_not_sent_to_where_blobs_are() {
 fn a_token_is_not_sent_to_where_blobs_are() {
     let tokens = Tokens::start(Login::Anybody, Scopes::All, "token");
     for host in ["127.0.0.1", "localhost"] {
-        Elsewhere::new(published::registry(&tokens.configuration()), host).check(&DockerConfig::empty());
+        let start = |more: &str| published::registry(&format!("{}{more}", tokens.configuration()));
+        Elsewhere::new(host, start).check(&DockerConfig::empty());
     }
 }
 

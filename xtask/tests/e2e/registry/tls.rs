@@ -5,8 +5,10 @@ use std::net::{Shutdown, TcpListener, TcpStream};
 use std::process::Command;
 use std::sync::{Arc, Mutex};
 
-use super::published::{self, DockerConfig, READERS};
-use super::token::openssl;
+use super::published::{self, DockerConfig, READERS, USER};
+use super::redirects::redirect;
+use super::token::{Login, Scopes, Tokens, openssl};
+use crate::cloud::PLAIN_PASSWORD;
 use crate::harness::{Registry, TempDir};
 
 /// An address of this machine that is not loopback.
@@ -26,7 +28,8 @@ struct Secure {
 }
 
 impl Secure {
-    fn start() -> Secure {
+    /// `more` is how its configuration ends.
+    fn start(more: &str) -> Secure {
         let (authority, address) = (TempDir::new(), address());
         let host = address.split(':').next().unwrap();
         let folder = &authority.0;
@@ -37,7 +40,7 @@ impl Secure {
             "x509 -req -in server.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 2 -extfile names -out server.pem";
         openssl(folder, sign, b"");
         let folder = folder.display();
-        let tls = format!("  tls: {{certificate: \"{folder}/server.pem\", key: \"{folder}/server.key\"}}\n");
+        let tls = format!("  tls: {{certificate: \"{folder}/server.pem\", key: \"{folder}/server.key\"}}\n{more}");
         Secure { registry: Registry::configured(published::data(), &address, &tls), authority }
     }
 
@@ -59,7 +62,7 @@ const DIRECT: [(&str, &str); 6] = [
 
 #[test]
 fn a_registry_elsewhere_is_read_by_https() {
-    let (secure, tree) = (Secure::start(), published::tree());
+    let (secure, tree) = (Secure::start(""), published::tree());
     let bundle = secure.bundle();
     let env = [&DIRECT[..], &[("SSL_CERT_FILE", &bundle)]].concat();
     for command in READERS {
@@ -69,7 +72,7 @@ fn a_registry_elsewhere_is_read_by_https() {
 
 #[test]
 fn a_certificate_of_an_unknown_authority_is_refused() {
-    let (secure, tree) = (Secure::start(), published::tree());
+    let (secure, tree) = (Secure::start(""), published::tree());
     for command in READERS {
         let run = DockerConfig::empty().run_with(&tree, &secure.registry.address, command, &DIRECT).ended(4);
         assert!(run.errors().contains("certificate"), "{}", run.errors());
@@ -141,7 +144,7 @@ fn connect(client: TcpStream, seen: &Mutex<Vec<String>>) -> std::io::Result<()> 
 
 #[test]
 fn a_proxy_is_used_unless_the_registry_is_excepted() {
-    let (secure, tree, tunnel) = (Secure::start(), published::tree(), Tunnel::start());
+    let (secure, tree, tunnel) = (Secure::start(""), published::tree(), Tunnel::start());
     let (address, bundle) = (&secure.registry.address, secure.bundle());
     let host = address.split(':').next().unwrap();
     let with = |more: &[(&'static str, &str)]| {
@@ -156,4 +159,52 @@ fn a_proxy_is_used_unless_the_registry_is_excepted() {
     assert!(asked.iter().all(|line| *line == format!("CONNECT {address} HTTP/1.1")), "{asked:?}");
     with(&[("NO_PROXY", host)]);
     assert_eq!(tunnel.asked(), asked, "the proxy was asked although the registry is excepted");
+}
+
+/// A server of plain HTTP on an address that is not loopback, for what nobody may ask there.
+struct Plain {
+    url: String,
+    listener: TcpListener,
+}
+
+impl Plain {
+    fn start() -> Plain {
+        let address = address();
+        let listener = TcpListener::bind(&address).unwrap();
+        listener.set_nonblocking(true).unwrap();
+        Plain { url: format!("http://{address}"), listener }
+    }
+
+    #[track_caller]
+    fn assert_not_asked(&self) {
+        assert!(self.listener.accept().is_err(), "{} was asked", self.url);
+    }
+}
+
+#[test]
+fn blobs_elsewhere_are_not_read_by_plain_http() {
+    let plain = Plain::start();
+    let redirect = redirect(&plain.url);
+    let (secure, tree) = (Secure::start(&redirect), published::tree());
+    let bundle = secure.bundle();
+    let env = [&DIRECT[..], &[("SSL_CERT_FILE", &bundle)]].concat();
+    DockerConfig::empty().run_with(&tree, &secure.registry.address, &["verify"], &env).ended(4);
+    let here = published::registry(&redirect);
+    DockerConfig::empty().run_with(&tree, &here.address, &["verify"], &env).ended(4);
+    plain.assert_not_asked();
+}
+
+#[test]
+fn a_password_is_not_sent_to_a_server_of_tokens_by_plain_http() {
+    let plain = Plain::start();
+    let tokens = Tokens::start(Login::Anybody, Scopes::All, "token");
+    let auth = tokens.configuration().replace(&format!("http://{}", tokens.server.address), &plain.url);
+    let (secure, tree) = (Secure::start(&auth), published::tree());
+    let bundle = secure.bundle();
+    let env = [&DIRECT[..], &[("SSL_CERT_FILE", &bundle)]].concat();
+    for registry in [&secure.registry, &published::registry(&auth)] {
+        let docker = DockerConfig::with_password(&registry.address, USER, PLAIN_PASSWORD.0);
+        docker.run_with(&tree, &registry.address, &["verify"], &env).ended(4);
+    }
+    plain.assert_not_asked();
 }
