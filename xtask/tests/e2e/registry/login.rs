@@ -16,7 +16,7 @@ fn a_password_in_dockers_configuration_is_used() {
     }
 }
 
-/// A credential helper that knows one registry, and notes what it is asked.
+/// A credential helper that knows one registry and notes what it is asked, `lab`, and one that knows none, `empty`.
 struct Helper {
     programs: Programs,
     notes: TempDir,
@@ -33,7 +33,9 @@ impl Helper {
              cat '{0}/answer'",
             notes.0.display()
         );
-        Helper { programs: Programs::new().script("docker-credential-lab", &script), notes }
+        let nothing = "echo 'credentials not found in native keychain'; exit 1";
+        let programs = Programs::new().script("docker-credential-lab", &script);
+        Helper { programs: programs.script("docker-credential-empty", nothing), notes }
     }
 
     fn path(&self) -> String {
@@ -54,7 +56,7 @@ fn a_credential_helper_of_the_registry_is_asked() {
     let docker = DockerConfig::of(&json!({
         "auths": { &registry.address: { "auth": published::base64(b"me:wrong") } },
         "credHelpers": { &registry.address: "lab" },
-        "credsStore": "not-there",
+        "credsStore": "empty",
     }));
     let path = helper.path();
     for command in READERS {

@@ -29,7 +29,20 @@ fn check(list: &[String], most: usize, expected: &Expect) {
 #[test]
 fn a_job_that_was_never_built() {
     let (registry, tree) = (Registry::start(), published::tree());
-    check(&requests(&registry, &tree, &["plan", "--exit-code"], 10), 6, &expect![[""]]);
+    check(
+        &requests(&registry, &tree, &["plan", "--exit-code"], 10),
+        6,
+        &expect![[r#"
+        GET /v2/
+        GET /v2/jobs/a/manifests/<sha>
+        GET /v2/jobs/a/manifests/<sha>-amd64
+        GET /v2/jobs/a/manifests/<sha>-arm64
+        GET /v2/jobs/a/manifests/key-<key>
+        GET /v2/jobs/b/manifests/<sha>
+        GET /v2/jobs/b/manifests/<sha>-amd64
+        GET /v2/jobs/b/manifests/<sha>-arm64
+        GET /v2/jobs/b/manifests/key-<key>"#]],
+    );
 }
 
 #[test]
@@ -37,24 +50,80 @@ fn a_job_that_did_not_change() {
     let (registry, tree) = (published::registry(""), published::tree());
     tree.write("README.md", "other words\n");
     tree.commit("words");
-    check(&requests(&registry, &tree, &["plan", "--exit-code"], 10), 2, &expect![[""]]);
+    check(
+        &requests(&registry, &tree, &["plan", "--exit-code"], 10),
+        2,
+        &expect![[r#"
+        GET /v2/
+        GET /v2/jobs/a/manifests/<sha>
+        GET /v2/jobs/a/manifests/key-<key>
+        GET /v2/jobs/b/manifests/<sha>
+        GET /v2/jobs/b/manifests/key-<key>"#]],
+    );
 }
 
 #[test]
 fn a_job_that_is_published() {
     let (registry, tree) = (published::registry(""), published::tree());
-    check(&requests(&registry, &tree, &["plan", "--exit-code"], 0), 2, &expect![[""]]);
+    check(
+        &requests(&registry, &tree, &["plan", "--exit-code"], 0),
+        2,
+        &expect![[r#"
+        GET /v2/
+        GET /v2/jobs/a/manifests/<sha>
+        GET /v2/jobs/b/manifests/<sha>"#]],
+    );
 }
 
 #[test]
 fn a_job_that_is_built_and_not_merged() {
     let (registry, tree) = (published::registry(""), published::tree());
     published::unmerge(&registry, &tree);
-    check(&requests(&registry, &tree, &["merge", "--dry-run"], 0), 8, &expect![[""]]);
+    check(
+        &requests(&registry, &tree, &["merge", "--dry-run"], 0),
+        8,
+        &expect![[r#"
+        GET /v2/
+        GET /v2/jobs/a/blobs/sha256:…
+        GET /v2/jobs/a/blobs/sha256:…
+        GET /v2/jobs/a/manifests/<sha>
+        GET /v2/jobs/a/manifests/<sha>-amd64
+        GET /v2/jobs/a/manifests/<sha>-arm64
+        GET /v2/jobs/a/manifests/key-<key>
+        GET /v2/jobs/a/manifests/sha256:…
+        GET /v2/jobs/a/manifests/sha256:…
+        GET /v2/jobs/b/blobs/sha256:…
+        GET /v2/jobs/b/blobs/sha256:…
+        GET /v2/jobs/b/manifests/<sha>
+        GET /v2/jobs/b/manifests/<sha>-amd64
+        GET /v2/jobs/b/manifests/<sha>-arm64
+        GET /v2/jobs/b/manifests/key-<key>
+        GET /v2/jobs/b/manifests/sha256:…
+        GET /v2/jobs/b/manifests/sha256:…"#]],
+    );
 }
 
 #[test]
 fn a_job_that_is_verified() {
     let (registry, tree) = (published::registry(""), published::tree());
-    check(&requests(&registry, &tree, &["verify"], 0), 8, &expect![[""]]);
+    check(
+        &requests(&registry, &tree, &["verify"], 0),
+        8,
+        &expect![[r#"
+        GET /v2/
+        GET /v2/jobs/a/blobs/sha256:…
+        GET /v2/jobs/a/blobs/sha256:…
+        GET /v2/jobs/a/manifests/<sha>
+        GET /v2/jobs/a/manifests/<sha>-amd64
+        GET /v2/jobs/a/manifests/<sha>-arm64
+        GET /v2/jobs/a/manifests/sha256:…
+        GET /v2/jobs/a/manifests/sha256:…
+        GET /v2/jobs/b/blobs/sha256:…
+        GET /v2/jobs/b/blobs/sha256:…
+        GET /v2/jobs/b/manifests/<sha>
+        GET /v2/jobs/b/manifests/<sha>-amd64
+        GET /v2/jobs/b/manifests/<sha>-arm64
+        GET /v2/jobs/b/manifests/sha256:…
+        GET /v2/jobs/b/manifests/sha256:…"#]],
+    );
 }

@@ -50,14 +50,17 @@ impl Secure {
     }
 }
 
-/// No proxies but those of the test.
-const DIRECT: [(&str, &str); 6] = [
+/// No proxies and no authorities but those of the test.
+const DIRECT: [(&str, &str); 9] = [
     ("HTTPS_PROXY", ""),
     ("https_proxy", ""),
     ("ALL_PROXY", ""),
     ("all_proxy", ""),
     ("NO_PROXY", ""),
     ("no_proxy", ""),
+    ("CURL_CA_BUNDLE", ""),
+    ("SSL_CERT_DIR", ""),
+    ("SSL_CERT_FILE", ""),
 ];
 
 #[test]
