@@ -168,6 +168,8 @@ fn a_proxy_is_used_unless_the_registry_is_excepted() {
 struct Plain {
     url: String,
     listener: TcpListener,
+    /// Only for a certificate that registries can read.
+    tokens: Tokens,
 }
 
 impl Plain {
@@ -175,7 +177,13 @@ impl Plain {
         let address = address();
         let listener = TcpListener::bind(&address).unwrap();
         listener.set_nonblocking(true).unwrap();
-        Plain { url: format!("http://{address}"), listener }
+        let tokens = Tokens::start(Login::Anybody, Scopes::All, "token");
+        Plain { url: format!("http://{address}"), listener, tokens }
+    }
+
+    /// The part of a registry's configuration with which it sends everybody here for tokens.
+    fn tokens(&self) -> String {
+        self.tokens.configuration().replace(&format!("http://{}", self.tokens.server.address), &self.url)
     }
 
     #[track_caller]
@@ -185,29 +193,34 @@ impl Plain {
 }
 
 #[test]
-fn blobs_elsewhere_are_not_read_by_plain_http() {
+fn a_secure_registry_cannot_send_to_plain_http() {
     let plain = Plain::start();
-    let redirect = redirect(&plain.url);
-    let (secure, tree) = (Secure::start(&redirect), published::tree());
+    let (secure, tree) = (Secure::start(&redirect(&plain.url)), published::tree());
     let bundle = secure.bundle();
     let env = [&DIRECT[..], &[("SSL_CERT_FILE", &bundle)]].concat();
     DockerConfig::empty().run_with(&tree, &secure.registry.address, &["verify"], &env).ended(4);
-    let here = published::registry(&redirect);
-    DockerConfig::empty().run_with(&tree, &here.address, &["verify"], &env).ended(4);
+    let secure = Secure::start(&plain.tokens());
+    let bundle = secure.bundle();
+    let env = [&DIRECT[..], &[("SSL_CERT_FILE", &bundle)]].concat();
+    let docker = DockerConfig::with_password(&secure.registry.address, USER, PLAIN_PASSWORD.0);
+    docker.run_with(&tree, &secure.registry.address, &["verify"], &env).ended(4);
     plain.assert_not_asked();
 }
 
 #[test]
-fn a_password_is_not_sent_to_a_server_of_tokens_by_plain_http() {
+fn a_registry_on_loopback_cannot_send_to_plain_http_elsewhere() {
     let plain = Plain::start();
-    let tokens = Tokens::start(Login::Anybody, Scopes::All, "token");
-    let auth = tokens.configuration().replace(&format!("http://{}", tokens.server.address), &plain.url);
-    let (secure, tree) = (Secure::start(&auth), published::tree());
-    let bundle = secure.bundle();
-    let env = [&DIRECT[..], &[("SSL_CERT_FILE", &bundle)]].concat();
-    for registry in [&secure.registry, &published::registry(&auth)] {
-        let docker = DockerConfig::with_password(&registry.address, USER, PLAIN_PASSWORD.0);
-        docker.run_with(&tree, &registry.address, &["verify"], &env).ended(4);
-    }
+    let tree = published::tree();
+    let registry = published::registry(&redirect(&plain.url));
+    DockerConfig::empty().run_with(&tree, &registry.address, &["verify"], &DIRECT).ended(4);
+    plain.assert_not_asked();
+}
+
+#[test]
+fn a_password_is_not_sent_by_plain_http_elsewhere() {
+    let plain = Plain::start();
+    let (registry, tree) = (published::registry(&plain.tokens()), published::tree());
+    let docker = DockerConfig::with_password(&registry.address, USER, PLAIN_PASSWORD.0);
+    docker.run_with(&tree, &registry.address, &["verify"], &DIRECT).ended(4);
     plain.assert_not_asked();
 }
