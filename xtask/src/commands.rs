@@ -1,6 +1,7 @@
 //! One file per command. Each reads like the description of the command in the README, and turns its flags into what
 //! the folders below work with.
 
+mod bench;
 mod build;
 mod completions;
 mod config;
@@ -41,6 +42,7 @@ pub fn dispatch(ctx: &Context, config: &Config, command: &Command) -> anyhow::Re
             setup::run(ctx, config, destination, purpose)
         }
         Command::Test { setup } => test::run(ctx, config, *setup),
+        Command::Bench(args) => bench::run(ctx, config, args),
         Command::Completions { shell } => completions::run(ctx, *shell),
     };
     done.map(|()| 0)

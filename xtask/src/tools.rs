@@ -15,7 +15,7 @@ mod system;
 
 pub use aws::AwsClient;
 pub use builder::{Bootstrap, Builder, buildx_bounds, buildx_version};
-pub use cargo::{find_workspace, run_checks};
+pub use cargo::{find_workspace, run_benchmarks, run_checks};
 pub use cosign::Signer;
 pub use docker::{docker_login, engine_version};
 pub use loopback::{ensure_registry, fill_registry, noted_mirror, running_registry};

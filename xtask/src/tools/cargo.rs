@@ -52,9 +52,8 @@ pub struct Checked {
 
 /// Runs every check, in the order in which they fail fastest, their output to the terminal.
 pub fn run_checks(ctx: &Context, mirrors: &BTreeMap<String, String>) -> anyhow::Result<Checked> {
-    let mirrors: Vec<String> = mirrors.iter().map(|(registry, prefix)| format!("{registry}={prefix}")).collect();
     // The tests' own repositories pull from where this one does.
-    let mirrors = mirrors.join(",");
+    let mirrors = as_variable(mirrors);
     let mut checked = Checked::default();
     checked.add(ctx, "formatting", |sh| cmd!(sh, "cargo fmt --all --check"))?;
     checked.add(ctx, "lints", |sh| cmd!(sh, "cargo clippy --workspace --all-targets --locked -- --deny warnings"))?;
@@ -62,6 +61,25 @@ pub fn run_checks(ctx: &Context, mirrors: &BTreeMap<String, String>) -> anyhow::
         cmd!(sh, "cargo test --workspace --locked --no-fail-fast").env("JOBS_MIRRORS", mirrors)
     })?;
     Ok(checked)
+}
+
+/// Runs the benchmarks, which are given these arguments; their tables go to stdout as they are.
+///
+/// # Errors
+/// One of them fails.
+pub fn run_benchmarks(ctx: &Context, mirrors: &BTreeMap<String, String>, args: &[String]) -> anyhow::Result<()> {
+    // What is measured is what people run: the program as `cargo xtask` compiles it.
+    let mirrors = as_variable(mirrors);
+    process::pass_through(ctx, |sh| {
+        cmd!(sh, "cargo bench --package xtask --profile dev --locked --bench bench -- {args...}")
+            .env("JOBS_MIRRORS", mirrors)
+    })
+}
+
+/// Mirrors as `JOBS_MIRRORS` holds them.
+fn as_variable(mirrors: &BTreeMap<String, String>) -> String {
+    let mirrors: Vec<String> = mirrors.iter().map(|(registry, prefix)| format!("{registry}={prefix}")).collect();
+    mirrors.join(",")
 }
 
 impl Checked {

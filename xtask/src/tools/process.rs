@@ -171,9 +171,21 @@ pub fn read(ctx: &Context, cmd: impl FnOnce(&Shell) -> Cmd<'_>, options: &Option
 /// # Errors
 /// It could not be started, or failed.
 pub fn show(ctx: &Context, cmd: impl FnOnce(&Shell) -> Cmd<'_>) -> anyhow::Result<()> {
+    inherit(ctx, cmd, std::io::stderr().into())
+}
+
+/// Like [`show`], for a program whose stdout is this command's own data.
+///
+/// # Errors
+/// It could not be started, or failed.
+pub fn pass_through(ctx: &Context, cmd: impl FnOnce(&Shell) -> Cmd<'_>) -> anyhow::Result<()> {
+    inherit(ctx, cmd, Stdio::inherit())
+}
+
+fn inherit(ctx: &Context, cmd: impl FnOnce(&Shell) -> Cmd<'_>, stdout: Stdio) -> anyhow::Result<()> {
     let (mut command, line) = prepare(ctx, cmd)?;
     ctx.ui.detail("Running", &line);
-    command.stdin(Stdio::null()).stdout(std::io::stderr()).stderr(Stdio::inherit());
+    command.stdin(Stdio::null()).stdout(stdout).stderr(Stdio::inherit());
     let mut child = command.spawn().map_err(|error| could_not_start(&command, &error))?;
     let target = child.id().to_string();
     let end = wait(ctx, &mut child, &target, None, &mut || true).context("could not wait for a program")?;
