@@ -30,7 +30,7 @@ use clap::Parser;
 #[derive(Parser, Debug)]
 struct Cli {
     /// Names of benchmarks; all of them if none is given
-    #[arg(value_name = "NAME", value_parser = cases::NAMES)]
+    #[arg(value_name = "NAME", value_parser = clap::builder::PossibleValuesParser::new(cases::names()))]
     names: Vec<String>,
     /// How often each is measured
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..))]

@@ -46,52 +46,41 @@ impl fmt::Display for Network {
 
 /// A registry on a free port; it and its data are gone when this is dropped.
 pub struct Registry {
-    child: Option<Child>,
+    child: Child,
     address: String,
     far: String,
     dir: Folder,
 }
 
 impl Registry {
-    /// A registry that does not run yet, so that its data can be written first.
+    /// A registry that runs and holds the base image.
     ///
     /// # Errors
-    /// There is no free port, or its folder cannot be written.
-    pub fn new(suite: &Suite) -> anyhow::Result<Registry> {
+    /// There is no registry program or no free port, it does not start, or the base image cannot be copied.
+    pub fn start(suite: &Suite) -> anyhow::Result<Registry> {
         let dir = suite.folder("registry")?;
         let listener = TcpListener::bind("127.0.0.1:0").context("the registry found no free port")?;
         let address = listener.local_addr()?.to_string();
+        // Closed here, so that the registry can take it.
+        drop(listener);
         let config = format!(
             "version: 0.1\nlog: {{level: error, accesslog: {{disabled: true}}}}\n\
-             storage: {{filesystem: {{rootdirectory: \"{}\", maxthreads: 500}}, delete: {{enabled: true}}}}\n\
+             storage: {{filesystem: {{rootdirectory: \"{}\"}}, delete: {{enabled: true}}}}\n\
              http: {{addr: \"{address}\"}}\n",
             dir.path().join("data").display()
         );
         std::fs::write(dir.path().join("config.yml"), config)
             .context("could not write the registry's configuration")?;
-        Ok(Registry { child: None, far: relay::start(address.clone())?, address, dir })
-    }
-
-    /// A registry that runs and holds the base image.
-    ///
-    /// # Errors
-    /// There is no registry program, it does not start, or the base image cannot be copied.
-    pub fn start(suite: &Suite) -> anyhow::Result<Registry> {
-        let mut registry = Registry::new(suite)?;
-        registry.run()?;
+        let mut command = program("docker-registry", dir.path());
+        command.args(["serve", "config.yml"]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        let child = command.spawn().context("could not start docker-registry; to install it: cargo xtask setup")?;
+        let registry = Registry { child, far: relay::start(address.clone())?, address, dir };
+        registry.wait()?;
         registry.add_base(suite)?;
         Ok(registry)
     }
 
-    /// Starts the program.
-    ///
-    /// # Errors
-    /// There is none, or it does not answer in time.
-    pub fn run(&mut self) -> anyhow::Result<()> {
-        let mut command = program("docker-registry", self.dir.path());
-        command.args(["serve", "config.yml"]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        let child = command.spawn().context("could not start docker-registry; to install it: cargo xtask setup")?;
-        self.child = Some(child);
+    fn wait(&self) -> anyhow::Result<()> {
         let start = Instant::now();
         while TcpStream::connect(&self.address).is_err() {
             anyhow::ensure!(start.elapsed() < START_TIMEOUT, "the registry does not start");
@@ -101,13 +90,9 @@ impl Registry {
     }
 
     /// Copies the base image here, so that asking for it takes as long as asking for anything else.
-    ///
-    /// # Errors
-    /// It cannot be copied.
-    pub fn add_base(&self, suite: &Suite) -> anyhow::Result<()> {
+    fn add_base(&self, suite: &Suite) -> anyhow::Result<()> {
         let mut command = program("docker", self.dir.path());
-        let target = base(&self.address);
-        command.args(["buildx", "imagetools", "create", "-t", &target, &suite.base]);
+        command.args(["buildx", "imagetools", "create", "-t", &base(&self.address), &suite.base]);
         read(command).map(drop)
     }
 
@@ -161,9 +146,8 @@ fn remove(dir: &Path) -> anyhow::Result<()> {
 
 impl Drop for Registry {
     fn drop(&mut self) {
-        if let Some(child) = &mut self.child {
-            let _ = child.kill();
-            let _ = child.wait();
-        }
+        // It may have ended by itself, which has shown already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }

@@ -115,6 +115,8 @@ pub struct Section {
     pub comparisons: Vec<Comparison>,
     /// Tables that compare something else, each with its head.
     pub others: Vec<Vec<Vec<String>>>,
+    /// What those were made from.
+    pub samples: Vec<Measured>,
     /// What has to be known to read the tables, one sentence each.
     pub notes: Vec<String>,
     /// How long all of it took, in seconds.

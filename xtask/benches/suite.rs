@@ -26,6 +26,7 @@ const REMOVED: [&str; 9] = [
 ];
 
 /// What all benchmarks share.
+#[derive(Clone, Debug)]
 pub struct Suite {
     /// How often each way is measured, unless it takes too long.
     pub rounds: usize,

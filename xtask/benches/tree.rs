@@ -103,9 +103,17 @@ impl Tree {
     /// # Errors
     /// git fails.
     pub fn tag(&self) -> anyhow::Result<String> {
-        let mut commit = self.git(&["rev-parse", "HEAD"])?;
+        let mut commit = self.commit_id()?;
         commit.truncate(7);
         Ok(commit)
+    }
+
+    /// The commit, with all its digits.
+    ///
+    /// # Errors
+    /// git fails.
+    pub fn commit_id(&self) -> anyhow::Result<String> {
+        self.git(&["rev-parse", "HEAD"])
     }
 
     fn git(&self, args: &[&str]) -> anyhow::Result<String> {
