@@ -53,7 +53,7 @@ pub fn svg(sections: &[Section]) -> String {
 fn series(comparisons: &[&Comparison]) -> BTreeMap<String, BTreeMap<usize, f64>> {
     let mut series: BTreeMap<String, BTreeMap<usize, f64>> = BTreeMap::new();
     for Comparison { work, size, network, ours, peer, .. } in comparisons {
-        let far = if *network == Network::Far { ", 50 ms" } else { "" };
+        let far = if *network == Some(Network::Far) { ", 50 ms" } else { "" };
         series.entry(format!("{work}{far}")).or_default().insert(*size, ours.wall());
         if let Some(peer) = peer {
             series.entry(format!("({}{far})", peer.name)).or_default().insert(*size, peer.measured.wall());
@@ -135,7 +135,8 @@ fn bars(comparisons: &[&Comparison], start: f64) -> (String, f64) {
         svg += &format!(
             "<rect x=\"{from:.1}\" y=\"{y}\" width=\"{width:.1}\" height=\"{size}\" fill=\"{colour}\" rx=\"2\"/>\n"
         );
-        let label = format!("{} ({}, {}) / {}", comparison.work, comparison.size, comparison.network, peer.name);
+        let network = comparison.network.map_or_else(String::new, |network| format!(", {network}"));
+        let label = format!("{} ({}{network}) / {}", comparison.work, comparison.size, peer.name);
         svg += &text(BARS_LEFT - 10.0, y + 12.0, "end", &label);
         svg += &text(x.max(one) + 6.0, y + 12.0, "start", &format!("{ratio:.2}×"));
     }

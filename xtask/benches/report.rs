@@ -1,5 +1,6 @@
 //! What was measured: a Markdown table for each benchmark on stdout, every sample as JSON, and the plot.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::io::Write as _;
 
@@ -42,7 +43,8 @@ pub struct Comparison {
     pub work: &'static str,
     /// How many jobs, or what else makes the work long.
     pub size: usize,
-    pub network: Network,
+    /// How far away the registry is; `None` if none is asked.
+    pub network: Option<Network>,
     pub ours: Measured,
     pub peer: Option<Peer>,
     pub wanted: Vec<Wanted>,
@@ -56,8 +58,8 @@ pub struct Peer {
 }
 
 impl Comparison {
-    pub fn new(work: &'static str, size: usize, network: Network, ours: &Measured) -> Comparison {
-        Comparison { work, size, network, ours: ours.clone(), peer: None, wanted: Vec::new() }
+    pub fn new(work: &'static str, size: usize, network: impl Into<Option<Network>>, ours: &Measured) -> Comparison {
+        Comparison { work, size, network: network.into(), ours: ours.clone(), peer: None, wanted: Vec::new() }
     }
 
     pub fn with(mut self, name: &str, measured: &Measured) -> Comparison {
@@ -84,29 +86,62 @@ impl Comparison {
         }
     }
 
-    fn cells(&self) -> Vec<String> {
-        let peer = self.peer.as_ref();
+    /// What makes a line of the table: the same work beside the same peer, however far away the registry is.
+    fn line(&self) -> (&str, usize, &str) {
+        (self.work, self.size, self.peer.as_ref().map_or("", |peer| &peer.name))
+    }
+
+    /// The times, their ratio and what is wanted.
+    fn times(&self) -> [String; 4] {
         let times = |ratio: f64| if ratio < 10.0 { format!("{ratio:.2}×") } else { format!("{ratio:.0}×") };
         let wanted = |wanted: &Wanted| {
             let mark = if self.is_reached(*wanted) { "yes" } else { "**no**" };
             format!("{wanted}: {mark}")
         };
         let wanted: Vec<String> = self.wanted.iter().map(wanted).collect();
-        let mut cells = vec![self.work.to_owned(), self.size.to_string(), self.network.to_string()];
-        cells.push(seconds(self.ours.wall()));
-        cells.push(peer.map_or_else(String::new, |peer| peer.name.clone()));
-        cells.push(peer.map_or_else(String::new, |peer| seconds(peer.measured.wall())));
-        cells.push(self.ratio().map_or_else(String::new, times));
-        cells.push(seconds(self.ours.cpu()));
-        cells.push(peer.map_or_else(String::new, |peer| seconds(peer.measured.cpu())));
-        cells.push(format!("{:.0} MB", self.ours.peak() / 1e6));
-        cells.push(wanted.join(", "));
-        cells
+        [
+            seconds(self.ours.wall()),
+            self.peer.as_ref().map_or_else(String::new, |peer| seconds(peer.measured.wall())),
+            self.ratio().map_or_else(String::new, times),
+            wanted.join(", "),
+        ]
+    }
+
+    /// CPU time of both, and this tool's memory. The network changes little about them.
+    fn resources(&self) -> [String; 3] {
+        [
+            seconds(self.ours.cpu()),
+            self.peer.as_ref().map_or_else(String::new, |peer| seconds(peer.measured.cpu())),
+            format!("{:.0} MB", self.ours.peak() / 1e6),
+        ]
     }
 }
 
-const HEAD: [&str; 11] =
-    ["work", "size", "registry", "ours", "peer", "its time", "ratio", "our CPU", "its CPU", "our memory", "wanted"];
+/// The table of comparisons, with the times at 50 ms beside those at hand where a registry is asked.
+fn compared(comparisons: &[Comparison]) -> Vec<Vec<String>> {
+    let is_far = |comparison: &&Comparison| comparison.network == Some(Network::Far);
+    let has_far = comparisons.iter().any(|comparison| is_far(&comparison));
+    let mut head = vec!["work", "size", "peer", "ours", "peer's", "ratio", "wanted"];
+    if has_far {
+        head.extend(["ours, 50 ms", "peer's, 50 ms", "ratio, 50 ms", "wanted, 50 ms"]);
+    }
+    head.extend(["our CPU", "peer's CPU", "our memory"]);
+    let mut rows = vec![head.into_iter().map(str::to_owned).collect()];
+    let mut seen = BTreeSet::new();
+    for line in comparisons.iter().map(Comparison::line).filter(|line| seen.insert(*line)) {
+        let of_line = || comparisons.iter().filter(move |comparison| comparison.line() == line);
+        let (near, far) = (of_line().find(|comparison| !is_far(comparison)), of_line().find(is_far));
+        let times = |comparison: Option<&Comparison>| comparison.map(Comparison::times).unwrap_or_default();
+        let mut row = vec![line.0.to_owned(), line.1.to_string(), line.2.to_owned()];
+        row.extend(times(near));
+        if has_far {
+            row.extend(times(far));
+        }
+        row.extend(near.or(far).map(Comparison::resources).unwrap_or_default());
+        rows.push(row);
+    }
+    rows
+}
 
 /// What one benchmark found.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -127,10 +162,7 @@ impl Section {
     fn markdown(&self) -> String {
         let mut text = format!("## {}\n\n", self.name);
         if !self.comparisons.is_empty() {
-            let head = HEAD.iter().map(|&cell| cell.to_owned()).collect();
-            let rows: Vec<Vec<String>> =
-                std::iter::once(head).chain(self.comparisons.iter().map(Comparison::cells)).collect();
-            text += &table(&rows);
+            text += &table(&compared(&self.comparisons));
         }
         for other in &self.others {
             text += &table(other);

@@ -148,7 +148,20 @@ pub enum Command {
     },
     /// Compare this tool with what people use
     #[command(after_help = "Example: cargo xtask bench discover build --rounds 3 > table.md")]
-    Bench(BenchArgs),
+    Bench {
+        /// Names of benchmarks, the files of xtask/benches/cases/; all of them if none is given
+        #[arg(value_name = "NAME")]
+        names: Vec<String>,
+        /// How often each is measured
+        #[arg(long, value_name = "N", default_value_t = 5, value_parser = value_parser!(u16).range(1..))]
+        rounds: u16,
+        /// Take a tenth of every size, to try the benchmarks themselves
+        #[arg(long)]
+        quick: bool,
+        /// Where a registry's images are pulled from instead
+        #[arg(long, env = "JOBS_MIRRORS", value_name = "REGISTRY=PREFIX", value_delimiter = ',')]
+        mirrors: Vec<String>,
+    },
     /// Print the completions of a shell
     #[command(after_help = "Example: cargo xtask completions bash >> ~/.bash_completion")]
     Completions { shell: clap_complete::Shell },
@@ -180,22 +193,6 @@ pub enum EcrCommand {
         #[command(flatten)]
         destination: Given,
     },
-}
-
-#[derive(Args, Debug)]
-pub struct BenchArgs {
-    /// Names of benchmarks, the files of xtask/benches/cases/; all of them if none is given
-    #[arg(value_name = "NAME")]
-    pub names: Vec<String>,
-    /// How often each is measured
-    #[arg(long, value_name = "N", default_value_t = 5, value_parser = value_parser!(u16).range(1..))]
-    pub rounds: u16,
-    /// Take a tenth of every size, to try the benchmarks themselves
-    #[arg(long)]
-    pub quick: bool,
-    /// Where a registry's images are pulled from instead
-    #[arg(long, env = "JOBS_MIRRORS", value_name = "REGISTRY=PREFIX", value_delimiter = ',')]
-    pub mirrors: Vec<String>,
 }
 
 #[derive(Args, Debug)]

@@ -42,7 +42,10 @@ pub fn dispatch(ctx: &Context, config: &Config, command: &Command) -> anyhow::Re
             setup::run(ctx, config, destination, purpose)
         }
         Command::Test { setup } => test::run(ctx, config, *setup),
-        Command::Bench(args) => bench::run(ctx, config, args),
+        Command::Bench { names, rounds, quick, mirrors } => {
+            let config = Config { mirrors: config.mirrors_with(mirrors)?, ..config.clone() };
+            bench::run(ctx, &config, names, *rounds, *quick)
+        }
         Command::Completions { shell } => completions::run(ctx, *shell),
     };
     done.map(|()| 0)

@@ -6,7 +6,6 @@ use std::process::Command;
 use anyhow::Context as _;
 
 use crate::measure::{Measured, Way, in_turns};
-use crate::registry::Network;
 use crate::report::{Comparison, Section, Wanted, seconds};
 use crate::suite::{Folder, Suite, program, read, root};
 
@@ -34,7 +33,7 @@ pub fn run(suite: &Suite) -> anyhow::Result<Section> {
     ];
     let measured = in_turns(suite, "compile", ways)?;
     section.comparisons.push(
-        Comparison::new("first `cargo build`", 1, Network::Loopback, &measured[0])
+        Comparison::new("first `cargo build`", 1, None, &measured[0])
             .with("six packages, no code", &measured[1])
             .wants([Wanted::TimesThePeer(1.5)]),
     );
@@ -46,7 +45,7 @@ pub fn run(suite: &Suite) -> anyhow::Result<Section> {
     // The benchmark's own build may have been another one.
     read(start())?;
     let measured = in_turns(suite, "start", vec![Way::new(suite, "ours", |_| Ok(vec![start()]))])?;
-    let row = Comparison::new("`cargo xtask discover`, compiled", 3, Network::Loopback, &measured[0]);
+    let row = Comparison::new("`cargo xtask discover`, compiled", 3, None, &measured[0]);
     section.comparisons.push(row.wants([Wanted::Seconds(0.15)]));
     section.others.push(added(suite, &folder, &root)?);
     section.notes.push("The packages are anyhow, camino, clap, serde with serde_json, walkdir and xshell.".to_owned());

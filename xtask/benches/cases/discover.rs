@@ -1,7 +1,7 @@
 //! `discover`: the list of the jobs, as the workflow reads it.
 
 use crate::measure::{Way, in_turns};
-use crate::registry::{Network, base};
+use crate::registry::base;
 use crate::report::{Comparison, Section, Wanted};
 use crate::suite::{Suite, ours, peer};
 use crate::tree::{Content, Tree};
@@ -19,7 +19,7 @@ pub fn run(suite: &Suite) -> anyhow::Result<Section> {
             Way::new(suite, "find", |_| Ok(vec![peer(tree.path(), "find.sh", &[])])),
         ];
         let measured = in_turns(suite, &format!("discover {size}"), ways)?;
-        let compare = |name, peer| Comparison::new("discover", size, Network::Loopback, &measured[0]).with(name, peer);
+        let compare = |name, peer| Comparison::new("discover", size, None, &measured[0]).with(name, peer);
         let wanted = (size == SIZES[2]).then_some(Wanted::TimesAsFast(50.0));
         section.comparisons.push(compare("find -exec test, jq", &measured[1]).wants(wanted));
         section.comparisons.push(compare("find alone", &measured[2]));

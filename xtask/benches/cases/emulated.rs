@@ -7,9 +7,9 @@ use crate::suite::{OTHER_ARCH, OWN_ARCH, Suite, peer};
 use crate::tree::{Content, Tree};
 
 /// Work that stands for a compiler's: programs that compute, and a shell that starts many small ones.
-const COMPUTE: &str = r#"RUN head -c 48000000 /dev/zero | sha256sum \
- && awk 'BEGIN { for (i = 0; i < 1500000; i++) sum += i % 7; print sum }' \
- && i=0 && while [ $i -lt 150 ]; do i=$((i + 1)); /bin/true; done"#;
+const COMPUTE: &str = r#"RUN head -c 24000000 /dev/zero | sha256sum \
+ && awk 'BEGIN { for (i = 0; i < 700000; i++) sum += i % 7; print sum }' \
+ && i=0 && while [ $i -lt 75 ]; do i=$((i + 1)); /bin/true; done"#;
 
 pub fn run(suite: &Suite) -> anyhow::Result<Section> {
     let registry = Registry::start(suite)?;

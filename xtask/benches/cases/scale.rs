@@ -126,10 +126,9 @@ fn measure(
     let [ours @ .., ls_tree, curl] = &measured[..] else { return Ok(()) };
     for ((work, _), ours) in works.into_iter().zip(ours) {
         before.insert((work, network), ours.wall());
-        let row = Comparison::new(work, size, network, ours);
         section.comparisons.push(match work {
-            "discover" => row.with("git ls-tree -r", ls_tree),
-            _ => row.with("curl", curl).wants(wanted(work, size, network)),
+            "discover" => Comparison::new(work, size, None, ours).with("git ls-tree -r", ls_tree),
+            _ => Comparison::new(work, size, network, ours).with("curl", curl).wants(wanted(work, size, network)),
         });
     }
     Ok(())
@@ -165,7 +164,7 @@ fn many_files(suite: &Suite, section: &mut Section) -> anyhow::Result<()> {
     let files = jobs * (FILES + 1);
     let measured: Vec<Measured> = in_turns(suite, &format!("plan of {files} files"), ways)?;
     section.comparisons.push(
-        Comparison::new("plan without a registry, files", files, Network::Loopback, &measured[0])
+        Comparison::new("plan without a registry, files", files, None, &measured[0])
             .with("git ls-tree -r", &measured[1])
             .wants([Wanted::Seconds(2.0), Wanted::Megabytes(150.0)]),
     );

@@ -12,7 +12,7 @@ jq --null-input --arg repository "$repository" --arg tag "$tag" --arg arch "$arc
       dockerfile: "jobs/\(.)/Dockerfile",
       platforms: ["linux/\($arch)"],
       tags: ["\($repository)/\(.):\($tag)-\($arch)"],
-      output: ["type=image,oci-mediatypes=true,push=true"]
+      output: ["type=image,oci-mediatypes=true,store=false,push=true"]
     }}) | from_entries)
   }' --args -- "$@" |
   docker buildx bake --file - --provenance mode=min --progress plain

@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
+use std::process::Stdio;
 
 use camino::Utf8PathBuf;
 use serde_json::Value;
@@ -70,10 +71,14 @@ pub fn run_checks(ctx: &Context, mirrors: &BTreeMap<String, String>) -> anyhow::
 pub fn run_benchmarks(ctx: &Context, mirrors: &BTreeMap<String, String>, args: &[String]) -> anyhow::Result<()> {
     // What is measured is what people run: the program as `cargo xtask` compiles it.
     let mirrors = as_variable(mirrors);
-    process::pass_through(ctx, |sh| {
-        cmd!(sh, "cargo bench --package xtask --profile dev --locked --bench bench -- {args...}")
-            .env("JOBS_MIRRORS", mirrors)
-    })
+    process::show(
+        ctx,
+        |sh| {
+            cmd!(sh, "cargo bench --package xtask --profile dev --locked --bench bench -- {args...}")
+                .env("JOBS_MIRRORS", mirrors)
+        },
+        Stdio::inherit(),
+    )
 }
 
 /// Mirrors as `JOBS_MIRRORS` holds them.

@@ -165,24 +165,13 @@ pub fn read(ctx: &Context, cmd: impl FnOnce(&Shell) -> Cmd<'_>, options: &Option
     Ok(run(ctx, cmd, options)?.read()?.trim_end_matches(['\n', '\r']).to_owned())
 }
 
-/// Runs a command that belongs to the person at the terminal: what it prints goes to stderr, live.
-/// It stays in the terminal's foreground group, where it may ask for a password.
+/// Runs a command that belongs to the person at the terminal: what it prints goes there, live. Its stdout is `stderr`
+/// unless it prints this command's own data. It stays in the terminal's foreground group, where it may ask for a
+/// password.
 ///
 /// # Errors
 /// It could not be started, or failed.
-pub fn show(ctx: &Context, cmd: impl FnOnce(&Shell) -> Cmd<'_>) -> anyhow::Result<()> {
-    inherit(ctx, cmd, std::io::stderr().into())
-}
-
-/// Like [`show`], for a program whose stdout is this command's own data.
-///
-/// # Errors
-/// It could not be started, or failed.
-pub fn pass_through(ctx: &Context, cmd: impl FnOnce(&Shell) -> Cmd<'_>) -> anyhow::Result<()> {
-    inherit(ctx, cmd, Stdio::inherit())
-}
-
-fn inherit(ctx: &Context, cmd: impl FnOnce(&Shell) -> Cmd<'_>, stdout: Stdio) -> anyhow::Result<()> {
+pub fn show(ctx: &Context, cmd: impl FnOnce(&Shell) -> Cmd<'_>, stdout: Stdio) -> anyhow::Result<()> {
     let (mut command, line) = prepare(ctx, cmd)?;
     ctx.ui.detail("Running", &line);
     command.stdin(Stdio::null()).stdout(stdout).stderr(Stdio::inherit());

@@ -67,7 +67,7 @@ impl Machine {
     /// Runs a command as root, its output to the terminal; a dry run prints it.
     fn run(&self, ctx: &Context, cmd: impl FnOnce(&Shell) -> Cmd<'_>) -> anyhow::Result<()> {
         if !self.dry_run {
-            return process::show(ctx, |sh| self.as_root(sh, cmd(sh)));
+            return process::show(ctx, |sh| self.as_root(sh, cmd(sh)), std::io::stderr().into());
         }
         ctx.ui.data(process::shown(ctx, |sh| self.as_root(sh, cmd(sh)))?);
         Ok(())
@@ -151,7 +151,7 @@ impl Machine {
         let mut options = apt::options(ctx, "apt-arches", &self.codename, None)?;
         options.extend(Arch::ALL.map(|arch| format!("-oAPT::Architectures::={arch}")));
         let options = &options;
-        process::show(ctx, |sh| cmd!(sh, "apt-get {options...} -q=2 update"))?;
+        process::show(ctx, |sh| cmd!(sh, "apt-get {options...} -q=2 update"), std::io::stderr().into())?;
         let sh = Shell::new().context("could not read the working directory")?;
         for arch in Arch::ALL {
             let folder = into.join(arch.as_str());
