@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::answer::{Answer, Question, answer, unreachable, words};
 use super::challenge::{Challenge, query};
-use super::curl::{Request, Response, fetch, quoted};
+use super::curl::{Request, Response, fetch, may_follow, quoted};
 use super::login::Login;
 use super::manifest;
 use crate::model::{Digest, Failure, Index, Manifest, Reference, Registry, Repository};
@@ -31,8 +31,8 @@ pub struct RegistryClient(Mutex<BTreeMap<Registry, Access>>);
 struct Access {
     login: Login,
     challenge: Option<Challenge>,
-    /// By the names of repositories. A token is good for a few minutes.
-    tokens: BTreeMap<String, Secret>,
+    /// By the names of repositories; or why there is none. A token is good for a few minutes.
+    tokens: BTreeMap<String, Result<Secret, String>>,
 }
 
 impl RegistryClient {
@@ -123,7 +123,7 @@ impl RegistryClient {
         let all: Vec<&Question> = questions.iter().collect();
         get_tokens(ctx, &mut known, &all, SCOPES)?;
         let mut responses = round(ctx, &known, &unreachable, &all)?;
-        let refused: Vec<usize> = (0..all.len()).filter(|&i| renew(&mut known, all[i], &responses[i])).collect();
+        let refused = renew(&mut known, &all, &responses);
         if !refused.is_empty() {
             let again: Vec<&Question> = refused.iter().map(|&i| all[i]).collect();
             // One token for several repositories may not cover all of them.
@@ -132,7 +132,8 @@ impl RegistryClient {
                 responses[i] = response;
             }
         }
-        Ok(questions.iter().zip(responses).map(|(question, response)| answer(question, response)).collect())
+        let answer = |(question, response)| answer(question, with_reason(&known, question, response));
+        Ok(questions.iter().zip(responses).map(answer).collect())
     }
 }
 
@@ -225,7 +226,6 @@ fn greet(
 }
 
 /// Fetches the tokens that are missing for the questions, each for at most so many repositories.
-/// Where a server gives none, the registry's own refusal is what counts.
 fn get_tokens(
     ctx: &Context,
     known: &mut BTreeMap<Registry, Access>,
@@ -245,18 +245,25 @@ fn get_tokens(
     for (registry, names) in wanted {
         let names: Vec<String> = names.into_iter().collect();
         for names in names.chunks(scopes) {
-            let access = known.get(&registry);
-            let Some(request) = access.and_then(|access| token_request(&registry, access, names)) else { continue };
-            requests.push(request);
-            served.push((registry.clone(), names.to_vec()));
+            let Some(access) = known.get_mut(&registry) else { continue };
+            match token_request(&registry, access, names) {
+                Some(request) => {
+                    requests.push(request);
+                    served.push((registry.clone(), names.to_vec()));
+                }
+                None => {
+                    let why = "neither HTTPS nor on this machine";
+                    access.tokens.extend(names.iter().map(|name| (name.clone(), Err(why.to_owned()))));
+                }
+            }
         }
     }
     if requests.is_empty() {
         return Ok(());
     }
     for ((registry, names), response) in served.into_iter().zip(fetch(ctx, &requests)?) {
-        let token = response.ok().filter(|response| response.status == 200).and_then(|response| token(&response));
-        let (Some(token), Some(access)) = (token, known.get_mut(&registry)) else { continue };
+        let token = response.and_then(|response| token(&response));
+        let Some(access) = known.get_mut(&registry) else { continue };
         access.tokens.extend(names.into_iter().map(|name| (name, token.clone())));
     }
     Ok(())
@@ -265,7 +272,7 @@ fn get_tokens(
 /// The request for a token. Its server is named by the registry; without TLS it is asked on this machine alone.
 fn token_request(registry: &Registry, Access { login, challenge, .. }: &Access, names: &[String]) -> Option<Request> {
     let Some(Challenge::Bearer { realm, service }) = challenge else { return None };
-    if !(realm.starts_with("https://") || registry.is_loopback() && realm.starts_with("http://")) {
+    if !may_follow(&registry.url(), realm) {
         return None;
     }
     let query = query(service, names.iter().map(String::as_str));
@@ -285,10 +292,13 @@ fn token_request(registry: &Registry, Access { login, challenge, .. }: &Access, 
     Some(Request { url, accept: ANYTHING, credentials, more: String::new() })
 }
 
-fn token(response: &Response) -> Option<Secret> {
-    let json: Value = serde_json::from_slice(&response.body).ok()?;
+fn token(response: &Response) -> Result<Secret, String> {
+    if response.status != 200 {
+        return Err(words(response));
+    }
+    let json: Value = serde_json::from_slice(&response.body).unwrap_or_default();
     let text = |key: &str| json[key].as_str().filter(|token| !token.is_empty());
-    text("token").or_else(|| text("access_token")).map(Secret::new)
+    text("token").or_else(|| text("access_token")).map(Secret::new).ok_or_else(|| "it names no token".to_owned())
 }
 
 /// One round: every question whose registry can be reached.
@@ -322,7 +332,7 @@ fn request(known: &BTreeMap<Registry, Access>, question: &Question) -> Option<Re
     };
     let credentials = match (&access.challenge, &access.login) {
         (Some(Challenge::Bearer { .. }), _) => {
-            let token = access.tokens.get(repository.name());
+            let token = access.tokens.get(repository.name()).and_then(|token| token.as_ref().ok());
             let header = |token: &Secret| quoted(&format!("Authorization: Bearer {}", token.reveal()));
             token.map(|token| Secret::new(format!("header = {}", header(token))))
         }
@@ -333,21 +343,51 @@ fn request(known: &BTreeMap<Registry, Access>, question: &Question) -> Option<Re
     Some(Request { url, accept, credentials, more: more.to_owned() })
 }
 
-/// Whether a refused question is worth asking again: the registry wants to know something else than it was told, or a
-/// token has expired, or does not cover the repository.
-fn renew(known: &mut BTreeMap<Registry, Access>, question: &Question, response: &Result<Response, String>) -> bool {
-    let Ok(response) = response else { return false };
-    let repository = question.reference().repository;
-    let access = repository.registry.as_ref().and_then(|registry| known.get_mut(registry));
-    let Some(access) = access else { return false };
-    if response.status != 401 {
-        return false;
+/// The questions that were refused and are worth asking again: the registry wants to know something else than it was
+/// told, or a token has expired, or does not cover the repository. What was wrong is forgotten.
+fn renew(
+    known: &mut BTreeMap<Registry, Access>,
+    questions: &[&Question],
+    responses: &[Result<Response, String>],
+) -> Vec<usize> {
+    let (mut again, mut expired) = (Vec::new(), Vec::new());
+    for (i, (question, response)) in questions.iter().zip(responses).enumerate() {
+        let repository = question.reference().repository;
+        let access = repository.registry.as_ref().and_then(|registry| known.get_mut(registry));
+        let (Some(access), Ok(response)) = (access, response) else { continue };
+        if response.status != 401 {
+            continue;
+        }
+        let wanted = Challenge::of(response.headers("www-authenticate"));
+        let is_new = wanted.is_some() && access.challenge != wanted;
+        let had_token = access.tokens.get(repository.name()).is_some_and(Result::is_ok);
+        if is_new {
+            access.challenge = wanted;
+        }
+        if is_new || had_token {
+            again.push(i);
+            expired.push(repository);
+        }
     }
-    let wanted = Challenge::of(response.headers("www-authenticate"));
-    let had_token = access.tokens.remove(repository.name()).is_some();
-    let is_new = wanted.is_some() && access.challenge != wanted;
-    if is_new {
-        access.challenge = wanted;
+    for repository in expired {
+        let access = repository.registry.as_ref().and_then(|registry| known.get_mut(registry));
+        access.map(|access| access.tokens.remove(repository.name()));
     }
-    had_token || is_new
+    again
+}
+
+/// A refusal for want of a token says why there is none.
+fn with_reason(
+    known: &BTreeMap<Registry, Access>,
+    question: &Question,
+    response: Result<Response, String>,
+) -> Result<Response, String> {
+    let Repository { registry: Some(registry), .. } = &question.reference().repository else { return response };
+    let Some(Access { challenge: Some(Challenge::Bearer { realm, .. }), tokens, .. }) = known.get(registry) else {
+        return response;
+    };
+    match (response, tokens.get(question.reference().repository.name())) {
+        (Ok(response), Some(Err(why))) if response.status == 401 => Err(format!("no token from {realm}: {why}")),
+        (response, _) => response,
+    }
 }

@@ -2,12 +2,14 @@
 //! Proxies and certificates are curl's own matter (`HTTPS_PROXY`, `NO_PROXY`, `SSL_CERT_FILE`).
 
 use std::fmt::Write;
-use std::time::Duration;
+use std::os::unix::fs::DirBuilderExt;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context as _;
-use camino::Utf8Path;
-use xshell::{Shell, cmd};
+use camino::{Utf8Path, Utf8PathBuf};
+use xshell::cmd;
 
+use crate::model::Registry;
 use crate::run::{Context, Secret, count, fleet};
 use crate::tools::process::{self, End, Options};
 
@@ -28,11 +30,14 @@ const BROKEN_OFF: [u8; 6] = [16, 18, 52, 55, 56, 92];
 const TOO_LARGE: u8 = 63;
 
 /// The options of each request. A try takes 30 s at most, and none is started after 85 s, so that all is said and
-/// done before [`TIMEOUT`]. Other hosts than the one that was asked get no credentials (`location` drops them).
-const OPTIONS: &str = "silent\ninclude\ngloboff\nlocation\nmax-redirs = 5\nconnect-timeout = 10\nmax-time = 30\n\
-                       retry = 6\nretry-max-time = 85\nsuppress-connect-headers\nuser-agent = \"cargo-xtask-jobs\"\n";
+/// done before [`TIMEOUT`].
+const OPTIONS: &str = "silent\ninclude\ngloboff\nconnect-timeout = 10\nmax-time = 30\nretry = 4\n\
+                       retry-max-time = 85\nsuppress-connect-headers\nuser-agent = \"cargo-xtask-jobs\"\n";
+/// How many redirects are followed: blobs are often elsewhere, and manifests may have moved.
+const MOST_REDIRECTS: usize = 5;
 
 /// One request.
+#[derive(Clone)]
 pub struct Request {
     pub url: String,
     /// What kinds of answers are taken, for `Accept`.
@@ -59,12 +64,66 @@ impl Response {
     }
 }
 
-/// Makes all requests, and again those whose connection broke off.
-/// For each there is an answer, or curl's words for why there is none.
+/// Makes all requests, and follows where they are sent on to. curl could do that too, but cannot tell the plain HTTP of
+/// this machine from that of others.
 ///
 /// # Errors
-/// curl cannot be started, or its files cannot be read.
+/// curl cannot be started, or its files cannot be read. For each request there is an answer, or curl's words for why
+/// there is none.
 pub fn fetch(ctx: &Context, requests: &[Request]) -> anyhow::Result<Vec<Result<Response, String>>> {
+    let mut results = make(ctx, requests)?;
+    let mut requests = requests.to_vec();
+    for hop in 0..=MOST_REDIRECTS {
+        let mut sent_on = Vec::new();
+        for i in 0..results.len() {
+            match results[i].as_ref().ok().and_then(|response| redirected(&requests[i], response)) {
+                Some(Ok(_)) if hop == MOST_REDIRECTS => results[i] = Err("redirects in a circle".to_owned()),
+                Some(Ok(request)) => {
+                    requests[i] = request;
+                    sent_on.push(i);
+                }
+                Some(Err(why)) => results[i] = Err(why),
+                None => {}
+            }
+        }
+        if sent_on.is_empty() {
+            break;
+        }
+        let again: Vec<Request> = sent_on.iter().map(|&i| requests[i].clone()).collect();
+        for (i, result) in sent_on.into_iter().zip(make(ctx, &again)?) {
+            results[i] = result;
+        }
+    }
+    Ok(results)
+}
+
+/// The request that a response sends on to, if it does. Another server gets no credentials.
+fn redirected(request: &Request, response: &Response) -> Option<Result<Request, String>> {
+    let location = response.headers("location").next().filter(|_| matches!(response.status, 301..=303 | 307 | 308))?;
+    let (scheme, rest) = request.url.split_once("://")?;
+    let origin = format!("{scheme}://{}", rest.split('/').next()?);
+    if location.starts_with('/') && !location.starts_with("//") {
+        return Some(Ok(Request { url: format!("{origin}{location}"), ..request.clone() }));
+    }
+    if !may_follow(&request.url, location) {
+        return Some(Err(format!("redirects to `{location}`, which is neither HTTPS nor on this machine")));
+    }
+    let is_same = location.strip_prefix(&origin).is_some_and(|path| path.starts_with('/'));
+    let credentials = request.credentials.clone().filter(|_| is_same);
+    Some(Ok(Request { url: location.to_owned(), credentials, ..request.clone() }))
+}
+
+/// Whether a server may send on to a URL: to HTTPS, and from this machine to this machine.
+pub fn may_follow(from: &str, to: &str) -> bool {
+    let is_here = |url: &str| {
+        let host = url.strip_prefix("http://").and_then(|rest| rest.split(['/', '?']).next());
+        host.and_then(|host| host.parse::<Registry>().ok()).is_some_and(|host| host.is_loopback())
+    };
+    to.starts_with("https://") || is_here(from) && is_here(to)
+}
+
+/// Makes all requests, and again those whose connection broke off.
+fn make(ctx: &Context, requests: &[Request]) -> anyhow::Result<Vec<Result<Response, String>>> {
     let mut results: Vec<Result<Response, String>> = Vec::with_capacity(requests.len());
     for batch in requests.chunks(LARGEST_BATCH) {
         let all: Vec<&Request> = batch.iter().collect();
@@ -89,12 +148,31 @@ pub fn fetch(ctx: &Context, requests: &[Request]) -> anyhow::Result<Vec<Result<R
 /// An answer, or curl's exit code and words.
 type Fetched = Result<Response, (u8, String)>;
 
+/// A folder for what registries answer, which nobody else may read: it may be secret.
+struct Answers(Utf8PathBuf);
+
+impl Answers {
+    fn new() -> anyhow::Result<Answers> {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH)?;
+        let name = format!("xtask-{}-{}", std::process::id(), now.as_nanos());
+        let path = Utf8PathBuf::try_from(std::env::temp_dir().join(name))?;
+        // One of this name that is there already is an error, and not used.
+        std::fs::DirBuilder::new().mode(0o700).create(&path).with_context(|| path.to_string())?;
+        Ok(Answers(path))
+    }
+}
+
+impl Drop for Answers {
+    fn drop(&mut self) {
+        // What cannot be removed now will be with the other temporary files.
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
 /// Makes the requests by one process. Answers go to files of a folder that is gone afterwards: they have no order.
 fn run(ctx: &Context, requests: &[&Request]) -> anyhow::Result<Vec<Fetched>> {
-    let sh = Shell::new().context("could not read the working directory")?;
-    let dir = sh.create_temp_dir().context("could not make a temporary folder")?;
-    let dir = Utf8Path::from_path(dir.path()).context("the folder for temporary files is not UTF-8")?.to_owned();
-    let config = configuration(requests, &dir);
+    let Answers(path) = &Answers::new().context("could not make a folder for temporary files")?;
+    let config = configuration(requests, path);
     let secrets: Vec<&Secret> = requests.iter().filter_map(|request| request.credentials.as_ref()).collect();
     let given = Options { stdin: Some(&config), deadline: Some(TIMEOUT), secrets: &secrets, ..Options::default() };
     let parallel = PARALLEL.to_string();
@@ -111,7 +189,7 @@ fn run(ctx: &Context, requests: &[&Request]) -> anyhow::Result<Vec<Fetched>> {
         let (Some(i), Some(code)) = (number(words.next()), number(words.next())) else { continue };
         let (Some(answer), Ok(code)) = (answers.get_mut(i), u8::try_from(code)) else { continue };
         *answer = match code {
-            0 => read(&dir.join(i.to_string())),
+            0 => read(&path.join(i.to_string())),
             TOO_LARGE => Err((code, too_large())),
             _ => Err((code, untimed(words.next().unwrap_or_default()))),
         };
@@ -133,12 +211,12 @@ fn configuration(requests: &[&Request], dir: &Utf8Path) -> String {
     let mut config = String::new();
     for (i, Request { url, accept, credentials, more }) in requests.iter().enumerate() {
         let next = if i > 0 { "next\n" } else { "" };
-        // What is on this machine may be reached without TLS, and nothing else, redirects included.
-        let protocols = if url.starts_with("http:") { "=http,https" } else { "=https" };
+        // What is on this machine is reached without TLS and without a proxy, as by docker, and nothing else is.
+        let (protocol, proxy) = if url.starts_with("http:") { ("http", "noproxy = \"*\"\n") } else { ("https", "") };
         let credentials = credentials.as_ref().map_or("", |line| line.reveal());
         let _ = write!(
             config,
-            "{next}{OPTIONS}url = {}\noutput = {}\nproto = {protocols}\nproto-redir = {protocols}\n\
+            "{next}{OPTIONS}url = {}\noutput = {}\nproto = \"={protocol}\"\n{proxy}\
              max-filesize = {LARGEST_BODY}\nheader = \"Accept: {accept}\"\n\
              write-out = \"{i} %{{exitcode}} %{{errormsg}}\\n\"\n{credentials}\n{more}\n",
             quoted(url),
@@ -181,7 +259,7 @@ fn read(path: &Utf8Path) -> Fetched {
     if response.body.len() > LARGEST_BODY { Err((TOO_LARGE, too_large())) } else { Ok(response) }
 }
 
-/// An answer with the heads of those that led to it: of redirects, and of `100 Continue`.
+/// An answer with the heads of those before it, as of `100 Continue`.
 fn parse(bytes: &[u8]) -> Option<Response> {
     let mut rest = bytes;
     loop {
@@ -189,7 +267,7 @@ fn parse(bytes: &[u8]) -> Option<Response> {
         let (head, body) = (String::from_utf8_lossy(&rest[..end]), &rest[end + 4..]);
         let mut lines = head.lines();
         let status: u16 = lines.next()?.strip_prefix("HTTP/")?.split(' ').nth(1)?.parse().ok()?;
-        if matches!(status, 100..=199 | 300..=399) && body.starts_with(b"HTTP/") {
+        if matches!(status, 100..=199) && body.starts_with(b"HTTP/") {
             rest = body;
             continue;
         }
@@ -207,8 +285,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_head_of_a_redirect_is_skipped() {
-        let answer = b"HTTP/1.1 307 Temporary Redirect\r\nLocation: http://127.0.0.2/x\r\n\r\n\
+    fn the_head_of_a_response_is_parted_from_its_body() {
+        let answer = b"HTTP/1.1 103 Early Hints\r\nLocation: x\r\n\r\n\
                        HTTP/2 200 \r\nDocker-Content-Digest: sha256:0\r\n\r\n{}";
         let response = parse(answer).unwrap();
         assert_eq!((response.status, response.body.as_slice()), (200, b"{}".as_slice()));
@@ -226,6 +304,41 @@ mod tests {
     }
 
     #[test]
+    fn credentials_stay_where_they_were_meant_for() {
+        let request = |url: &str| Request {
+            url: url.to_owned(),
+            accept: "*/*",
+            credentials: Some(Secret::new("user = \"u:p\"")),
+            more: String::new(),
+        };
+        let to = |from: &str, location: &str| {
+            let headers = vec![("location".to_owned(), location.to_owned())];
+            let response = Response { status: 307, headers, body: Vec::new() };
+            redirected(&request(from), &response)
+                .unwrap()
+                .ok()
+                .map(|request| (request.url, request.credentials.is_some()))
+        };
+        let (here, there) = ("http://127.0.0.1:5000/v2/a", "https://r.example/v2/a");
+        let url = |url: &str, keeps: bool| Some((url.to_owned(), keeps));
+        assert_eq!(to(there, "/v2/b"), url("https://r.example/v2/b", true));
+        assert_eq!(to(there, "https://r.example/b"), url("https://r.example/b", true));
+        assert_eq!(to(there, "https://r.example.org/b"), url("https://r.example.org/b", false));
+        assert_eq!(to(there, "https://r.example:444/b"), url("https://r.example:444/b", false));
+        assert_eq!(to(here, "http://127.0.0.1:5001/b"), url("http://127.0.0.1:5001/b", false));
+        for (from, location) in [
+            (here, "http://10.0.0.1/b"),
+            (here, "http://127.0.0.1.example.com/b"),
+            (here, "file:///etc/passwd"),
+            (there, "http://127.0.0.1:5000/b"),
+            (there, "http://r.example/b"),
+            (there, "//r.example/b"),
+        ] {
+            assert_eq!(to(from, location), None, "{location}");
+        }
+    }
+
+    #[test]
     fn no_value_leaves_its_line() {
         assert_eq!(quoted("a\"b\\c\nurl = x"), r#""a\"b\\c\nurl = x""#);
         let request = |url: &str| Request {
@@ -237,7 +350,8 @@ mod tests {
         let (first, second) = (request("http://127.0.0.1:5000/v2/"), request("https://r.example/v2/"));
         let text = configuration(&[&first, &second], Utf8Path::new("/tmp/x"));
         let (here, elsewhere) = text.split_once("next\n").unwrap();
-        assert!(here.contains("proto = =http,https\n") && elsewhere.contains("proto = =https\n"), "{text}");
+        assert!(here.contains("proto = \"=http\"\nnoproxy = \"*\"\n"), "{text}");
+        assert!(elsewhere.contains("proto = \"=https\"\n") && !elsewhere.contains("noproxy"), "{text}");
         assert!(elsewhere.contains("output = \"/tmp/x/1\"\n"), "{text}");
         assert!(elsewhere.ends_with("user = \"u:p\"\nhead\n"), "{text}");
     }
