@@ -11,18 +11,21 @@ use super::proxy::{Answer, End, Proxy, Request, Upstream};
 use super::published::{self, DockerConfig, READERS};
 use crate::harness::{TempDir, free_port};
 
-/// Answers the first requests of each path so, and then as the registry does.
-fn first(times: usize, failure: Answer) -> impl Fn(&Request, &Upstream) -> Answer + Send + Sync {
-    let failed: Mutex<BTreeMap<String, usize>> = Mutex::default();
+/// Answers the first requests of each path with one failure after the other, and then as the registry does.
+fn first(times: usize, failures: Vec<Answer>) -> impl Fn(&Request, &Upstream) -> Answer + Send + Sync {
+    let asked: Mutex<BTreeMap<String, usize>> = Mutex::default();
+    let failed = AtomicUsize::new(0);
     move |request, upstream| {
-        let mut failed = failed.lock().unwrap();
-        let count = failed.entry(request.path.clone()).or_default();
-        *count += 1;
-        if *count <= times {
-            return failure.clone();
+        let count = {
+            let mut asked = asked.lock().unwrap();
+            let count = asked.entry(request.path.clone()).or_default();
+            *count += 1;
+            *count
+        };
+        match count <= times {
+            true => failures[failed.fetch_add(1, Ordering::Relaxed) % failures.len()].clone(),
+            false => upstream.ask(request),
         }
-        drop(failed);
-        upstream.ask(request)
     }
 }
 
@@ -33,7 +36,7 @@ fn too_many(after: &str) -> Answer {
 #[test]
 fn a_registry_that_asks_for_patience_gets_it() {
     let registry = published::registry("");
-    let proxy = Proxy::start(&registry.address, first(2, too_many("1")));
+    let proxy = Proxy::start(&registry.address, first(2, vec![too_many("1")]));
     DockerConfig::empty().run(&published::tree(), &proxy.address, &["verify"]).ended(0);
     let mut times: BTreeMap<String, Vec<Instant>> = BTreeMap::new();
     for request in proxy.requests() {
@@ -67,11 +70,12 @@ fn a_registry_that_stays_busy_is_quoted() {
 
 #[test]
 fn a_failure_that_passes_is_not_seen() {
-    for status in ["503 Service Unavailable", "500 Internal Server Error", "502 Bad Gateway", "408 Request Timeout"] {
-        let registry = published::registry("");
-        let proxy = Proxy::start(&registry.address, first(1, Answer::new(status, &[], "<html>busy</html>")));
-        DockerConfig::empty().run(&published::tree(), &proxy.address, &["verify"]).ended(0);
-    }
+    let statuses = ["503 Service Unavailable", "500 Internal Server Error", "502 Bad Gateway", "408 Request Timeout"];
+    let failures = statuses.map(|status| Answer::new(status, &[], "<html>busy</html>")).to_vec();
+    let registry = published::registry("");
+    let proxy = Proxy::start(&registry.address, first(1, failures));
+    DockerConfig::empty().run(&published::tree(), &proxy.address, &["verify"]).ended(0);
+    assert!(proxy.requests().len() >= 2 * statuses.len(), "each of them was answered once");
 }
 
 #[test]
