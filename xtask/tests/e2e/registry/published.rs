@@ -5,7 +5,7 @@ use std::process::Command;
 use std::sync::OnceLock;
 
 use crate::cloud::PLAIN_PASSWORD;
-use crate::harness::{BOTH, Registry, Run, TempDir, Tree, docker, free_port, mirrors};
+use crate::harness::{BOTH, Registry, Run, TempDir, Tree, free_port, mirrors};
 
 /// The folder with the commit, `tree`, and what a registry holds after it was published, `data`.
 fn folder() -> &'static Path {
@@ -70,7 +70,11 @@ pub fn data_with_base() -> TempDir {
     let mirrors = mirrors();
     let source = mirrors.split(',').find_map(|entry| entry.strip_prefix("docker.io=")).unwrap_or("docker.io");
     let target = format!("{}/library/busybox:1.37", registry.address);
-    docker(&["buildx", "imagetools", "create", "-t", &target, &format!("{source}/library/busybox:1.37")]);
+    let source = format!("{source}/library/busybox:1.37");
+    let create = ["buildx", "imagetools", "create", "-t", &target, &source];
+    // buildx copies both architectures at once, and now and then the registry refuses a manifest: `blob unknown`.
+    let copied = (0..3).any(|_| Command::new("docker").args(create).output().unwrap().status.success());
+    assert!(copied, "docker {create:?}: failed three times");
     let data = TempDir::new();
     copy(&registry.images(), &data.0.join("data"));
     data
