@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used)] // a panic is how a test says no
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -284,4 +284,23 @@ fn the_top_level_is_what_the_readme_says() {
     for entry in top {
         assert!(known.contains(&entry), "{entry}: before adding a file, look for the room it belongs to");
     }
+}
+
+#[test]
+fn every_crate_has_a_reason() {
+    let read = |path: &str| std::fs::read_to_string(root().join(path)).unwrap();
+    let (lock, table) = (read("Cargo.lock"), read("xtask/crates.md"));
+    let names = lock.lines().filter_map(|line| line.strip_prefix("name = \"")?.strip_suffix('"'));
+    let locked: BTreeSet<&str> = names.filter(|name| *name != "xtask").collect();
+    assert!(locked.len() > 40, "{}", locked.len());
+    let row = |line: &'_ str| -> Option<(String, String)> {
+        let (name, reason) = line.strip_prefix("| ")?.strip_suffix(" |")?.split_once(" | ")?;
+        Some((name.to_owned(), reason.to_owned()))
+    };
+    let rows: Vec<(String, String)> = table.lines().filter_map(row).filter(|(name, _)| name != "crate").collect();
+    assert!(rows.iter().all(|(_, reason)| reason.len() > 5), "a crate has no reason in xtask/crates.md: {rows:?}");
+    let listed: BTreeSet<&str> = rows.iter().map(|(name, _)| name.as_str()).collect();
+    let missing: Vec<_> = locked.difference(&listed).collect();
+    let gone: Vec<_> = listed.difference(&locked).collect();
+    assert!(missing.is_empty() && gone.is_empty(), "xtask/crates.md lacks {missing:?}, and lists {gone:?} in vain");
 }

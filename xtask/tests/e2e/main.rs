@@ -16,5 +16,6 @@ mod engine;
 mod harness;
 mod key;
 mod merge;
+mod moving;
 mod plan;
 mod registry;

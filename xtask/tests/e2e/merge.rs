@@ -229,43 +229,6 @@ fn one_refused_job_does_not_stop_the_others() {
     assert_eq!(registry.digest("jobs/bad", &tree.tag()), None);
 }
 
-const TARGET: &str = "[workspace]\n[workspace.metadata.jobs.targets.main]\nrefs = [\"refs/heads/*\"]\n\
-                      moving-tags = [\"latest\"]\n";
-
-#[test]
-fn a_moving_tag_moves_forward_only() {
-    let registry = Registry::start();
-    let tree = Tree::with_jobs(&["job"]);
-    tree.write("Cargo.toml", TARGET);
-    tree.commit("a moving tag");
-    let env = [("JOBS_REGISTRY", registry.address.as_str())];
-    let publish = || {
-        tree.run_with(&[&["build"], &BOTH[..]].concat(), &env).ended(0);
-        tree.run_with(&["merge"], &env)
-    };
-    publish().ended(0);
-    let old = tree.head();
-    assert_eq!(registry.digest("jobs/job", "latest"), registry.digest("jobs/job", &tree.tag()));
-    tree.write("jobs/job/Dockerfile", &format!("{DOCKERFILE}LABEL commit=newer\n"));
-    tree.commit("newer");
-    let newer = tree.head();
-    publish().ended(0);
-    let latest = registry.digest("jobs/job", "latest");
-    assert_eq!(latest, registry.digest("jobs/job", &tree.tag()));
-    // An old run is started again, of another branch that never saw the newer commit.
-    tree.git(&["checkout", "--quiet", "-B", "other", &old]);
-    tree.write("jobs/job/Dockerfile", &format!("{DOCKERFILE}LABEL commit=other\n"));
-    tree.commit("other");
-    let run = publish().ended(3);
-    expect![[r#"
-        error: <registry>/jobs/job:latest: would go backwards: it is at <newer>, and this is <commit>
-          rule: a moving tag moves only to a descendant of the commit it points to
-          help: nothing, if this is the run of an older commit"#]]
-    .assert_eq(&run.errors_at(&registry).replace(&newer, "<newer>"));
-    assert_eq!(registry.digest("jobs/job", "latest"), latest);
-    assert!(registry.digest("jobs/job", &tree.tag()).is_some(), "the tag itself is published");
-}
-
 #[test]
 fn a_dry_run_of_merge_prints_the_command_and_publishes_nothing() {
     let built = Built::new();

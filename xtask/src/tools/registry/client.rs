@@ -309,15 +309,15 @@ fn round(
     questions: &[&Question],
 ) -> anyhow::Result<Vec<Result<Response, String>>> {
     let requests: Vec<Option<Request>> = questions.iter().map(|question| request(known, question)).collect();
+    let is_asked: Vec<bool> = requests.iter().map(Option::is_some).collect();
     let mut responses = fetch(ctx, &requests.into_iter().flatten().collect::<Vec<_>>())?.into_iter();
-    let response = |question: &&Question| {
+    let response = |(question, is_asked): (&&Question, bool)| {
         let registry = question.reference().repository.registry;
-        match registry.as_ref().and_then(|registry| unreachable.get(registry)) {
-            Some(why) => Err(why.clone()),
-            None => responses.next().unwrap_or_else(|| Err("was not asked: it is in no registry".to_owned())),
-        }
+        let why = registry.as_ref().and_then(|registry| unreachable.get(registry));
+        let response = if is_asked { responses.next() } else { None };
+        response.unwrap_or_else(|| Err(why.cloned().unwrap_or_else(|| "is in no registry".to_owned())))
     };
-    Ok(questions.iter().map(response).collect())
+    Ok(questions.iter().zip(is_asked).map(response).collect())
 }
 
 fn request(known: &BTreeMap<Registry, Access>, question: &Question) -> Option<Request> {

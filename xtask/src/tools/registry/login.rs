@@ -1,11 +1,13 @@
 //! Who asks a registry: docker's own login, from its `config.json` and the credential helpers that it names.
 
+use std::time::Duration;
+
 use anyhow::Context as _;
 use serde_json::Value;
 use xshell::cmd;
 
 use super::curl::quoted;
-use crate::model::{Exit, Problem, Registry};
+use crate::model::{Exit, Failure, Problem, Registry};
 use crate::run::{Context, Secret};
 use crate::tools::process::{self, Options};
 
@@ -15,6 +17,9 @@ const DOCKER_HUB: &str = "https://index.docker.io/v1/";
 const TOKEN_USER: &str = "<token>";
 /// What helpers say where they have nothing for a registry, with exit code 1.
 const NOT_FOUND: &str = "credentials not found";
+
+/// How long a helper may take: some ask somebody for a password, where there is somebody.
+const HELPER_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Docker's login at one registry.
 #[derive(Clone, Debug)]
@@ -82,17 +87,18 @@ fn of_file(config: &Value, name: &str) -> Login {
 /// Asks a credential helper, by [docker's protocol](https://github.com/docker/docker-credential-helpers).
 fn of_helper(ctx: &Context, helper: &str, name: &str) -> anyhow::Result<Login> {
     let program = format!("docker-credential-{helper}");
-    let given = Options { stdin: Some(name), ..Options::default() };
-    let outcome = process::run(ctx, |sh| cmd!(sh, "{program} get"), &given)?;
+    let given = Options { stdin: Some(name), deadline: Some(HELPER_TIMEOUT), ..Options::default() };
+    let failed = |said: String| {
+        Problem::new(format!("registry `{name}`"), format!("`{program} get` failed: {said}"))
+            .rule("docker's config.json names this helper for the registry")
+            .help("install it, log in to the registry again, or mend `credHelpers` or `credsStore` there")
+            .exit(Exit::Missing)
+    };
+    let outcome = process::run(ctx, |sh| cmd!(sh, "{program} get"), &given);
+    let outcome = outcome.map_err(|error| failed(Failure::reason(&error)))?;
     if !outcome.success() {
         let said = outcome.reason();
-        if said.contains(NOT_FOUND) {
-            return Ok(Login::Anonymous);
-        }
-        return Err(Problem::new(format!("registry `{name}`"), format!("`{program} get` failed: {said}"))
-            .rule("docker's config.json names this helper for the registry")
-            .help("log in to the registry again, or mend `credHelpers` or `credsStore` there")
-            .exit(Exit::Missing));
+        return if said.contains(NOT_FOUND) { Ok(Login::Anonymous) } else { Err(failed(said)) };
     }
     let answer: Value = serde_json::from_str(&outcome.stdout())
         .with_context(|| format!("`{program} get` printed something that is not JSON"))?;
