@@ -13,8 +13,8 @@ const RIGHT: f64 = 640.0;
 const TOP: f64 = 50.0;
 const BOTTOM: f64 = 400.0;
 /// Where the bars of the ratios start and end, and how high one is with the space below it.
-const BARS_LEFT: f64 = 420.0;
-const BARS_RIGHT: f64 = 900.0;
+const BARS_LEFT: f64 = 520.0;
+const BARS_RIGHT: f64 = 920.0;
 const BAR: f64 = 22.0;
 
 /// Colours that can be told apart on white and on black, also by most people who see fewer colours.
@@ -49,17 +49,25 @@ pub fn svg(sections: &[Section]) -> String {
     )
 }
 
-/// The points of each line, size and seconds, by the name of what was measured at several sizes.
-fn series(comparisons: &[&Comparison]) -> BTreeMap<String, BTreeMap<usize, f64>> {
-    let mut series: BTreeMap<String, BTreeMap<usize, f64>> = BTreeMap::new();
-    for Comparison { work, size, network, ours, peer, .. } in comparisons {
-        let far = if *network == Some(Network::Far) { ", 50 ms" } else { "" };
-        series.entry(format!("{work}{far}")).or_default().insert(*size, ours.wall());
-        if let Some(peer) = peer {
-            series.entry(format!("({}{far})", peer.name)).or_default().insert(*size, peer.measured.wall());
+/// A line of the picture: whether it is a peer's, and what it is called. This tool's come first.
+type Name = (bool, String);
+
+/// The points of each line, size and seconds, of everything that was measured at several sizes.
+fn series(comparisons: &[&Comparison]) -> BTreeMap<Name, BTreeMap<usize, f64>> {
+    let mut series: BTreeMap<Name, BTreeMap<usize, f64>> = BTreeMap::new();
+    for one in comparisons {
+        if comparisons.iter().all(|other| other.work != one.work || other.size == one.size) {
+            continue;
+        }
+        let far = if one.network == Some(Network::Far) { ", 50 ms" } else { "" };
+        let mut add = |is_peer: bool, name: &str, seconds: f64| {
+            series.entry((is_peer, format!("{name}{far}"))).or_default().insert(one.size, seconds);
+        };
+        add(false, one.work, one.ours.wall());
+        if let Some(peer) = &one.peer {
+            add(true, &peer.name, peer.measured.wall());
         }
     }
-    series.retain(|_, points| points.len() > 1);
     series
 }
 
@@ -75,7 +83,7 @@ fn place(value: f64, (low, high): (i32, i32), start: f64, end: f64) -> f64 {
     start + part * (end - start)
 }
 
-fn lines(series: &BTreeMap<String, BTreeMap<usize, f64>>) -> String {
+fn lines(series: &BTreeMap<Name, BTreeMap<usize, f64>>) -> String {
     let points = || series.values().flatten();
     let extent = |values: &mut dyn Iterator<Item = f64>| {
         let (low, high) = values.fold((f64::MAX, f64::MIN), |(low, high), value| (low.min(value), high.max(value)));
@@ -83,7 +91,8 @@ fn lines(series: &BTreeMap<String, BTreeMap<usize, f64>>) -> String {
     };
     let xs = extent(&mut points().map(|(&size, _)| size as f64));
     let ys = extent(&mut points().map(|(_, &seconds)| seconds));
-    let mut svg = format!("<text class=\"title\" x=\"{LEFT}\" y=\"28\">Time by the number of jobs</text>\n");
+    let mut svg =
+        format!("<text class=\"title\" x=\"{LEFT}\" y=\"28\">Time by the number of jobs (dashed: peers)</text>\n");
     for power in xs.0..=xs.1 {
         let x = place(10f64.powi(power), xs, LEFT, RIGHT);
         svg += &format!("<line class=\"axis\" x1=\"{x:.1}\" y1=\"{TOP}\" x2=\"{x:.1}\" y2=\"{BOTTOM}\"/>\n");
@@ -94,8 +103,8 @@ fn lines(series: &BTreeMap<String, BTreeMap<usize, f64>>) -> String {
         svg += &format!("<line class=\"axis\" x1=\"{LEFT}\" y1=\"{y:.1}\" x2=\"{RIGHT}\" y2=\"{y:.1}\"/>\n");
         svg += &text(LEFT - 8.0, y + 4.0, "end", &seconds(10f64.powi(power)));
     }
-    for (number, (name, points)) in series.iter().enumerate() {
-        let (colour, dashes) = (COLOURS[number % COLOURS.len()], if name.starts_with('(') { "4 4" } else { "none" });
+    for (number, ((is_peer, name), points)) in series.iter().enumerate() {
+        let (colour, dashes) = (COLOURS[number % COLOURS.len()], if *is_peer { "4 4" } else { "none" });
         let points: Vec<String> = points
             .iter()
             .map(|(&x, &y)| format!("{:.1},{:.1}", place(x as f64, xs, LEFT, RIGHT), place(y, ys, BOTTOM, TOP)))
