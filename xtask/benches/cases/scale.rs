@@ -1,9 +1,11 @@
 //! How time and memory grow with the repository: everything that is done when nothing has changed.
 
 use std::collections::BTreeMap;
+use std::num::NonZero;
 use std::process::Command;
+use std::time::Instant;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use serde_json::Value;
 
 use super::discover::SIZES;
@@ -61,8 +63,8 @@ impl<'a> State<'a> {
         plan.env_remove("JOBS_REGISTRY");
         let plan: Vec<Value> = serde_json::from_str(&read(plan)?).context("`plan` printed something else")?;
         anyhow::ensure!(plan.len() == size, "`plan` has {} jobs, not {size}", plan.len());
-        say(&format!("  publishing {size} jobs"));
-        for job in &plan {
+        let start = Instant::now();
+        let publish = |job: &Value| {
             let (name, key) = job["job"].as_str().zip(job["key"].as_str()).context("a job of the plan has no key")?;
             let labels = BTreeMap::from([
                 ("org.opencontainers.image.revision", commit.clone()),
@@ -71,8 +73,10 @@ impl<'a> State<'a> {
                 ("vnd.jobs.bases", format!("busybox:1.37@{}", storage.base)),
                 ("vnd.jobs.key", key.to_owned()),
             ]);
-            storage.publish(&format!("jobs/{name}"), &labels, &[&state.tag, &format!("key-{key}")])?;
-        }
+            storage.publish(&format!("jobs/{name}"), &labels, &[&state.tag, &format!("key-{key}")])
+        };
+        side_by_side(&plan, publish)?;
+        say(&format!("  published {size} jobs in {:.0} s", start.elapsed().as_secs_f64()));
         // Ends with a failure if something is to be done.
         read(state.ours(Network::Loopback, &["plan", "--exit-code", "j00001"]))
             .context("what is published is wrong")?;
@@ -97,6 +101,18 @@ impl<'a> State<'a> {
         std::fs::write(&path, config).context("could not write curl's configuration")?;
         Ok(peer(self.tree.path(), "curl-manifests.sh", &[&path.to_string_lossy()]))
     }
+}
+
+/// Does the same for all, in as many threads as there are processors.
+fn side_by_side(jobs: &[Value], work: impl Fn(&Value) -> anyhow::Result<()> + Sync) -> anyhow::Result<()> {
+    let threads = std::thread::available_parallelism().map_or(1, NonZero::get);
+    let work = &work;
+    std::thread::scope(|scope| {
+        let parts = jobs.chunks(jobs.len().div_ceil(threads).max(1));
+        let threads: Vec<_> = parts.map(|part| scope.spawn(move || part.iter().try_for_each(work))).collect();
+        let results = threads.into_iter().map(|thread| thread.join().unwrap_or_else(|_| bail!("a thread panicked")));
+        results.collect()
+    })
 }
 
 fn measure(
