@@ -24,7 +24,7 @@ const TICKS_PER_SECOND: f64 = 100.0;
 pub struct Sample {
     /// Seconds from the start to the end.
     pub wall: f64,
-    /// Seconds of CPU of the program and of all that it started and waited for; not those of the engine or the registry.
+    /// Seconds of CPU of the program and of all that it started and waited for, so not of the engine and the registry.
     pub cpu: f64,
     /// The most memory that the program and all that it started held at one time, in bytes.
     pub peak: u64,

@@ -112,32 +112,26 @@ impl Storage {
         });
         let image = self.manifest(repository, &config, &layers)?;
         let proof = self.provenance(repository, &image["digest"])?;
-        let entry = |descriptor: &Value, more: Value| {
-            let mut entry = descriptor.clone();
-            if let (Some(entry), Value::Object(more)) = (entry.as_object_mut(), more) {
-                entry.extend(more);
-            }
-            entry
-        };
         let about = json!({
             "vnd.docker.reference.digest": image["digest"], "vnd.docker.reference.type": "attestation-manifest"
         });
         Ok([
-            entry(&image, json!({"platform": {"architecture": architecture, "os": "linux"}})),
-            entry(&proof, json!({"annotations": about, "platform": {"architecture": "unknown", "os": "unknown"}})),
+            with(&image, json!({"platform": {"architecture": architecture, "os": "linux"}})),
+            with(&proof, json!({"annotations": about, "platform": {"architecture": "unknown", "os": "unknown"}})),
         ])
     }
 
     /// Writes the provenance of an image, as short as `mode=min` makes it, and gives its descriptor.
     fn provenance(&self, repository: &Path, image: &Value) -> anyhow::Result<Value> {
-        let hex = image.as_str().unwrap_or_default().trim_start_matches("sha256:");
+        let hex = |digest: &str| digest.trim_start_matches("sha256:").to_owned();
+        let (subject, base) = (hex(image.as_str().unwrap_or_default()), hex(&self.base));
         let statement = json!({
             "_type": "https://in-toto.io/Statement/v0.1",
             "predicateType": "https://slsa.dev/provenance/v0.2",
-            "subject": [{"name": "pkg:docker/job", "digest": {"sha256": hex}}],
+            "subject": [{"name": "pkg:docker/job", "digest": {"sha256": subject}}],
             "predicate": {
                 "builder": {"id": ""}, "buildType": "https://mobyproject.org/buildkit@v1",
-                "materials": [{"uri": "pkg:docker/busybox@1.37", "digest": {"sha256": self.base.replace("sha256:", "")}}]
+                "materials": [{"uri": "pkg:docker/busybox@1.37", "digest": {"sha256": base}}]
             }
         });
         let mut layer = self.put(repository, STATEMENT, &statement.to_string(), Kind::Layer)?;
@@ -171,6 +165,15 @@ impl Storage {
         };
         write(&repository.join(folder).join(digest.replace(':', "/")).join("link"), digest)
     }
+}
+
+/// A descriptor with more in it.
+fn with(descriptor: &Value, more: Value) -> Value {
+    let mut entry = descriptor.clone();
+    if let (Some(entry), Value::Object(more)) = (entry.as_object_mut(), more) {
+        entry.extend(more);
+    }
+    entry
 }
 
 /// Where the registry keeps a blob.

@@ -1,4 +1,4 @@
-//! `verify`: whether what is published is right, beside what it takes to publish it by the recipe, which checks nothing.
+//! `verify`: whether what is published is right, beside the merge of the recipe, which checks nothing.
 
 use super::published::Published;
 use crate::measure::{Way, in_turns};

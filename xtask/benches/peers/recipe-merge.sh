@@ -5,5 +5,6 @@ set -eu
 repository=$1 tag=$2 new=$3
 shift 3
 for job; do
-  docker buildx imagetools create --tag "$repository/$job:$new" "$repository/$job:$tag-amd64" "$repository/$job:$tag-arm64"
+  docker buildx imagetools create --tag "$repository/$job:$new" \
+    "$repository/$job:$tag-amd64" "$repository/$job:$tag-arm64"
 done
