@@ -1,12 +1,13 @@
 //! From the plan to published tags: the images to build, the gate, and the indexes. What may be published is decided in
 //! `gate`, purely, from what was looked up; what the gate refuses is not written.
 
+mod bake;
 mod build;
 mod gate;
 mod images;
 mod merge;
 mod moving;
 
-pub use build::{Built, build_all};
+pub use build::{Built, build_all, build_commands};
 pub use images::{BuildOptions, settle};
 pub use merge::{Merged, merge_all, merge_commands, verify_all};

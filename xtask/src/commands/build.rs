@@ -4,9 +4,9 @@ use super::login;
 use crate::cli::BuildArgs;
 use crate::model::{Arch, Exit, Output, Problem};
 use crate::plan::{self, Basis, select_jobs};
-use crate::publish::{build_all, settle};
+use crate::publish::{build_all, build_commands, settle};
 use crate::settings::{Run, Target};
-use crate::tools::{buildx, buildx_version, process};
+use crate::tools::buildx_version;
 
 pub fn run(run: &Run, args: &BuildArgs) -> anyhow::Result<()> {
     login::renewed(run, || build(run, args))
@@ -24,9 +24,8 @@ fn build(run: &Run, args: &BuildArgs) -> anyhow::Result<()> {
     let plan = plan::make(run, jobs, &basis)?;
     let images = settle(run, &plan, &arches, output, &args.options)?;
     if args.dry_run {
-        for image in &images {
-            run.ctx.ui.data(process::shown(&run.ctx, |sh| buildx::build(sh, image))?);
-        }
+        let commands = build_commands(&run.ctx, &images, &args.options)?;
+        commands.iter().for_each(|command| run.ctx.ui.data(command));
         return Ok(());
     }
     let built = build_all(&run.ctx, &images, &args.options)?;

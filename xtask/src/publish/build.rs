@@ -4,13 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::fs::File;
 use std::io::Write;
-use std::sync::Mutex;
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use camino::Utf8PathBuf;
 use serde_json::Value;
 
+use super::bake::{self, Pushed};
 use super::images::BuildOptions;
 use crate::model::{Digest, Exit, Failure, Image, JobName, Output, Problem, Reference};
 use crate::run::Context;
@@ -20,8 +21,8 @@ use crate::tools::buildx;
 use crate::tools::process::{self, End, Options, Outcome};
 
 /// How many builds run side by side. A build waits for the registry and for the engine, which shares the cores out by
-/// itself: 30 small ones take two thirds of the time that they take four at a time, on two cores.
-const PARALLEL: usize = 16;
+/// itself.
+const PARALLEL: usize = 32;
 
 /// How many lines of a failed build's log are shown.
 const LAST_LINES: usize = 20;
@@ -51,33 +52,100 @@ pub fn build_all(ctx: &Context, images: &[Image], options: &BuildOptions) -> any
         ctx.ui.status("Finished", "nothing to build");
         return Ok(Tally { done: Vec::new(), failures: Ok(()) });
     }
-    let start = Instant::now();
     let logs = ctx.own_path("logs");
     std::fs::create_dir_all(&logs).with_context(|| format!("could not make the folder {logs}"))?;
+    let work = BuildRun { ctx, total: images.len(), start: Instant::now(), came: Mutex::default() };
     let parallel = options.parallel.map_or(PARALLEL, usize::from);
+    let (slices, alone) = bake::slices(images, parallel, options);
+    let mut done = work.bake_all(&slices, bake::side_by_side(&slices, parallel))?;
+    let is_baked: BTreeSet<String> = done.iter().map(|built| built.reference.to_string()).collect();
+    let left = slices.into_iter().flatten().filter(|image| !is_baked.contains(&image.reference.to_string()));
+    let left: Vec<&Image> = left.chain(alone).collect();
     let on_failure = if options.fail_fast { OnFailure::Stop } else { OnFailure::GoOn };
-    let (failed, bars) = (Mutex::new(BTreeSet::new()), Mutex::new(Vec::new()));
-    let tally = fleet::run(ctx, parallel, on_failure, images, Image::shown, |image| {
-        let started = start.elapsed();
-        let built = build_one(ctx, image);
-        let length = start.elapsed() - started;
-        if let (Err(_), Ok(mut failed)) = (&built, failed.lock()) {
-            failed.insert(image.shown());
-        }
-        if let Ok(mut bars) = bars.lock() {
-            bars.push(bar(&image.shown(), started, length, if built.is_err() { "crit, " } else { "" }));
-            report(ctx, image, &built, &format!("({}/{})", bars.len(), images.len()));
-        }
+    let tally = fleet::run(ctx, parallel, on_failure, &left, |image| image.shown(), |image| work.build_one(image));
+    done.extend(tally.done);
+    let position = |built: &Built| images.iter().position(|image| image.reference == built.reference);
+    done.sort_by_key(position);
+    work.summarize(images, &done)?;
+    Ok(Tally { done, failures: tally.failures })
+}
+
+/// The commands that [`build_all`] runs first, quoted for a shell.
+///
+/// # Errors
+/// What they are given cannot be written.
+pub fn build_commands(ctx: &Context, images: &[Image], options: &BuildOptions) -> anyhow::Result<Vec<String>> {
+    let (slices, alone) = bake::slices(images, options.parallel.map_or(PARALLEL, usize::from), options);
+    let together = slices.iter().map(|slice| bake::command(ctx, slice));
+    together.chain(alone.iter().map(|image| process::shown(ctx, |sh| buildx::build(sh, image)))).collect()
+}
+
+/// The builds of a run, and what has come of them so far.
+struct BuildRun<'a> {
+    ctx: &'a Context,
+    total: usize,
+    start: Instant,
+    came: Mutex<Came>,
+}
+
+/// The images that failed, and the bars of all that have ended.
+#[derive(Default)]
+struct Came {
+    failed: BTreeSet<String>,
+    bars: Vec<String>,
+}
+
+impl BuildRun<'_> {
+    /// Builds slices side by side; gives what they pushed. What went wrong is seen where the others are built.
+    fn bake_all(&self, slices: &[Vec<&Image>], parallel: usize) -> anyhow::Result<Vec<Built>> {
+        let done = Mutex::new(Vec::new());
+        let on_pushed = |image: &Image, pushed: Pushed| {
+            let Pushed { digest, time, log } = pushed;
+            // The log is a copy for people: a full disk shows in the build itself.
+            let _ = std::fs::write(log_path(self.ctx, image), &log);
+            let (job, reference) = (image.job.clone(), image.reference.clone());
+            let built = Ok(Built { job, time, reference, digest: Some(digest) });
+            self.note(image, &built, self.start.elapsed().saturating_sub(time));
+            self.ctx.ui.folded_output(&format!("{} built in {}", image.shown(), human_time(time)), &log);
+            done.lock().unwrap_or_else(PoisonError::into_inner).extend(built);
+        };
+        let bake = |slice: &Vec<&Image>| {
+            slice.iter().for_each(|image| self.ctx.ui.status("Building", image.shown()));
+            bake::run(self.ctx, slice, &on_pushed)
+        };
+        fleet::run(self.ctx, parallel, OnFailure::GoOn, slices, |_| "bake", bake)
+            .result()
+            .or_else(|error| if self.ctx.interrupted().is_some() { Ok(Vec::new()) } else { Err(error) })?;
+        Ok(done.into_inner().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn build_one(&self, image: &Image) -> anyhow::Result<Built> {
+        let started = self.start.elapsed();
+        let built = build_one(self.ctx, image);
+        self.note(image, &built, started);
         built
-    });
-    let rows = rows(images, &tally.done, &failed.into_inner().unwrap_or_default());
-    let line =
-        format!("{} of {} built in {}", tally.done.len(), count(images.len(), "image"), human_time(start.elapsed()));
-    ctx.ui.status("Finished", &line);
-    let picture = gantt("builds", &bars.into_inner().unwrap_or_default());
-    let table = markdown(&["image", "result", "why", "time", "reference"], &rows);
-    summary(ctx, &format!("### Build\n\n{line}\n\n{table}\n\n{picture}"))?;
-    Ok(tally)
+    }
+
+    /// Notes and tells what came of an image.
+    fn note(&self, image: &Image, built: &anyhow::Result<Built>, started: Duration) {
+        let length = self.start.elapsed() - started;
+        let mut came = self.came.lock().unwrap_or_else(PoisonError::into_inner);
+        if built.is_err() {
+            came.failed.insert(image.shown());
+        }
+        came.bars.push(bar(&image.shown(), started, length, if built.is_err() { "crit, " } else { "" }));
+        report(self.ctx, image, built, &format!("({}/{})", came.bars.len(), self.total));
+    }
+
+    fn summarize(self, images: &[Image], done: &[Built]) -> anyhow::Result<()> {
+        let (took, came) = (self.start.elapsed(), self.came.into_inner().unwrap_or_else(PoisonError::into_inner));
+        let rows = rows(images, done, &came.failed);
+        let line = format!("{} of {} built in {}", done.len(), count(images.len(), "image"), human_time(took));
+        self.ctx.ui.status("Finished", &line);
+        let picture = gantt("builds", &came.bars);
+        let table = markdown(&["image", "result", "why", "time", "reference"], &rows);
+        summary(self.ctx, &format!("### Build\n\n{line}\n\n{table}\n\n{picture}"))
+    }
 }
 
 fn report(ctx: &Context, image: &Image, built: &anyhow::Result<Built>, progress: &str) {

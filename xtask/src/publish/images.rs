@@ -203,7 +203,7 @@ impl Common<'_> {
 }
 
 /// Puts a whole file in the place of another, as a second run may be reading it.
-fn replace(path: &Utf8Path, content: &[u8]) -> std::io::Result<()> {
+pub fn replace(path: &Utf8Path, content: &[u8]) -> std::io::Result<()> {
     let new = path.with_extension(format!("{}.new", std::process::id()));
     std::fs::write(&new, content)?;
     std::fs::rename(&new, path)

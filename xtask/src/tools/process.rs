@@ -22,7 +22,7 @@ use crate::model::{Exit, Problem};
 use crate::run::{Context, Secret, human_time};
 
 /// How often a running program is checked for its end, its deadline and a signal.
-const POLL_INTERVAL: Duration = Duration::from_millis(5);
+const POLL_INTERVAL: Duration = Duration::from_millis(4);
 /// How long a program may take to end by itself once it is asked to. GitHub kills everything 10 s after it cancels.
 const GRACE: Duration = Duration::from_secs(2);
 /// How long output is read after its program has ended: one that it left behind may keep the pipe open for ever.

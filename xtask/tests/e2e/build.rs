@@ -183,3 +183,62 @@ fn a_target_keeps_its_layers_in_the_registry_and_a_cache_that_fails_fails_no_bui
     tree.run_with(&["build", "--arch", OWN], &env).ended(0);
     assert!(registry.digest("jobs/cached", &format!("cache-{OWN}")).is_some());
 }
+
+/// A repository with so many jobs that several are built by one bake; the names of some are alike without their dots.
+fn many_jobs() -> Tree {
+    let names = ["a.b", "a_b", "a-b", "c", "d", "e", "f", "g", "h", "i", "j"];
+    let text = "FROM busybox:1.37\nARG TEXT\nRUN test \"$TEXT\" = '${HOME} %{ if } $$ \"\\'\n";
+    let paths = names.map(|name| (format!("jobs/{name}/Dockerfile"), format!("jobs/{name}/job.json")));
+    let mut files = Vec::new();
+    for (dockerfile, settings) in &paths {
+        files.push((dockerfile.as_str(), text));
+        files.push((settings.as_str(), r#"{"args": {"TEXT": "${HOME} %{ if } $$ \"\\"}}"#));
+    }
+    Tree::new(&files)
+}
+
+#[test]
+fn one_job_that_fails_among_many_disturbs_no_other() {
+    let (registry, tree) = (Registry::start(), many_jobs());
+    tree.write("jobs/d/Dockerfile", "FROM busybox:1.37\nRUN echo no && false\n");
+    tree.commit("one fails");
+    let run = tree.run_with(&["build", "--arch", OWN], &[("JOBS_REGISTRY", &registry.address)]).ended(1);
+    assert_eq!(run.stdout.lines().count(), 10, "{}\n{}", run.stdout, run.stderr);
+    assert!(run.stdout.lines().all(|line| line.contains("@sha256:")), "{}", run.stdout);
+    expect![[r#"
+        error: jobs/d/Dockerfile:2: the build for <own> failed: process "/bin/sh -c echo no && false" did not complete successfully: exit code: 1
+          help: the log is target/xtask/logs/d-<own>.log
+            rerun: cargo xtask build --arch <own> d"#]]
+    .assert_eq(&run.errors().replace(OWN, "<own>"));
+    assert_eq!(run.stderr.matches("Pushed").count(), 10, "{}", run.stderr);
+    for (job, is_there) in [("a.b", true), ("a_b", true), ("d", false)] {
+        assert_eq!(
+            registry.digest(&format!("jobs/{job}"), &format!("{}-{OWN}", tree.tag())).is_some(),
+            is_there,
+            "{job}"
+        );
+    }
+    // Each has a log of its own.
+    let log = std::fs::read_to_string(tree.path().join(format!("target/xtask/logs/a.b-{OWN}.log"))).unwrap();
+    assert!(log.contains("RUN test") && !log.contains("a_b"), "{log}");
+}
+
+#[test]
+fn what_a_dry_run_prints_for_many_jobs_builds_them() {
+    let (registry, tree) = (Registry::start(), many_jobs());
+    let env = [("JOBS_REGISTRY", registry.address.as_str())];
+    let run = tree.run_with(&["build", "--arch", OWN, "--dry-run"], &env).ended(0);
+    expect![[r#"
+        docker buildx bake -f target/xtask/build/bake-a-b-<own>-0.json --metadata-file target/xtask/build/bake-a-b-<own>-0.metadata.json --progress plain
+        docker buildx bake -f target/xtask/build/bake-f-<own>-0.json --metadata-file target/xtask/build/bake-f-<own>-0.metadata.json --progress plain
+    "#]]
+    .assert_eq(&run.stdout.replace(OWN, "<own>"));
+    let status = std::process::Command::new("sh")
+        .args(["-c", &format!("set -e\n{}", run.stdout)])
+        .current_dir(tree.path())
+        .stderr(std::process::Stdio::null())
+        .status();
+    assert!(status.unwrap().success());
+    let again = tree.run_with(&["build", "--arch", OWN], &env).ended(0);
+    assert!(again.stderr.contains("nothing to build"), "{}", again.stderr);
+}
