@@ -129,7 +129,12 @@ impl Outcome {
 /// # Errors
 /// The program could not be started.
 pub fn run(ctx: &Context, cmd: impl FnOnce(&Shell) -> Cmd<'_>, options: &Options<'_>) -> anyhow::Result<Outcome> {
-    let (mut command, line) = prepare(ctx, cmd)?;
+    let (command, line) = prepare(ctx, cmd)?;
+    run_prepared(ctx, command, line, options)
+}
+
+/// The part of [`run`] that is compiled once, and not for each command.
+fn run_prepared(ctx: &Context, mut command: Command, line: String, options: &Options<'_>) -> anyhow::Result<Outcome> {
     ctx.ui.detail("Running", &line);
     command.stdin(if options.stdin.is_some() { Stdio::piped() } else { Stdio::null() });
     command.stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -208,13 +213,16 @@ pub fn shown(ctx: &Context, cmd: impl FnOnce(&Shell) -> Cmd<'_>) -> anyhow::Resu
 fn prepare(ctx: &Context, cmd: impl FnOnce(&Shell) -> Cmd<'_>) -> anyhow::Result<(Command, String)> {
     let sh = Shell::new().context("could not read the working directory")?;
     sh.change_dir(&ctx.root);
-    let command = Command::from(cmd(&sh));
+    Ok(with_line(ctx, Command::from(cmd(&sh))))
+}
+
+fn with_line(ctx: &Context, command: Command) -> (Command, String) {
     let words: Vec<String> = std::iter::once(command.get_program()).chain(command.get_args()).map(quote).collect();
     let mut command = buildx::as_plugin(ctx, command);
     for name in ctx.env.kept_from_programs() {
         command.env_remove(name);
     }
-    Ok((command, words.join(" ")))
+    (command, words.join(" "))
 }
 
 /// A word for a POSIX shell: in single quotes where it has anything that the shell would not take as it stands.
