@@ -114,7 +114,8 @@ impl<'a> Look<'a> {
             }
         }
         let found = self.run.client.indexes(&self.run.ctx, &references)?;
-        let all_failed = !found.is_empty() && found.iter().all(Result::is_err);
+        let is_first = self.jobs.iter().all(|(_, state)| state.as_ref().is_ok_and(RegistryState::is_empty));
+        let all_failed = is_first && !found.is_empty() && found.iter().all(Result::is_err);
         for ((i, place), index) in asked.into_iter().zip(found) {
             match index {
                 Ok(index) => {

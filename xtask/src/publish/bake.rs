@@ -108,13 +108,15 @@ fn builder<'i>(slice: &[&'i Image]) -> Option<&'i str> {
     slice.first().and_then(|image| image.builder.as_deref())
 }
 
-/// Writes the bake file of a slice, under the name of its first image, and gives its path as the command has it.
+/// Writes the bake file of a slice, and gives its path as the command has it. Its name tells what it holds: another run
+/// in the same folder may build other images, or push them elsewhere.
 fn write_file(ctx: &Context, slice: &[&Image]) -> anyhow::Result<Utf8PathBuf> {
     let targets: Vec<(String, &Image)> = names(slice).into_iter().zip(slice.iter().copied()).collect();
-    let first = targets.first().map_or("none", |(name, _)| name.as_str());
-    let path = ctx.own_path("build").join(format!("bake-{first}.json"));
+    let text = buildx::bake_file(&targets);
+    let digest = Digest::of_content(text.as_bytes()).short().replace("sha256:", "");
+    let path = ctx.own_path("build").join(format!("bake-{digest}.json"));
     std::fs::create_dir_all(ctx.own_path("build"))
-        .and_then(|()| super::images::replace(&path, buildx::bake_file(&targets).as_bytes()))
+        .and_then(|()| super::images::replace(&path, text.as_bytes()))
         .with_context(|| format!("could not write {path}"))?;
     Ok(ctx.shown(&path))
 }

@@ -51,7 +51,7 @@ pub fn pass(expected: &Expected, state: &RegistryState) -> Result<Passed, Vec<Pr
         }
     }
     let of_parts = check_parts(expected, parts);
-    let is_forced = expected.forced || of_parts.is_ok() && parts.values().flatten().any(Index::is_forced);
+    let is_forced = expected.forced || parts.values().flatten().any(Index::is_forced);
     // The images of the key win over ones that were built a second time, unless that was by force.
     let keyed = keyed.as_ref().filter(|_| !is_forced);
     let of_key = keyed.map(|keyed| expected.problems(None, keyed));
@@ -63,7 +63,10 @@ pub fn pass(expected: &Expected, state: &RegistryState) -> Result<Passed, Vec<Pr
             Ok(Passed::Create { sources, images: parts.iter().flat_map(|part| &part.images).cloned().collect() })
         }
         // Where nothing was built, it is the key's images that are wrong.
-        (_, Some(problems), Err(_)) if parts.values().all(Option::is_none) => Err(problems),
+        (_, Some(problems), Err(_)) if parts.values().all(Option::is_none) => {
+            let help = "delete `key-…` of this job in the registry, and build it again: cargo xtask build";
+            Err(problems.into_iter().map(|problem| problem.help(format!("{help} {}", expected.job))).collect())
+        }
         (_, _, Err(problems)) => Err(problems),
     }
 }
@@ -84,7 +87,7 @@ pub fn check_published(expected: &Expected, index: &Index, state: &RegistryState
                 }
             }
             // All absent is in order: a reused image has none, and a lifecycle policy may have expired them.
-            None if any => problems.push(
+            None if any && !is_of_key => problems.push(
                 Problem::new(
                     expected.reference(Some(arch)).to_string(),
                     format!("{arch} is missing, while another architecture's tag is there"),
@@ -153,8 +156,8 @@ pub fn check_read_back(expected: &Expected, index: Option<Index>, wanted: &[Mani
 }
 
 /// Whether `key-…` is to point to an index that is published. What stands there already has the same key, and is
-/// replaced only by images that were built by force: by new ones, or by those of a run that ended before it came to
-/// this.
+/// replaced only where it is not what is expected any more, as of another set of architectures, or by images that were
+/// built by force: by new ones, or by those of a run that ended before it came to this.
 pub fn is_for_key(expected: &Expected, keyed: Option<&Index>, images: &[Manifest], is_new: bool) -> bool {
     let is_forced = |images: &[Manifest]| images.iter().any(Manifest::is_forced);
     match keyed {
@@ -163,6 +166,7 @@ pub fn is_for_key(expected: &Expected, keyed: Option<&Index>, images: &[Manifest
         Some(keyed) if keyed.images.iter().map(|image| &image.digest).eq(images.iter().map(|image| &image.digest)) => {
             false
         }
+        Some(keyed) if is_new && !expected.problems(None, keyed).is_empty() => true,
         Some(keyed) => is_forced(images) && (is_new || !keyed.is_forced()),
     }
 }

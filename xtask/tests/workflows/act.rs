@@ -153,6 +153,13 @@ impl Act {
         digests.next().filter(|_| found).map(|digest| digest.trim().to_owned())
     }
 
+    /// What the index under a tag lists.
+    pub fn images(&self, repository: &str, tag: &str) -> Value {
+        let answer = self.ask("GET", &format!("/v2/{repository}/manifests/{tag}"));
+        let body = answer.split_once("\r\n\r\n").unwrap().1;
+        serde_json::from_str::<Value>(body).unwrap()["manifests"].clone()
+    }
+
     /// What the registry holds, as it says so.
     pub fn catalog(&self) -> String {
         let answer = self.ask("GET", "/v2/_catalog");

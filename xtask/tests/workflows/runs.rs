@@ -21,8 +21,8 @@ fn a_push_builds_what_it_changes_and_tags_every_job() {
     assert_eq!(built(&legs), ["hello (amd64)", "hello (arm64)", "world (amd64)", "world (arm64)"], "{}", first.said());
     // Once for each job that works with the registry: the plan, four legs, the merge.
     assert_eq!(act.issuer.asked.lock().unwrap().len(), 6);
-    let first_world = act.digest("jobs/world", &act.tree.tag()).unwrap();
-    assert_eq!(act.digest("jobs/world", "latest"), Some(first_world.clone()));
+    let first_world = act.images("jobs/world", &act.tree.tag());
+    assert_eq!(act.digest("jobs/world", "latest"), act.digest("jobs/world", &act.tree.tag()));
     let verified = act.xtask(&["verify"], &[]).ended(0).stdout;
     assert_eq!(verified.lines().count(), 2, "{verified}");
 
@@ -31,8 +31,8 @@ fn a_push_builds_what_it_changes_and_tags_every_job() {
     act.push();
     let second = act.run_push().checked("success");
     assert_eq!(built(&second.legs("build", "Build")), ["hello (amd64)", "hello (arm64)"], "{}", second.said());
-    let second_hello = act.digest("jobs/hello", &act.tree.tag()).unwrap();
-    assert_eq!(act.digest("jobs/world", &act.tree.tag()), Some(first_world));
+    let second_hello = act.images("jobs/hello", &act.tree.tag());
+    assert_eq!(act.images("jobs/world", &act.tree.tag()), first_world);
     act.xtask(&["verify"], &[]).ended(0);
 
     act.tree.write("README.md", "What no job can see.\n");
@@ -40,8 +40,8 @@ fn a_push_builds_what_it_changes_and_tags_every_job() {
     act.push();
     let third = act.run_push().checked("success");
     assert_eq!(third.jobs(), ["discover", "images", "merge", "plan", "xtask"], "{}", third.said());
-    assert_eq!(act.digest("jobs/hello", &act.tree.tag()), Some(second_hello.clone()));
-    assert_eq!(act.digest("jobs/hello", "latest"), Some(second_hello));
+    assert_eq!(act.images("jobs/hello", &act.tree.tag()), second_hello);
+    assert_eq!(act.digest("jobs/hello", "latest"), act.digest("jobs/hello", &act.tree.tag()));
     act.xtask(&["verify"], &[]).ended(0);
 }
 

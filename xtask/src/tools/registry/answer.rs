@@ -37,9 +37,13 @@ pub struct Answer {
 pub fn answer(question: &Question, response: Result<Response, String>) -> anyhow::Result<Option<Answer>> {
     let reference = question.reference();
     let response = response.map_err(|why| problem(&reference, &why))?;
-    match response.status {
-        200 => {}
-        404 => return Ok(None),
+    match (response.status, &response.from) {
+        (200, _) => {}
+        (404, None) => return Ok(None),
+        // What another server lacks, the registry has not called absent.
+        (_, Some(other)) => {
+            return Err(problem(&reference, &format!("{other}, where it is kept: {}", words(&response))));
+        }
         _ => return Err(problem(&reference, &words(&response))),
     }
     let promised = response.headers("docker-content-digest").next().and_then(|digest| digest.parse::<Digest>().ok());

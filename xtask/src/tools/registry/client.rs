@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::answer::{Answer, Question, answer, unreachable, words};
 use super::challenge::{Challenge, query};
-use super::curl::{Request, Response, fetch, may_follow, quoted};
+use super::curl::{Request, Response, fetch, may_follow, quoted, run};
 use super::login::Login;
 use super::manifest;
 use crate::model::{Digest, Failure, Index, Manifest, Reference, Registry, Repository};
@@ -123,7 +123,7 @@ impl RegistryClient {
         let all: Vec<&Question> = questions.iter().collect();
         get_tokens(ctx, &mut known, &all, SCOPES)?;
         let mut responses = round(ctx, &known, &unreachable, &all)?;
-        let refused = renew(&mut known, &all, &responses);
+        let refused = renew(ctx, &mut known, &all, &responses)?;
         if !refused.is_empty() {
             let again: Vec<&Question> = refused.iter().map(|&i| all[i]).collect();
             // One token for several repositories may not cover all of them.
@@ -133,7 +133,10 @@ impl RegistryClient {
             }
         }
         let answer = |(question, response)| answer(question, with_reason(&known, question, response));
-        Ok(questions.iter().zip(responses).map(answer).collect())
+        let answers = questions.iter().zip(responses).map(answer).collect();
+        // What kept a server from giving a token may have passed by the next round.
+        known.values_mut().for_each(|access| access.tokens.retain(|_, token| token.is_ok()));
+        Ok(answers)
     }
 }
 
@@ -182,7 +185,9 @@ fn greeting(url: &str, more: &str) -> Request {
 /// there. Anything may listen at the others, so patience is short.
 pub fn greetings(ctx: &Context, addresses: &[String], header: &str) -> Vec<Option<String>> {
     let request = |address: &String| greeting(&format!("http://{address}"), "retry = 0\nmax-time = 2");
-    let responses = fetch(ctx, &addresses.iter().map(request).collect::<Vec<_>>()).unwrap_or_default();
+    let requests: Vec<Request> = addresses.iter().map(request).collect();
+    // One try: most of the ports have nobody who listens, and some may have somebody who is no registry.
+    let responses = run(ctx, &requests.iter().collect::<Vec<_>>()).unwrap_or_default();
     let said = |response: &Response| response.headers(header).next().unwrap_or_default().to_owned();
     let is_registry = |response: &Response| matches!(response.status, 200 | 401);
     responses.into_iter().map(|response| response.ok().filter(is_registry).map(|response| said(&response))).collect()
@@ -205,7 +210,9 @@ fn greet(
     for (registry, response) in new.into_iter().zip(responses) {
         let challenge = match response {
             Ok(response) if response.status == 200 => None,
-            Ok(response) if response.status == 401 => Challenge::of(response.headers("www-authenticate")),
+            Ok(response) if response.status == 401 && response.from.is_none() => {
+                Challenge::of(response.headers("www-authenticate"))
+            }
             Ok(response) if response.status == 404 => {
                 unreachable.insert(registry, "no registry answers there: /v2/ is not found".to_owned());
                 continue;
@@ -219,7 +226,8 @@ fn greet(
                 continue;
             }
         };
-        let login = Login::of(ctx, &registry)?;
+        // Where nobody asks who it is, docker's login is not needed, and may be broken.
+        let login = challenge.as_ref().map_or(Ok(Login::Anonymous), |_| Login::of(ctx, &registry))?;
         known.insert(registry, Access { login, challenge, tokens: BTreeMap::new() });
     }
     Ok(unreachable)
@@ -346,22 +354,27 @@ fn request(known: &BTreeMap<Registry, Access>, question: &Question) -> Option<Re
 /// The questions that were refused and are worth asking again: the registry wants to know something else than it was
 /// told, or a token has expired, or does not cover the repository. What was wrong is forgotten.
 fn renew(
+    ctx: &Context,
     known: &mut BTreeMap<Registry, Access>,
     questions: &[&Question],
     responses: &[Result<Response, String>],
-) -> Vec<usize> {
+) -> anyhow::Result<Vec<usize>> {
     let (mut again, mut expired) = (Vec::new(), Vec::new());
     for (i, (question, response)) in questions.iter().zip(responses).enumerate() {
         let repository = question.reference().repository;
         let access = repository.registry.as_ref().and_then(|registry| known.get_mut(registry));
         let (Some(access), Ok(response)) = (access, response) else { continue };
-        if response.status != 401 {
+        // Another server is told nothing of who asks.
+        if response.status != 401 || response.from.is_some() {
             continue;
         }
         let wanted = Challenge::of(response.headers("www-authenticate"));
         let is_new = wanted.is_some() && access.challenge != wanted;
-        let had_token = access.tokens.get(repository.name()).is_some_and(Result::is_ok);
+        let had_token = access.tokens.contains_key(repository.name());
         if is_new {
+            if let (None, Some(registry)) = (&access.challenge, &repository.registry) {
+                access.login = Login::of(ctx, registry)?;
+            }
             access.challenge = wanted;
         }
         if is_new || had_token {
@@ -373,7 +386,7 @@ fn renew(
         let access = repository.registry.as_ref().and_then(|registry| known.get_mut(registry));
         access.map(|access| access.tokens.remove(repository.name()));
     }
-    again
+    Ok(again)
 }
 
 /// A refusal for want of a token says why there is none.

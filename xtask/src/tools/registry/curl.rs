@@ -16,7 +16,7 @@ use crate::tools::process::{self, End, Options};
 /// How many requests are under way at once. A loopback registry answers no faster to more; with 50 ms of latency, 32
 /// are 640 a second, and ECR takes more than that of no client.
 const PARALLEL: usize = 32;
-/// How many requests one process is given: its time limit is for all of them together.
+/// How many requests one process is given: its time limit is for all of them together, and far more than they need.
 const LARGEST_BATCH: usize = 4_000;
 /// After what time a registry that has not answered counts as out of reach.
 const TIMEOUT: Duration = Duration::from_secs(120);
@@ -51,6 +51,8 @@ pub struct Request {
 /// What came of a request, whatever the status.
 #[derive(Debug)]
 pub struct Response {
+    /// The other server that it comes from, where the registry sent on to one.
+    pub from: Option<String>,
     pub status: u16,
     /// Names in lower case.
     headers: Vec<(String, String)>,
@@ -71,8 +73,8 @@ impl Response {
 /// curl cannot be started, or its files cannot be read. For each request there is an answer, or curl's words for why
 /// there is none.
 pub fn fetch(ctx: &Context, requests: &[Request]) -> anyhow::Result<Vec<Result<Response, String>>> {
-    let mut results = make(ctx, requests)?;
-    let mut requests = requests.to_vec();
+    let (asked, mut requests) = (requests, requests.to_vec());
+    let mut results = make(ctx, &requests)?;
     for hop in 0..=MOST_REDIRECTS {
         let mut sent_on = Vec::new();
         for i in 0..results.len() {
@@ -91,7 +93,8 @@ pub fn fetch(ctx: &Context, requests: &[Request]) -> anyhow::Result<Vec<Result<R
         }
         let again: Vec<Request> = sent_on.iter().map(|&i| requests[i].clone()).collect();
         for (i, result) in sent_on.into_iter().zip(make(ctx, &again)?) {
-            results[i] = result;
+            let from = Some(origin(&requests[i].url)).filter(|now| *now != origin(&asked[i].url));
+            results[i] = result.map(|response| Response { from: from.map(str::to_owned), ..response });
         }
     }
     Ok(results)
@@ -100,17 +103,22 @@ pub fn fetch(ctx: &Context, requests: &[Request]) -> anyhow::Result<Vec<Result<R
 /// The request that a response sends on to, if it does. Another server gets no credentials.
 fn redirected(request: &Request, response: &Response) -> Option<Result<Request, String>> {
     let location = response.headers("location").next().filter(|_| matches!(response.status, 301..=303 | 307 | 308))?;
-    let (scheme, rest) = request.url.split_once("://")?;
-    let origin = format!("{scheme}://{}", rest.split('/').next()?);
+    let origin = origin(&request.url);
     if location.starts_with('/') && !location.starts_with("//") {
         return Some(Ok(Request { url: format!("{origin}{location}"), ..request.clone() }));
     }
     if !may_follow(&request.url, location) {
         return Some(Err(format!("redirects to `{location}`, which is neither HTTPS nor on this machine")));
     }
-    let is_same = location.strip_prefix(&origin).is_some_and(|path| path.starts_with('/'));
+    let is_same = location.strip_prefix(origin).is_some_and(|path| path.starts_with('/'));
     let credentials = request.credentials.clone().filter(|_| is_same);
     Some(Ok(Request { url: location.to_owned(), credentials, ..request.clone() }))
+}
+
+/// The scheme and the host of a URL.
+fn origin(url: &str) -> &str {
+    let host = url.find("://").map_or(0, |at| at + 3);
+    url[host..].find(['/', '?']).map_or(url, |end| &url[..host + end])
 }
 
 /// Whether a server may send on to a URL: to HTTPS, and from this machine to this machine.
@@ -146,7 +154,7 @@ fn make(ctx: &Context, requests: &[Request]) -> anyhow::Result<Vec<Result<Respon
 }
 
 /// An answer, or curl's exit code and words.
-type Fetched = Result<Response, (u8, String)>;
+pub type Fetched = Result<Response, (u8, String)>;
 
 /// A folder for what registries answer, which nobody else may read: it may be secret.
 struct Answers(Utf8PathBuf);
@@ -170,7 +178,7 @@ impl Drop for Answers {
 }
 
 /// Makes the requests by one process. Answers go to files of a folder that is gone afterwards: they have no order.
-fn run(ctx: &Context, requests: &[&Request]) -> anyhow::Result<Vec<Fetched>> {
+pub fn run(ctx: &Context, requests: &[&Request]) -> anyhow::Result<Vec<Fetched>> {
     let Answers(path) = &Answers::new().context("could not make a folder for temporary files")?;
     let config = configuration(requests, path);
     let secrets: Vec<&Secret> = requests.iter().filter_map(|request| request.credentials.as_ref()).collect();
@@ -276,7 +284,7 @@ fn parse(bytes: &[u8]) -> Option<Response> {
             Some((name.to_ascii_lowercase(), value.trim().to_owned()))
         };
         let headers = lines.filter_map(header).collect();
-        return Some(Response { status, headers, body: body.to_vec() });
+        return Some(Response { from: None, status, headers, body: body.to_vec() });
     }
 }
 
@@ -313,7 +321,7 @@ mod tests {
         };
         let to = |from: &str, location: &str| {
             let headers = vec![("location".to_owned(), location.to_owned())];
-            let response = Response { status: 307, headers, body: Vec::new() };
+            let response = Response { from: None, status: 307, headers, body: Vec::new() };
             redirected(&request(from), &response)
                 .unwrap()
                 .ok()
