@@ -92,6 +92,7 @@ fn reason(status: u16) -> &'static str {
         400 => "Bad Request",
         401 => "Unauthorized",
         403 => "Forbidden",
+        404 => "Not Found",
         408 => "Request Timeout",
         429 => "Too Many Requests",
         500 => "Internal Server Error",

@@ -96,3 +96,37 @@ fn a_redirect_to_a_file_is_not_followed() {
     });
     DockerConfig::empty().run(&published::tree(), &front.address, &["verify"]).ended(4);
 }
+
+#[test]
+fn another_server_cannot_ask_for_the_login() {
+    // It wants a token, from a server of its own, which would be sent the password.
+    let thief = Arc::new(OnceLock::<String>::new());
+    let realm = Arc::clone(&thief);
+    let store = Proxy::server(move |_| {
+        let challenge = format!("Bearer realm=\"http://{}/token\",service=\"x\"", realm.get().unwrap());
+        Answer::error("401 Unauthorized", &[("WWW-Authenticate", &challenge)], "UNAUTHORIZED", "who asks?")
+    });
+    let tokens = Proxy::server(|_| Answer::new("200 OK", &[], "{\"token\": \"x\"}"));
+    thief.set(tokens.address.clone()).unwrap();
+    let more = redirect(&format!("http://{}", store.address));
+    let registry = published::for_user(published::data(), PLAIN_PASSWORD.1, &more);
+    let docker = DockerConfig::with_password(&registry.address, USER, PLAIN_PASSWORD.0);
+    let run = docker.run(&published::tree(), &registry.address, &["verify"]).ended(4);
+    assert!(run.errors().contains("who asks?") && run.errors().contains(&store.address), "{}", run.errors());
+    assert!(!store.requests().is_empty() && tokens.requests().is_empty(), "{:?}", tokens.requests());
+}
+
+#[test]
+fn what_another_server_lacks_is_not_absent() {
+    let store = Proxy::server(|_| Answer::new("404 Not Found", &[], ""));
+    let registry = published::registry("");
+    let url = format!("http://{}/gone", store.address);
+    let front = Proxy::start(&registry.address, move |request, upstream| match request.path.contains("/manifests/") {
+        true => Answer::new("307 Temporary Redirect", &[("Location", url.as_str())], ""),
+        false => upstream.ask(request),
+    });
+    for command in READERS {
+        let run = DockerConfig::empty().run(&published::tree(), &front.address, command).ended(4);
+        assert!(run.errors().contains("404"), "{}", run.errors());
+    }
+}
