@@ -84,7 +84,9 @@ fn difference(
     let Some(Some(paths)) = changed.get(&commit) else {
         return Ok(Reason::Changed(format!("changed since {since}, which git does not know here")));
     };
-    if let Some(name) = changed_argument(ctx, recipe, &commit)? {
+    let settings = recipe.job.name.settings_file();
+    let is_changed = paths.iter().any(|path| path == settings.as_str().as_bytes());
+    if is_changed && let Some(name) = changed_argument(ctx, recipe, &commit)? {
         return Ok(Reason::Changed(format!("argument {name} changed since {since}")));
     }
     if let Some(reason) = files_changed(&recipe.tree.counting(recipe, paths), &since) {

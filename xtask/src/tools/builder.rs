@@ -78,11 +78,17 @@ impl Builder {
     pub fn probe(ctx: &Context, name: Option<&str>, bootstrap: Bootstrap) -> anyhow::Result<Builder> {
         let bootstrap = (bootstrap == Bootstrap::Yes).then_some("--bootstrap");
         // `inspect` prints no JSON. `ls` does, but it asks every builder, and waits 20 s for each that is out of reach.
-        let outcome =
-            process::run(ctx, |sh| cmd!(sh, "docker buildx inspect {bootstrap...} {name...}"), &Options::default())?;
+        let inspect =
+            || process::run(ctx, |sh| cmd!(sh, "docker buildx inspect {bootstrap...} {name...}"), &Options::default());
+        // The engine takes a quarter of a second to tell of itself; most often it is needed, so it is asked meanwhile.
+        let (outcome, has_store) = std::thread::scope(|scope| {
+            let has_store = scope.spawn(|| has_containerd_store(ctx));
+            (inspect(), has_store.join().unwrap_or_else(|_| Err(anyhow::anyhow!("asking the engine was aborted"))))
+        });
+        let outcome = outcome?;
         let (builder, error) = parse(&outcome.stdout());
         let Some(error) = error.or((!outcome.success()).then(|| outcome.reason())) else {
-            let attestations = builder.driver != "docker" || has_containerd_store(ctx)?;
+            let attestations = builder.driver != "docker" || has_store?;
             return Ok(Builder { attestations, ..builder });
         };
         let at = name.map_or("the builder".to_owned(), |name| format!("builder `{name}`"));
