@@ -15,24 +15,28 @@ const LONGEST_OUTPUT: usize = 1 << 20;
 pub fn run(ctx: &Context, config: &Config, args: &DiscoverArgs) -> anyhow::Result<()> {
     let work = find(ctx, config, args, select_jobs(ctx, config, &args.jobs)?)?;
     let folders = json!(work.build.iter().map(|job| job.name.dir()).collect::<Vec<_>>()).to_string();
-    let build = work.build_matrix(&config.runners, config.max_legs)?;
-    let legs = build["include"].as_array().map_or(0, Vec::len);
-    let (build, merge) = (build.to_string(), work.merge_matrix().to_string());
-    if is_for_workflow(ctx, args) {
-        check_size(ctx, &[("jobs", &folders), ("matrix", &build), ("merge", &merge)])?;
-    }
-    set_output(ctx, "jobs", &folders)?;
-    set_output(ctx, "matrix", &build)?;
-    set_output(ctx, "merge", &merge)?;
-    set_output(ctx, "any", if work.build.is_empty() { "false" } else { "true" })?;
-    set_output(ctx, "any-merge", if work.merge.is_empty() { "false" } else { "true" })?;
+    // Legs are many times as long as a list.
+    let build = if is_for_workflow(ctx, args) { legs(ctx, config, &work, &folders)? } else { String::new() };
     match args.format {
         ListFormat::Json => ctx.ui.data(&folders),
         ListFormat::Matrix => ctx.ui.data(&build),
         ListFormat::Table => ctx.ui.data(as_table(&work.build)),
     }
-    ctx.ui.detail("Discovered", format!("{}, {}", count(work.build.len(), "job"), count(legs, "leg")));
+    ctx.ui.detail("Discovered", count(work.build.len(), "job"));
     Ok(())
+}
+
+/// The outputs of a workflow; gives the matrix of the builds.
+fn legs(ctx: &Context, config: &Config, work: &Work, folders: &String) -> anyhow::Result<String> {
+    let build = work.build_matrix(&config.runners, config.max_legs)?.to_string();
+    let merge = work.merge_matrix().to_string();
+    check_size(ctx, &[("jobs", folders), ("matrix", &build), ("merge", &merge)])?;
+    set_output(ctx, "jobs", folders)?;
+    set_output(ctx, "matrix", &build)?;
+    set_output(ctx, "merge", &merge)?;
+    set_output(ctx, "any", if work.build.is_empty() { "false" } else { "true" })?;
+    set_output(ctx, "any-merge", if work.merge.is_empty() { "false" } else { "true" })?;
+    Ok(build)
 }
 
 fn find(ctx: &Context, config: &Config, args: &DiscoverArgs, jobs: Vec<Job>) -> anyhow::Result<Work> {

@@ -97,13 +97,6 @@ pub struct RegistryState {
     pub parts: BTreeMap<Arch, Option<Index>>,
 }
 
-impl RegistryState {
-    /// Whether nothing was found, or asked for yet.
-    pub fn is_empty(&self) -> bool {
-        self.index.is_none() && self.keyed.is_none() && self.parts.is_empty()
-    }
-}
-
 /// Decides what is to be done for a job. `uncommitted` names an input that is not committed.
 ///
 /// # Errors

@@ -6,7 +6,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use walkdir::{DirEntry, WalkDir};
 
 use crate::model::{Arch, DOCKERFILE, Exit, Failure, JOBS_DIR, JobName, NAME_RULE, Problem, SETTINGS_FILE};
-use crate::run::Context;
+use crate::run::{Context, fleet};
 use crate::settings::{Config, JobSettings, job_settings};
 
 /// A directory `jobs/<name>` that holds a `Dockerfile`.
@@ -27,18 +27,12 @@ pub struct Job {
 fn all(ctx: &Context, config: &Config) -> anyhow::Result<Vec<Job>> {
     let dir = ctx.root.join(JOBS_DIR);
     check_folder(ctx, &dir)?;
-    let mut jobs = Vec::new();
-    let mut problems = Vec::new();
-    for entry in WalkDir::new(&dir).min_depth(1).max_depth(1).sort_by_file_name() {
-        match entry {
-            Ok(entry) => match candidate(ctx, config, &entry) {
-                Ok(job) => jobs.extend(job),
-                Err(mut found) => problems.append(&mut found),
-            },
-            Err(error) => problems.push(Problem::new(JOBS_DIR, format!("could not be read: {error}"))),
-        }
-    }
-    Failure::unless_empty(Exit::Usage, problems)?;
+    let entries: Vec<_> = WalkDir::new(&dir).min_depth(1).max_depth(1).sort_by_file_name().into_iter().collect();
+    let jobs = fleet::on_all_cores(ctx, &entries, |entry| match entry {
+        Ok(entry) => candidate(ctx, config, entry).map_err(|problems| Failure::of(Exit::Usage, problems)),
+        Err(error) => Err(Problem::new(JOBS_DIR, format!("could not be read: {error}")).exit(Exit::Usage)),
+    })?;
+    let mut jobs: Vec<Job> = jobs.into_iter().flatten().collect();
     jobs.sort_by(|a, b| a.name.cmp(&b.name));
     for (position, job) in jobs.iter_mut().enumerate() {
         job.position = position;

@@ -114,7 +114,8 @@ impl<'a> Look<'a> {
             }
         }
         let found = self.run.client.indexes(&self.run.ctx, &references)?;
-        let is_first = self.jobs.iter().all(|(_, state)| state.as_ref().is_ok_and(RegistryState::is_empty));
+        let knows_nothing = |state: &RegistryState| state.index.is_none() && state.parts.is_empty();
+        let is_first = self.jobs.iter().all(|(_, state)| state.as_ref().is_ok_and(knows_nothing));
         let all_failed = is_first && !found.is_empty() && found.iter().all(Result::is_err);
         for ((i, place), index) in asked.into_iter().zip(found) {
             match index {

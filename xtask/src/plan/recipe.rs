@@ -9,7 +9,7 @@ use super::slice::Slice;
 use super::tree::Tree;
 use crate::dockerfile::{Dockerfile, Ignore, Inputs};
 use crate::model::{Commit, Exit, Expected, Failure, Problem};
-use crate::run::fleet::{self, OnFailure};
+use crate::run::fleet;
 use crate::settings::Run;
 
 /// Everything that determines a job's image.
@@ -72,7 +72,7 @@ pub fn recipes(run: &Run, jobs: Vec<Job>, basis: &Basis) -> anyhow::Result<Vec<R
         (tree.join().unwrap_or_else(|_| Err(anyhow::anyhow!("reading the tree of the commit was aborted"))), read)
     });
     let (tree, read) = (Arc::new(tree?), read?);
-    let recipes = for_all(run, &read, |recipe| {
+    let recipes = fleet::on_all_cores(&run.ctx, &read, |recipe| {
         let mut recipe = Recipe { tree: Arc::clone(&tree), ..recipe.clone() };
         let missing = tree.finish(&run.ctx, &mut recipe);
         Failure::unless_empty(Exit::Usage, missing).map(|()| recipe)
@@ -103,17 +103,9 @@ fn with_bases(run: &Run, jobs: Vec<Job>, basis: &Basis) -> anyhow::Result<Vec<Re
 }
 
 fn read_all(run: &Run, jobs: Vec<Job>, basis: &Basis) -> anyhow::Result<Vec<Recipe>> {
-    for_all(run, &jobs, |job| read(run, job, basis).map_err(|problems| Failure::of(Exit::Usage, problems)))
-}
-
-/// Works on all cores; gives all results, or all problems.
-fn for_all<T: Sync, R: Send>(
-    run: &Run,
-    tasks: &[T],
-    work: impl Fn(&T) -> anyhow::Result<R> + Sync,
-) -> anyhow::Result<Vec<R>> {
-    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    fleet::run(&run.ctx, cores, OnFailure::GoOn, tasks, |_| "reading", work).result()
+    fleet::on_all_cores(&run.ctx, &jobs, |job| {
+        read(run, job, basis).map_err(|problems| Failure::of(Exit::Usage, problems))
+    })
 }
 
 /// Reads a job's Dockerfile into a recipe that has neither digests nor a key yet.

@@ -76,13 +76,15 @@ pub fn check_published(expected: &Expected, index: &Index, state: &RegistryState
     let RegistryState { keyed, parts, .. } = state;
     let mut problems = expected.problems_of_published(None, index);
     // Another commit had these inputs built first, and its images won over those of this one.
-    let is_of_key = keyed.as_ref().is_some_and(|keyed| keyed.digests() == index.digests());
+    let is_other = |part: &Index| !part.digests().is_subset(&index.digests());
+    let is_of_key = keyed.as_ref().is_some_and(|keyed| keyed.digests() == index.digests())
+        && parts.values().flatten().any(is_other);
     let any = parts.values().any(Option::is_some);
     for (&arch, part) in parts {
         match part {
             Some(part) => {
                 problems.extend(expected.problems_of_published(Some(arch), part));
-                if !is_of_key && !part.digests().is_subset(&index.digests()) {
+                if !is_of_key && is_other(part) {
                     problems.push(other_content(expected, index, part));
                 }
             }

@@ -43,6 +43,19 @@ pub fn run<'t, T: Sync, R: Send, N: Display>(
     Tally { done, failures: Failure::unless_empty(exit, problems) }
 }
 
+/// Works on all cores; gives all results, or all problems.
+///
+/// # Errors
+/// A task fails.
+pub fn on_all_cores<T: Sync, R: Send>(
+    ctx: &Context,
+    tasks: &[T],
+    work: impl Fn(&T) -> anyhow::Result<R> + Sync,
+) -> anyhow::Result<Vec<R>> {
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    run(ctx, cores, OnFailure::GoOn, tasks, |_| "reading", work).result()
+}
+
 /// The results in task order; a task that was never started has none.
 fn results<T: Sync, R: Send>(
     ctx: &Context,
