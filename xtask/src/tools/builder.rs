@@ -1,5 +1,7 @@
 //! The builder: which buildx there is, and what the builder that it uses can do. Probed once per run.
 
+use std::time::Duration;
+
 use xshell::cmd;
 
 use super::process::{self, Options};
@@ -10,6 +12,8 @@ use crate::run::Context;
 const OLDEST_BUILDX: [u32; 3] = [0, 22, 0];
 /// A release whose merges lose manifests.
 const BROKEN_BUILDX: [u32; 3] = [0, 31, 1];
+/// How long the engine may take to tell of itself; buildx gives up after as long.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(20);
 /// How a node runs an architecture that is its own.
 const NATIVE: &str = "native";
 
@@ -170,7 +174,8 @@ fn parse(text: &str) -> (Builder, Option<String>) {
 
 fn has_containerd_store(ctx: &Context) -> anyhow::Result<bool> {
     let format = "{{json .DriverStatus}}";
-    let status = process::read(ctx, |sh| cmd!(sh, "docker info --format {format}"), &Options::default())?;
+    let given = Options { deadline: Some(ANSWER_TIMEOUT), ..Options::default() };
+    let status = process::read(ctx, |sh| cmd!(sh, "docker info --format {format}"), &given)?;
     Ok(status.contains("io.containerd.snapshotter"))
 }
 
