@@ -1,6 +1,6 @@
 //! `discover`: the jobs, as data.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::plan::report;
 use crate::cli::{DiscoverArgs, ListFormat};
@@ -15,8 +15,9 @@ const LONGEST_OUTPUT: usize = 1 << 20;
 pub fn run(ctx: &Context, config: &Config, args: &DiscoverArgs) -> anyhow::Result<()> {
     let work = find(ctx, config, args, select_jobs(ctx, config, &args.jobs)?)?;
     let folders = json!(work.build.iter().map(|job| job.name.dir()).collect::<Vec<_>>()).to_string();
-    // Legs are many times as long as a list.
-    let build = if is_for_workflow(ctx, args) { legs(ctx, config, &work, &folders)? } else { String::new() };
+    // What keeps the jobs from being parted into legs is said here too; but legs are many times as long as a list.
+    let build = work.build_matrix(&config.runners, config.max_legs)?;
+    let build = if is_for_workflow(ctx, args) { legs(ctx, &work, &folders, &build)? } else { String::new() };
     match args.format {
         ListFormat::Json => ctx.ui.data(&folders),
         ListFormat::Matrix => ctx.ui.data(&build),
@@ -27,8 +28,8 @@ pub fn run(ctx: &Context, config: &Config, args: &DiscoverArgs) -> anyhow::Resul
 }
 
 /// The outputs of a workflow; gives the matrix of the builds.
-fn legs(ctx: &Context, config: &Config, work: &Work, folders: &String) -> anyhow::Result<String> {
-    let build = work.build_matrix(&config.runners, config.max_legs)?.to_string();
+fn legs(ctx: &Context, work: &Work, folders: &String, build: &Value) -> anyhow::Result<String> {
+    let build = build.to_string();
     let merge = work.merge_matrix().to_string();
     check_size(ctx, &[("jobs", folders), ("matrix", &build), ("merge", &merge)])?;
     set_output(ctx, "jobs", folders)?;
