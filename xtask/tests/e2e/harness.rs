@@ -356,6 +356,14 @@ pub fn docker(args: &[&str]) -> String {
     String::from_utf8_lossy(&output.stdout).trim().to_owned()
 }
 
+/// Copies an image of several architectures to another registry. buildx copies all of them at once, and now and then
+/// the registry refuses a manifest whose parts are still on the way: `blob unknown`, or a digest that does not match.
+pub fn copy_image(source: &str, target: &str) {
+    let create = ["buildx", "imagetools", "create", "-t", target, source];
+    let copied = (0..3).any(|_| Command::new("docker").args(create).output().unwrap().status.success());
+    assert!(copied, "docker {create:?}: failed three times");
+}
+
 /// Removes images from the local engine when the test ends.
 pub struct LocalImages(pub Vec<String>);
 

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use expect_test::expect;
 
-use crate::harness::{DOCKERFILE, Registry, TempDir, Tree, docker, mirrors};
+use crate::harness::{DOCKERFILE, Registry, TempDir, Tree, copy_image, docker, mirrors};
 
 /// The key of the job `job`, and the reason of its plan.
 fn planned(tree: &Tree, env: &[(&str, &str)]) -> (Option<String>, String) {
@@ -123,7 +123,7 @@ fn what_job_json_says_of_builtin_arguments_is_what_is_built() {
     let registry = Registry::start();
     let frontend = format!("{}/frontend:1", registry.address);
     let mirror = mirrors().trim_start_matches("docker.io=").to_owned();
-    docker(&["buildx", "imagetools", "create", "-t", &frontend, &format!("{mirror}/library/busybox:1.37")]);
+    copy_image(&format!("{mirror}/library/busybox:1.37"), &frontend);
     let digest = registry.digest("frontend", "1").unwrap();
     let settings = format!(r#"{{"args": {{"SOURCE_DATE_EPOCH": "1", "BUILDKIT_SYNTAX": "{frontend}"}}}}"#);
     let tree = Tree::new(&[("jobs/job/Dockerfile", DOCKERFILE), ("jobs/job/job.json", &settings)]);

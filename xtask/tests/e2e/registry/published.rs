@@ -71,10 +71,7 @@ pub fn data_with_base() -> TempDir {
     let source = mirrors.split(',').find_map(|entry| entry.strip_prefix("docker.io=")).unwrap_or("docker.io");
     let target = format!("{}/library/busybox:1.37", registry.address);
     let source = format!("{source}/library/busybox:1.37");
-    let create = ["buildx", "imagetools", "create", "-t", &target, &source];
-    // buildx copies both architectures at once, and now and then the registry refuses a manifest: `blob unknown`.
-    let copied = (0..3).any(|_| Command::new("docker").args(create).output().unwrap().status.success());
-    assert!(copied, "docker {create:?}: failed three times");
+    crate::harness::copy_image(&source, &target);
     let data = TempDir::new();
     copy(&registry.images(), &data.0.join("data"));
     data
