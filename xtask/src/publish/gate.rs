@@ -75,21 +75,21 @@ pub fn pass(expected: &Expected, state: &RegistryState) -> Result<Passed, Vec<Pr
 pub fn check_published(expected: &Expected, index: &Index, state: &RegistryState) -> Vec<Problem> {
     let RegistryState { keyed, parts, .. } = state;
     let mut problems = expected.problems_of_published(None, index);
-    // Another commit had these inputs built first, and its images won over those of this one.
     let is_other = |part: &Index| !part.digests().is_subset(&index.digests());
-    let is_of_key = keyed.as_ref().is_some_and(|keyed| keyed.digests() == index.digests())
+    // Another commit had these inputs built first, and its images won over those that this one built.
+    let lost_to_key = keyed.as_ref().is_some_and(|keyed| keyed.digests() == index.digests())
         && parts.values().flatten().any(is_other);
     let any = parts.values().any(Option::is_some);
     for (&arch, part) in parts {
         match part {
             Some(part) => {
                 problems.extend(expected.problems_of_published(Some(arch), part));
-                if !is_of_key && is_other(part) {
+                if !lost_to_key && is_other(part) {
                     problems.push(other_content(expected, index, part));
                 }
             }
             // All absent is in order: a reused image has none, and a lifecycle policy may have expired them.
-            None if any && !is_of_key => problems.push(
+            None if any && !lost_to_key => problems.push(
                 Problem::new(
                     expected.reference(Some(arch)).to_string(),
                     format!("{arch} is missing, while another architecture's tag is there"),

@@ -221,7 +221,7 @@ pub fn verify_all(
         Ok(fleet::run(ctx, parallel, OnFailure::GoOn, &verified, job, |(expected, merged)| {
             signer.as_ref().map_or(Ok(()), |signer| check_signature(ctx, signer, expected, &merged.index))?;
             ctx.ui.status("Verified", &merged.reference);
-            Ok(Merged { reference: merged.reference.clone(), index: merged.index.clone() })
+            Ok(merged.clone())
         }))
     })?;
     ctx.ui.status("Finished", format!("{} of {} right", tally.done.len(), count(total, "published tag")));

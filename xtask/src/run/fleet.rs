@@ -105,9 +105,6 @@ pub struct Tally<T> {
 
 impl<T> Tally<T> {
     /// Separates results: successes from failures.
-    ///
-    /// # Errors
-    /// None of its own: they are part of the tally.
     pub fn of(results: impl IntoIterator<Item = anyhow::Result<T>>) -> Tally<T> {
         let (mut done, mut failures) = (Vec::new(), Ok(()));
         for result in results {

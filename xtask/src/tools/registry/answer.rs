@@ -1,5 +1,7 @@
 //! Questions to a registry, and what its responses say to them. Pure.
 
+use std::fmt;
+
 use serde_json::Value;
 
 use super::curl::Response;
@@ -36,22 +38,22 @@ pub struct Answer {
 /// What a response says to a question: `None` if there is no such thing.
 pub fn answer(question: &Question, response: Result<Response, String>) -> anyhow::Result<Option<Answer>> {
     let reference = question.reference();
-    let response = response.map_err(|why| problem(&reference, &why))?;
+    let response = response.map_err(|why| unreachable(&reference, &why))?;
     match (response.status, &response.from) {
         (200, _) => {}
         (404, None) => return Ok(None),
         // What another server lacks, the registry has not called absent.
         (_, Some(other)) => {
-            return Err(problem(&reference, &format!("{other}, where it is kept: {}", words(&response))));
+            return Err(unreachable(&reference, &format!("{other}, where it is kept: {}", words(&response))));
         }
-        _ => return Err(problem(&reference, &words(&response))),
+        _ => return Err(unreachable(&reference, &words(&response))),
     }
     let promised = response.headers("docker-content-digest").next().and_then(|digest| digest.parse::<Digest>().ok());
     let promised = reference.digest.clone().or(promised);
     let digest = match (question, promised) {
         (Question::Existence(_), Some(promised)) => promised,
         (Question::Existence(_), None) => {
-            return Err(problem(&reference, "names no digest in `Docker-Content-Digest`"));
+            return Err(unreachable(&reference, "names no digest in `Docker-Content-Digest`"));
         }
         (_, promised) => {
             let found = Digest::of_content(&response.body);
@@ -103,12 +105,8 @@ fn reason(status: u16) -> &'static str {
     }
 }
 
-fn problem(at: &Reference, said: &str) -> anyhow::Error {
-    unreachable(&at.to_string(), said)
-}
-
 /// The complaint about a registry that did not do what it was asked, with the remedy where its words are known.
-pub fn unreachable(at: &str, said: &str) -> anyhow::Error {
+pub fn unreachable(at: impl fmt::Display, said: &str) -> anyhow::Error {
     let help = help_for(said).unwrap_or("is the registry's address right, and can it be reached from here?");
-    Problem::new(at, said).help(help).exit(Exit::Missing)
+    Problem::new(at.to_string(), said).help(help).exit(Exit::Missing)
 }

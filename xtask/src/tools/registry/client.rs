@@ -50,9 +50,7 @@ impl RegistryClient {
         let questions: Vec<Question> = references.iter().cloned().map(Question::Manifest).collect();
         let answers = self.ask(ctx, &questions)?.into_iter().zip(references);
         let index = |(answer, reference): (anyhow::Result<Option<Answer>>, &Reference)| {
-            answer?
-                .map(|answer| manifest::index(&answer).map_err(|said| unreachable(&reference.to_string(), &said)))
-                .transpose()
+            answer?.map(|answer| manifest::index(&answer).map_err(|said| unreachable(reference, &said))).transpose()
         };
         Ok(answers.map(index).collect())
     }
@@ -167,10 +165,10 @@ fn fill(
                 None | Some(Ok(None)) => Ok(()),
                 Some(Ok(Some(answer))) => {
                     let is_bare = image.digest == bare;
-                    read(image, answer, is_bare).map_err(|said| unreachable(&reference.to_string(), &said))
+                    read(image, answer, is_bare).map_err(|said| unreachable(&reference, &said))
                 }
                 // An error has no copy, and several images may share it.
-                Some(Err(error)) => Err(unreachable(&reference.to_string(), &Failure::reason(error))),
+                Some(Err(error)) => Err(unreachable(&reference, &Failure::reason(error))),
             }
         })
     };
