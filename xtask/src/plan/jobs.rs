@@ -1,9 +1,11 @@
 //! Finding the jobs: the folders under `jobs/` with a `Dockerfile`, and every reason why one cannot be a job.
 
-use std::fs::FileType;
+use std::fmt::Display;
+use std::fs::{DirEntry, FileType};
+use std::path::Path;
 
 use camino::{Utf8Path, Utf8PathBuf};
-use walkdir::{DirEntry, WalkDir};
+use walkdir::WalkDir;
 
 use crate::model::{Arch, DOCKERFILE, Exit, Failure, JOBS_DIR, JobName, NAME_RULE, Problem, SETTINGS_FILE};
 use crate::run::{Context, fleet};
@@ -27,10 +29,12 @@ pub struct Job {
 fn all(ctx: &Context, config: &Config) -> anyhow::Result<Vec<Job>> {
     let dir = ctx.root.join(JOBS_DIR);
     check_folder(ctx, &dir)?;
-    let entries: Vec<_> = WalkDir::new(&dir).min_depth(1).max_depth(1).sort_by_file_name().into_iter().collect();
-    let jobs = fleet::on_all_cores(ctx, &entries, |entry| match entry {
-        Ok(entry) => candidate(ctx, config, entry).map_err(|problems| Failure::of(Exit::Usage, problems)),
-        Err(error) => Err(Problem::new(JOBS_DIR, format!("could not be read: {error}")).exit(Exit::Usage)),
+    // Not by walkdir, which opens each folder that it lists.
+    let entries = dir.read_dir().and_then(Iterator::collect::<std::io::Result<Vec<_>>>);
+    let mut entries = entries.map_err(|error| unread(JOBS_DIR, error).exit(Exit::Usage))?;
+    entries.sort_by_cached_key(DirEntry::file_name);
+    let jobs = fleet::on_all_cores(ctx, &entries, |entry| {
+        candidate(ctx, config, entry).map_err(|problems| Failure::of(Exit::Usage, problems))
     })?;
     let mut jobs: Vec<Job> = jobs.into_iter().flatten().collect();
     jobs.sort_by(|a, b| a.name.cmp(&b.name));
@@ -85,14 +89,16 @@ pub fn select_jobs(ctx: &Context, config: &Config, names: &[String]) -> anyhow::
 
 /// A job, if the entry is one; `None` if it is not meant to be.
 fn candidate(ctx: &Context, config: &Config, entry: &DirEntry) -> Result<Option<Job>, Vec<Problem>> {
-    let shown = format!("{JOBS_DIR}/{}", entry.file_name().to_string_lossy());
-    if entry.file_name().as_encoded_bytes().starts_with(b".") {
+    let (path, file_name) = (entry.path(), entry.file_name());
+    let shown = format!("{JOBS_DIR}/{}", file_name.to_string_lossy());
+    if file_name.as_encoded_bytes().starts_with(b".") {
         ctx.ui.detail("Skipped", format!("{shown}: hidden"));
         return Ok(None);
     }
-    if entry.path_is_symlink() {
+    let file_type = entry.file_type().map_err(|error| vec![unread(&shown, error)])?;
+    if file_type.is_symlink() {
         // A link to a file, such as a README, cannot be mistaken for a job.
-        if entry.path().is_file() {
+        if path.is_file() {
             return Ok(None);
         }
         return Err(vec![
@@ -101,15 +107,15 @@ fn candidate(ctx: &Context, config: &Config, entry: &DirEntry) -> Result<Option<
                 .help("replace the link by the folder"),
         ]);
     }
-    if !entry.file_type().is_dir() {
+    if !file_type.is_dir() {
         return Ok(None);
     }
-    let files = names_in(entry).map_err(|problem| vec![problem])?;
+    let files = names_in(&path).map_err(|error| vec![unread(&shown, error)])?;
     let has = |name: &str| files.iter().find(|(file, _)| file == name).map(|(_, file_type)| *file_type);
     let Some(file_type) = has(DOCKERFILE) else {
         return no_dockerfile(ctx, &shown, &files);
     };
-    let Some(dir) = Utf8Path::from_path(entry.path()) else {
+    let Some(dir) = Utf8Path::from_path(&path) else {
         return Err(vec![Problem::new(shown, "its name is not UTF-8").rule(NAME_RULE).help("rename the folder")]);
     };
     let name = dir.file_name().unwrap_or_default().parse::<JobName>();
@@ -133,13 +139,14 @@ fn arches(settings: &JobSettings, config: &Config) -> Vec<Arch> {
     arches
 }
 
-fn names_in(entry: &DirEntry) -> Result<Vec<(String, FileType)>, Problem> {
-    let unread = |error: walkdir::Error| {
-        let at = format!("{JOBS_DIR}/{}", entry.file_name().to_string_lossy());
-        Problem::new(at, format!("could not be read: {error}")).rule("nothing is skipped unseen")
-    };
-    let files = WalkDir::new(entry.path()).min_depth(1).max_depth(1).into_iter().map(|file| file.map_err(unread));
-    files.map(|file| file.map(|file| (file.file_name().to_string_lossy().into_owned(), file.file_type()))).collect()
+/// The names of what is in a folder, and what they are.
+fn names_in(folder: &Path) -> walkdir::Result<Vec<(String, FileType)>> {
+    let entries = WalkDir::new(folder).min_depth(1).max_depth(1).into_iter();
+    entries.map(|entry| entry.map(|file| (file.file_name().to_string_lossy().into_owned(), file.file_type()))).collect()
+}
+
+fn unread(shown: &str, error: impl Display) -> Problem {
+    Problem::new(shown, format!("could not be read: {error}")).rule("nothing is skipped unseen")
 }
 
 /// A folder without a Dockerfile is not meant to be a job, unless it looks like one.

@@ -8,6 +8,7 @@ use std::ffi::OsStr;
 use std::fmt;
 use std::fs::File;
 use std::io::{ErrorKind, Read, Write};
+use std::ops::RangeInclusive;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, TryRecvError, sync_channel};
@@ -21,8 +22,9 @@ use super::buildx;
 use crate::model::{Exit, Problem};
 use crate::run::{Context, Secret, human_time};
 
-/// How often a running program is checked for its end, its deadline and a signal.
-const POLL_INTERVAL: Duration = Duration::from_millis(4);
+/// How often a running program is checked for its end, its deadline and a signal: at first as often as a program that
+/// answers at once needs, such as git, and then as seldom as a build.
+const POLL_INTERVALS: RangeInclusive<Duration> = Duration::from_micros(200)..=Duration::from_millis(4);
 /// How long a program may take to end by itself once it is asked to. GitHub kills everything 10 s after it cancels.
 const GRACE: Duration = Duration::from_secs(2);
 /// How long output is read after its program has ended: one that it left behind may keep the pipe open for ever.
@@ -332,7 +334,7 @@ fn wait(
             return Ok(end);
         }
         read();
-        std::thread::sleep(POLL_INTERVAL);
+        nap(start);
     }
 }
 
@@ -359,8 +361,13 @@ fn signal(ctx: &Context, name: &str, target: &str) {
 fn poll(limit: Duration, mut done: impl FnMut() -> bool) {
     let start = Instant::now();
     while !done() && start.elapsed() < limit {
-        std::thread::sleep(POLL_INTERVAL);
+        nap(start);
     }
+}
+
+/// Sleeps for a part of the time that has passed.
+fn nap(start: Instant) {
+    std::thread::sleep((start.elapsed() / 4).clamp(*POLL_INTERVALS.start(), *POLL_INTERVALS.end()));
 }
 
 #[cfg(test)]
