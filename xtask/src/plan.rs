@@ -14,6 +14,7 @@ mod tree;
 
 pub use bases::mirrored;
 pub use decide::{Action, Decision, RegistryState};
+pub use explain::explain;
 pub use jobs::{Job, select_jobs};
 pub use leg::{LegJob, Work};
 pub use look::{for_merge, for_verify};
@@ -29,7 +30,7 @@ pub struct Planned {
     pub decision: Decision,
 }
 
-/// Works out what is to be done for each of the jobs, and why.
+/// Works out what is to be done for each of the jobs. What changed is looked for by [`explain`] alone.
 ///
 /// # Errors
 /// What makes a Dockerfile unusable, a slice of another commit (2); a forced rebuild under a tag that is published (3);
@@ -42,9 +43,7 @@ pub fn make(run: &Run, jobs: Vec<Job>, basis: &Basis) -> anyhow::Result<Vec<Plan
         (_, Some(_)) => by_registry(run, &recipes)?,
     };
     let planned = recipes.into_iter().zip(decisions);
-    let mut planned: Vec<Planned> = planned.map(|(recipe, decision)| Planned { recipe, decision }).collect();
-    explain::explain(run, &mut planned)?;
-    Ok(planned)
+    Ok(planned.map(|(recipe, decision)| Planned { recipe, decision }).collect())
 }
 
 fn by_registry(run: &Run, recipes: &[Recipe]) -> anyhow::Result<Vec<Decision>> {

@@ -21,7 +21,11 @@ fn build(run: &Run, args: &BuildArgs) -> anyhow::Result<()> {
     // What is loaded is for this engine, whatever a registry holds.
     let local = Run { target: Target { registry: None, ..run.target.clone() }, ..run.clone() };
     let run = if output == Output::Load { &local } else { run };
-    let plan = plan::make(run, jobs, &basis)?;
+    let mut plan = plan::make(run, jobs, &basis)?;
+    if run.ctx.env.get("GITHUB_STEP_SUMMARY").is_some() {
+        // Nothing else tells why an image is built, and looking for it takes as long as the plan.
+        plan::explain(run, &mut plan)?;
+    }
     let images = settle(run, &plan, &arches, output, &args.options)?;
     if args.dry_run {
         let commands = build_commands(&run.ctx, &images, &args.options)?;

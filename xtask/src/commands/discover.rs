@@ -73,6 +73,7 @@ fn changed(run: &Run, args: &DiscoverArgs, jobs: Vec<Job>) -> anyhow::Result<Wor
         None => Basis::Registry { force: args.force },
     };
     let mut planned = plan::make(run, jobs, &basis)?;
+    plan::explain(run, &mut planned)?;
     report(&run.ctx, &planned)?;
     planned.retain(|planned| planned.decision.action != Action::Done);
     if args.since.is_some() && is_for_workflow(&run.ctx, args) {

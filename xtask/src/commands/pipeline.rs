@@ -27,7 +27,8 @@ pub fn run(ctx: &Context, config: &Config, args: &PipelineArgs) -> anyhow::Resul
         return Ok(());
     }
     ctx.ui.heading(format!("plan: JOBS_REGISTRY={registry} cargo xtask plan"));
-    let plan = plan::make(run, jobs, &Basis::Registry { force: args.force })?;
+    let mut plan = plan::make(run, jobs, &Basis::Registry { force: args.force })?;
+    plan::explain(run, &mut plan)?;
     for planned in &plan {
         let (job, decision) = (&planned.recipe.job.name, &planned.decision);
         ctx.ui.status("Planned", format!("{job}: {}, {}", decision.action, decision.reason));

@@ -16,7 +16,8 @@ pub fn run(run: &Run, args: &PlanArgs) -> anyhow::Result<u8> {
         Some(revision) => Basis::Since(revision.clone()),
         None => Basis::Registry { force: args.force },
     };
-    let planned = plan::make(run, jobs, &basis)?;
+    let mut planned = plan::make(run, jobs, &basis)?;
+    plan::explain(run, &mut planned)?;
     match args.format {
         Format::Json => run.ctx.ui.data(Value::Array(planned.iter().map(as_json).collect())),
         Format::Table => run.ctx.ui.data(table(&HEADINGS, &planned.iter().map(row).collect::<Vec<_>>())),

@@ -14,9 +14,11 @@ use crate::run::Context;
 use crate::tools::buildx;
 use crate::tools::process::{self, Options};
 
-/// How many images one bake builds. A failure cancels what is under way of the others, and starting a bake costs as
-/// much as half a small build.
-const SIZE: usize = 8;
+/// How many images one bake builds at most. A failure cancels what is under way of the others, and starting a bake
+/// costs as much as half a small build.
+const LARGEST: usize = 16;
+/// From how many images on bakes build them: fewer are built as fast one by one.
+const FEWEST: usize = 9;
 
 /// The images, parted into those that are built together and those that are built one by one: few images, those that
 /// must end in time or may mount secrets, and all of them where the first failure is to end the run.
@@ -29,12 +31,12 @@ pub fn slices<'i>(
         image.output == Output::Push && image.timeout.is_none() && image.secrets.is_empty() && !options.fail_fast
     };
     let (together, alone): (Vec<&Image>, Vec<&Image>) = images.iter().partition(is_plain);
-    let size = SIZE.min(parallel);
-    if together.len() <= SIZE || size < 2 {
+    let largest = LARGEST.min(parallel);
+    if together.len() < FEWEST || largest < 2 {
         return (Vec::new(), images.iter().collect());
     }
-    // Of equal size, so that none is left to run by itself at the end.
-    let size = together.len().div_ceil(together.len().div_ceil(size));
+    // Of equal size, so that none is left to run by itself at the end; and two at least, for one waits for its engine.
+    let size = together.len().div_ceil(together.len().div_ceil(largest).max(2));
     (together.chunks(size).map(<[&Image]>::to_vec).collect(), alone)
 }
 
