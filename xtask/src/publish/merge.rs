@@ -17,7 +17,7 @@ use crate::settings::Run;
 use crate::tools::{Signer, buildx, process};
 
 /// How many jobs are merged side by side: a merge waits for the registry most of the time.
-const PARALLEL: usize = 16;
+const PARALLEL: usize = 32;
 
 /// A job whose tag is published.
 #[derive(Clone)]
