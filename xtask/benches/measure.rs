@@ -101,7 +101,12 @@ pub fn in_turns(suite: &Suite, work: &str, mut ways: Vec<Way<'_>>) -> anyhow::Re
     let rounds = ways.iter().map(|way| way.rounds).max().unwrap_or_default();
     let parent = parent_id();
     for round in 0..rounds {
-        for (way, measured) in ways.iter_mut().zip(&mut measured).filter(|(way, _)| round < way.rounds) {
+        let mut turns: Vec<_> = ways.iter_mut().zip(&mut measured).filter(|(way, _)| round < way.rounds).collect();
+        // There and back: what is built side by side leaves work to the engine, and not always to the same way.
+        if round % 2 == 1 {
+            turns.reverse();
+        }
+        for (way, measured) in turns {
             let what = || format!("{work}, {}, round {}", way.name, round + 1);
             // A signal to cargo does not reach this process. The guards end what runs and remove what was written.
             anyhow::ensure!(parent_id() == parent, "interrupted before {}", what());
