@@ -91,7 +91,7 @@ impl<'a> Way<'a> {
     }
 }
 
-/// Measures the ways in turns: first, second, first, second, and so on.
+/// Measures the ways in turns: first, second, second, first, and so on.
 ///
 /// # Errors
 /// A command cannot be started or fails.
