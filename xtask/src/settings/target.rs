@@ -95,7 +95,7 @@ impl Target {
         };
         let revision = revision(ctx)?;
         let name = match flag_or_variable(ctx, "target", given.target.as_ref()) {
-            None => matching(config, git_ref.as_deref())?,
+            None => matching(config, git_ref.as_deref().filter(|name| !is_proposal(ctx, name)))?,
             name => name,
         };
         let settings =
@@ -116,8 +116,9 @@ impl Target {
     pub fn why_nowhere(&self, ctx: &Context) -> String {
         match (ctx.env.get("GITHUB_REF"), &self.name) {
             (_, Some(name)) => format!("the target `{}` has no registry", name.value),
-            (Some(pull), None) if pull.starts_with("refs/pull/") => {
-                "a pull request is built and not published".to_owned()
+            (Some(git_ref), None) if is_proposal(ctx, git_ref) => {
+                let what = if git_ref.starts_with(PULL_REQUESTS) { "a pull request" } else { "a merge queue" };
+                format!("{what} is built and not published")
             }
             (Some(git_ref), None) => format!("{git_ref} matches the `refs` of no target in Cargo.toml"),
             (None, None) => "there is no registry".to_owned(),
@@ -163,9 +164,20 @@ fn named(config: &Config, name: &str) -> anyhow::Result<TargetSettings> {
     })
 }
 
+/// Where GitHub keeps what is proposed in pull requests, and what waits in a merge queue.
+const PULL_REQUESTS: &str = "refs/pull/";
+const MERGE_QUEUES: &str = "refs/heads/gh-readonly-queue/";
+
+/// Whether a git ref, or the event of a workflow, is of something that is not merged yet: it is never published,
+/// whatever the targets' `refs` match.
+fn is_proposal(ctx: &Context, git_ref: &str) -> bool {
+    let is_queue = ctx.env.get("GITHUB_EVENT_NAME") == Some("merge_group");
+    is_queue || [PULL_REQUESTS, MERGE_QUEUES].iter().any(|place| git_ref.starts_with(place))
+}
+
 /// The name of the target whose `refs` match the current git ref.
 fn matching(config: &Config, git_ref: Option<&str>) -> anyhow::Result<Option<Sourced<String>>> {
-    let Some(git_ref) = git_ref.filter(|name| !name.starts_with("refs/pull/")) else { return Ok(None) };
+    let Some(git_ref) = git_ref else { return Ok(None) };
     let options = glob::MatchOptions { require_literal_separator: true, ..glob::MatchOptions::new() };
     let matches = |pattern: &String| glob::Pattern::new(pattern).is_ok_and(|p| p.matches_with(git_ref, options));
     let found = config.targets.iter().filter(|(_, target)| target.refs.iter().any(matches));
@@ -319,7 +331,7 @@ impl Layers<'_> {
 fn tag_text(git_ref: Option<&str>, revision: &Revision, sha_length: usize) -> String {
     let sha = format!("{:.sha_length$}", revision.commit);
     let git_ref = git_ref.unwrap_or_default();
-    let pull_request = git_ref.strip_prefix("refs/pull/").and_then(|rest| rest.split('/').next());
+    let pull_request = git_ref.strip_prefix(PULL_REQUESTS).and_then(|rest| rest.split('/').next());
     let text = match (git_ref.strip_prefix("refs/tags/"), pull_request) {
         (Some(tag), _) => tag.to_owned(),
         (None, Some(number)) => format!("pr-{number}-{sha}"),

@@ -3,7 +3,7 @@
 use expect_test::expect;
 
 use crate::engine::{Engine, Store};
-use crate::harness::{DOCKERFILE, Tree, without_digests};
+use crate::harness::{DOCKERFILE, TempDir, Tree, without_digests};
 
 #[test]
 fn stdout_is_data_and_nothing_else() {
@@ -142,6 +142,22 @@ fn config_writes_outputs_without_a_registrys_host() {
         std::fs::read_to_string(&outputs).unwrap(),
         "target=release\ntag=v1-dirty\nregion=\npush=true\nrole=\n".replace("-dirty", "")
     );
+}
+
+#[test]
+fn what_waits_in_a_merge_queue_is_published_nowhere() {
+    let target = "[workspace]\n[workspace.metadata.jobs.targets.all]\nrefs = [\"refs/heads/**/*\"]\n\
+                  registry = \"127.0.0.1:5000\"\n";
+    let tree = Tree::new(&[("jobs/a/Dockerfile", DOCKERFILE), ("Cargo.toml", target)]);
+    let pushes = |env: &[(&str, &str)]| {
+        let outputs = TempDir::new();
+        let file = outputs.0.join("outputs");
+        tree.run_with(&["config"], &[env, &[("GITHUB_OUTPUT", file.to_str().unwrap())]].concat()).ended(0);
+        std::fs::read_to_string(&file).unwrap().contains("push=true\n")
+    };
+    assert!(pushes(&[("GITHUB_REF", "refs/heads/feature/x")]));
+    assert!(!pushes(&[("GITHUB_REF", "refs/heads/gh-readonly-queue/main/pr-12-0123456")]));
+    assert!(!pushes(&[("GITHUB_REF", "refs/heads/feature/x"), ("GITHUB_EVENT_NAME", "merge_group")]));
 }
 
 #[test]

@@ -80,7 +80,7 @@ impl Act {
         // Each run uses all of this machine.
         static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
         let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let turns = if event == "pull_request" { ONE_STEP_AT_A_TIME } else { "" };
+        let turns = if ["pull_request", "merge_group"].contains(&event) { ONE_STEP_AT_A_TIME } else { "" };
         std::fs::write(self.folder.0.join("first.sh"), format!("{turns}{LIKE_A_RUNNER}")).unwrap();
         let event_file = self.folder.0.join("event.json");
         std::fs::write(&event_file, payload.to_string()).unwrap();
@@ -176,7 +176,7 @@ impl Act {
 /// What every step's shell does first. `act` closes a step's terminal as soon as the shell ends, now and then before it
 /// has read the last lines.
 const LIKE_A_RUNNER: &str = "trap 'sleep 0.3' EXIT\n";
-/// The same for a pull request, one step at a time: its legs load images into the one engine of this machine, where
+/// The same for what is only built, one step at a time: its legs load images into the one engine of this machine, where
 /// both architectures have one name, and the engine refuses the second of two that come at once.
 const ONE_STEP_AT_A_TIME: &str = "\
 if [ -z \"$TEST_HAS_TURN\" ]; then

@@ -30,7 +30,7 @@ fn the_workflows_keep_every_rule() {
 }
 
 /// A rule, and a change of `images.yml` that breaks it.
-const BREAKAGES: [(&str, &str, &str); 29] = [
+const BREAKAGES: [(&str, &str, &str); 32] = [
     ("pinned-actions", "@3d3c42e5aac5ba805825da76410c181273ba90b1 # v7.0.1", "@v7"),
     ("pinned-actions", " # v7.0.0", ""),
     ("pinned-actions", "uses: actions/checkout@", "uses: acme/checkout@"),
@@ -48,14 +48,15 @@ const BREAKAGES: [(&str, &str, &str); 29] = [
     ("checkout-keeps-no-credentials", "persist-credentials: false", "persist-credentials: true"),
     ("merge-unless-cancelled", "\"!cancelled() && needs.plan", "\"always() && needs.plan"),
     ("merge-unless-cancelled", "\"!cancelled() && needs.plan", "\"needs.plan"),
-    ("no-token-on-pull-requests", "if: github.event_name != 'pull_request' && needs", "if: needs"),
+    ("no-token-before-the-merge", "github.event_name != 'pull_request' && github", "github"),
+    ("no-token-before-the-merge", " && github.event_name != 'merge_group'", ""),
     (
-        "no-token-on-pull-requests",
+        "no-token-before-the-merge",
         "contents: read # the checkout\n    outputs:\n      push",
         "id-token: write\n    outputs:\n      push",
     ),
     (
-        "no-token-on-pull-requests",
+        "no-token-before-the-merge",
         "    if: needs.plan.outputs.any == 'true'\n",
         "    if: needs.plan.result == 'skipped' || needs.plan.outputs.any == 'true'\n",
     ),
@@ -72,8 +73,10 @@ const BREAKAGES: [(&str, &str, &str); 29] = [
     ("no-inherited-secrets", "    timeout-minutes: 10\n", "    timeout-minutes: 10\n    secrets: inherit\n"),
     ("no-empty-matrix", "    if: needs.plan.outputs.any == 'true'\n", ""),
     ("legs-do-not-stop-each-other", "      fail-fast: false\n", ""),
-    ("legs-name-their-jobs", "build --arch \"$ARCH\" $NAMES", "build --arch \"$ARCH\""),
+    ("legs-name-their-jobs", "build --arch \"$ARCH\" -- $NAMES", "build --arch \"$ARCH\""),
     ("legs-name-their-jobs", "${{ join(matrix.jobs, ' ') }}", "${{ inputs.jobs }}"),
+    ("names-are-not-options", "--format matrix -- $NAMES", "--format matrix $NAMES"),
+    ("runs-in-the-queue", "  merge_group: # the queue waits for the required check\n", ""),
     (
         "one-check",
         "needs: [xtask, discover, check, plan, build, merge]",
@@ -99,6 +102,7 @@ fn the_pipeline_runs_when_it_should() {
     let images = images();
     expect_test::expect![[r#"
         {
+          "merge_group": null,
           "pull_request": null,
           "push": {
             "branches": [

@@ -10,7 +10,7 @@ pub struct Rule {
     pub complaints: fn(&Workflow) -> Vec<String>,
 }
 
-pub const RULES: [Rule; 17] = [
+pub const RULES: [Rule; 19] = [
     Rule { name: "pinned-actions", complaints: pinned_actions },
     Rule { name: "no-rights-by-default", complaints: no_rights_by_default },
     Rule { name: "no-expression-in-run", complaints: no_expression_in_run },
@@ -18,7 +18,7 @@ pub const RULES: [Rule; 17] = [
     Rule { name: "no-foreign-code-with-rights", complaints: no_foreign_code_with_rights },
     Rule { name: "checkout-keeps-no-credentials", complaints: checkout_keeps_no_credentials },
     Rule { name: "merge-unless-cancelled", complaints: merge_unless_cancelled },
-    Rule { name: "no-token-on-pull-requests", complaints: no_token_on_pull_requests },
+    Rule { name: "no-token-before-the-merge", complaints: no_token_before_the_merge },
     Rule { name: "timeout", complaints: timeout },
     Rule { name: "concurrency", complaints: concurrency },
     Rule { name: "no-registry-in-outputs", complaints: no_registry_in_outputs },
@@ -27,6 +27,8 @@ pub const RULES: [Rule; 17] = [
     Rule { name: "no-empty-matrix", complaints: no_empty_matrix },
     Rule { name: "legs-do-not-stop-each-other", complaints: legs_do_not_stop_each_other },
     Rule { name: "legs-name-their-jobs", complaints: legs_name_their_jobs },
+    Rule { name: "names-are-not-options", complaints: names_are_not_options },
+    Rule { name: "runs-in-the-queue", complaints: runs_in_the_queue },
     Rule { name: "one-check", complaints: one_check },
 ];
 
@@ -89,15 +91,17 @@ fn merge_unless_cancelled(workflow: &Workflow) -> Vec<String> {
     always.chain(merge).map(|(name, job)| format!("{name}: {}", condition(job))).collect()
 }
 
-/// A job that may ask for a token either excludes pull requests itself, or depends on what such a job puts out:
-/// nothing, if it was skipped.
-fn no_token_on_pull_requests(workflow: &Workflow) -> Vec<String> {
-    if !workflow.has_trigger("pull_request") {
-        return Vec::new();
-    }
+/// The events of what is not merged yet.
+const PROPOSALS: [&str; 2] = ["pull_request", "merge_group"];
+
+/// A job that may ask for a token either excludes what is not merged yet itself, or depends on what such a job puts
+/// out: nothing, if it was skipped.
+fn no_token_before_the_merge(workflow: &Workflow) -> Vec<String> {
+    let excluded = PROPOSALS.into_iter().filter(|event| workflow.has_trigger(event));
+    let excluded: String = excluded.map(|event| format!("github.event_name != '{event}' && ")).collect();
     let excludes = |job: &Value| {
         let condition = condition(job);
-        condition.starts_with("github.event_name != 'pull_request' && ") && !condition.contains("||")
+        condition.starts_with(&excluded) && !condition.contains("||")
     };
     let excluding: Vec<&str> = workflow.jobs().filter(|(_, job)| excludes(job)).map(|(name, _)| name).collect();
     let depends = |job: &Value| {
@@ -180,6 +184,21 @@ fn legs_name_their_jobs(workflow: &Workflow) -> Vec<String> {
             && step["run"].as_str().is_some_and(|run| run.trim_end().ends_with(" $NAMES"))
     };
     builds.filter(|(_, step)| !names(step)).map(|(job, _)| job.to_owned()).collect()
+}
+
+/// What a person types to start a run is never an option, nor is a folder's name.
+fn names_are_not_options(workflow: &Workflow) -> Vec<String> {
+    let takes =
+        |step: &Value| step["run"].as_str().is_some_and(|run| run.contains("$NAMES") && !run.contains(" -- $NAMES"));
+    workflow.steps().filter(|(_, step)| takes(step)).map(|(job, _)| job.to_owned()).collect()
+}
+
+/// A merge queue waits for ever for a check that does not run in it.
+fn runs_in_the_queue(workflow: &Workflow) -> Vec<String> {
+    if workflow.has_trigger("pull_request") == workflow.has_trigger("merge_group") {
+        return Vec::new();
+    }
+    vec![workflow.data["on"].to_string()]
 }
 
 /// The check that a branch protection requires: it waits for all, always runs, and fails on failure and cancellation.

@@ -1,6 +1,7 @@
-//! The six ways in which the pipeline runs: pushes that change all, one and no job, a pull request, a broken job, a tag.
+//! The ways in which the pipeline runs: pushes that change all, one and no job, a pull request, a merge queue, a broken
+//! job, a tag, a forced rebuild.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::act::Act;
 use crate::harness::{DOCKERFILE, LocalImages};
@@ -51,18 +52,53 @@ fn a_pull_request_builds_what_it_changes_and_publishes_nothing() {
     act.tree.git(&["switch", "--quiet", "--create", "change"]);
     act.tree.write("jobs/world/Dockerfile", &DOCKERFILE.replace("nobody", "somebody"));
     act.tree.commit("change one job");
+    // A tag of the name by which git knows the base, at the change.
+    act.tree.git(&["tag", "origin/main"]);
     let (base, head) = (act.tree.git(&["rev-parse", "main"]), act.tree.head());
     let request = json!({ "number": 7, "pull_request": {
         "number": 7, "head": { "ref": "change", "sha": head }, "base": { "ref": "main", "sha": base },
     } });
     let image = format!("jobs/world:pr-7-{}", &act.tree.tag());
+    only_builds_world(&act, "pull_request", &request, image);
+}
+
+#[test]
+fn a_merge_queue_builds_what_it_changes_and_publishes_nothing() {
+    let act = Act::with_jobs(&["hello", "world"]);
+    let base = act.tree.head();
+    act.tree.write("jobs/world/Dockerfile", &DOCKERFILE.replace("nobody", "somebody"));
+    act.tree.commit("change one job");
+    let head = act.tree.head();
+    let queue = json!({ "action": "checks_requested", "merge_group": {
+        "base_ref": "refs/heads/main", "base_sha": base,
+        "head_ref": format!("refs/heads/gh-readonly-queue/main/pr-7-{base}"), "head_sha": head,
+    } });
+    let image = format!("jobs/world:{}", &act.tree.tag());
+    only_builds_world(&act, "merge_group", &queue, image);
+}
+
+#[track_caller]
+fn only_builds_world(act: &Act, event: &str, payload: &Value, image: String) {
     let _loaded = LocalImages(vec![image]);
-    let run = act.run("pull_request", &request).checked("success");
+    let run = act.run(event, payload).checked("success");
     assert_eq!(run.jobs(), ["check", "discover", "images", "xtask"]);
     assert_eq!(built(&run.legs("check", "Build")), ["world (amd64)", "world (arm64)"], "{}", run.said());
     assert!(!run.steps().contains("Log in to the registry"), "{:?}", run.steps());
     assert_eq!(*act.issuer.asked.lock().unwrap(), Vec::<String>::new());
     assert_eq!(act.catalog(), "{\"repositories\":[]}");
+}
+
+#[test]
+fn a_forced_run_rebuilds_the_jobs_it_names_under_a_tag_of_its_own() {
+    let act = Act::with_jobs(&["hello", "world"]);
+    act.run_push().checked("success");
+    let (tag, first) = (act.tree.tag(), act.digest("jobs/world", &act.tree.tag()).unwrap());
+    let inputs = json!({ "jobs": "world", "force": "true" });
+    let run = act.run("workflow_dispatch", &json!({ "ref": "refs/heads/main", "inputs": inputs })).checked("success");
+    assert_eq!(built(&run.legs("build", "Build")), ["world (amd64)", "world (arm64)"], "{}", run.said());
+    assert!(act.digest("jobs/world", "forced-1").is_some_and(|forced| forced != first), "{}", run.said());
+    assert_eq!(act.digest("jobs/world", &tag), Some(first));
+    assert_eq!(act.digest("jobs/hello", "forced-1"), None);
 }
 
 #[test]
