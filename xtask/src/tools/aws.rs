@@ -8,8 +8,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime};
 
 use anyhow::Context as _;
+use base64ct::{Base64UrlUnpadded, Encoding};
 use camino::Utf8PathBuf;
-use serde_json::Value;
+use serde_json::{Value, json};
 use xshell::{Cmd, Shell, cmd};
 
 use super::process::{self, Options, Outcome};
@@ -32,6 +33,10 @@ const TOKEN_URL: &str = "ACTIONS_ID_TOKEN_REQUEST_URL";
 const BEARER: &str = "ACTIONS_ID_TOKEN_REQUEST_TOKEN";
 /// Who receives the identity token: AWS's token service, as its identity provider for GitHub is set up by default.
 const AUDIENCE: &str = "sts.amazonaws.com";
+/// Who signs the identity tokens of github.com.
+const ISSUER: &str = "token.actions.githubusercontent.com";
+/// By what a trust policy may go: the subject, which holds names, and what stays when those change.
+const CLAIMS: [&str; 3] = ["sub", "repository_id", "job_workflow_ref"];
 /// After how long curl is ended: its four attempts of 60 seconds.
 const TOKEN_TIMEOUT: Duration = Duration::from_secs(240);
 /// How many calls of the client run side by side: each needs the processor more than the network.
@@ -228,21 +233,13 @@ impl<'a> AwsClient<'a> {
         let (said, ended) = (outcome.reason(), outcome.end.to_string());
         let at = outcome.command.split(" --").next().unwrap_or_default();
         let what = if said.starts_with(&ended) { said.clone() } else { format!("{ended}: {said}") };
-        Problem { help: self.help_for(&said), ..Problem::new(format!("`{at}`"), what) }
-    }
-
-    fn help_for(&self, said: &str) -> Option<String> {
+        let problem = Problem::new(format!("`{at}`"), what);
         let says = |texts: &[&str]| texts.iter().any(|text| said.contains(text));
-        if says(&["AssumeRoleWithWebIdentity"]) {
-            let of_env = |name| self.ctx.env.get(name).unwrap_or("…");
-            let (repository, git_ref) = (of_env("GITHUB_REPOSITORY"), of_env("GITHUB_REF"));
-            return Some(format!(
-                "let the role's trust policy allow the subject `repo:{repository}:ref:{git_ref}`, or \
-                 `repo:{repository}:environment:<name>` if the job has an environment"
-            ));
+        if let Some(identity) = self.identity.as_ref().filter(|_| says(&["AssumeRoleWithWebIdentity"])) {
+            return identity.not_trusted(problem);
         }
         let hint = HINTS.iter().find(|(texts, _)| says(texts));
-        hint.map(|&(_, help)| help.to_owned())
+        Problem { help: hint.map(|&(_, help)| help.to_owned()), ..problem }
     }
 }
 
@@ -272,6 +269,41 @@ impl<'a> Identity<'a> {
         file.write_all(identity.token.reveal().as_bytes()).with_context(not_written)?;
         Ok(identity)
     }
+
+    /// Completes the problem that AWS does not let this workflow assume the role: by what GitHub says of the workflow,
+    /// and by a trust policy that would do. None of it is secret.
+    fn not_trusted(&self, problem: Problem) -> Problem {
+        let claims = claims(&self.token);
+        let known: Vec<(&str, &str)> =
+            CLAIMS.into_iter().filter_map(|name| Some((name, claims[name].as_str()?))).collect();
+        let told: Vec<String> = known.iter().map(|(name, value)| format!("{name} = {value}")).collect();
+        let issuer = claims["iss"].as_str().and_then(|issuer| issuer.strip_prefix("https://")).unwrap_or(ISSUER);
+        let account = self.role.split(':').nth(4).unwrap_or_default();
+        // The subject comes first, and counts where nothing else is known.
+        let trusted =
+            known.split_first().map_or(&[][..], |(_, others)| if others.is_empty() { &known } else { others });
+        let trusted = trusted.iter().chain([&("aud", AUDIENCE)]);
+        let trusted = trusted.map(|&(name, value)| (format!("{issuer}:{name}"), value.into()));
+        let statement = json!({
+            "Effect": "Allow",
+            "Principal": { "Federated": format!("arn:aws:iam::{account}:oidc-provider/{issuer}") },
+            "Action": "sts:AssumeRoleWithWebIdentity",
+            "Condition": { "StringEquals": trusted.collect::<serde_json::Map<String, Value>>() },
+        });
+        problem
+            .rule(format!(
+                "a role is assumed by those whom its trust policy names; GitHub says of this workflow:\n{}",
+                told.join("\n")
+            ))
+            .help(format!("if it is to be let in, let the trust policy of `{}` say:\n{statement:#}", self.role))
+    }
+}
+
+/// What GitHub says in an identity token, which AWS compares with a trust policy; nothing, if it cannot be read.
+/// A JSON web token is three parts of base64url, of which the second is JSON (RFC 7519).
+fn claims(token: &Secret) -> Value {
+    let payload = token.reveal().split('.').nth(1).and_then(|part| Base64UrlUnpadded::decode_vec(part).ok());
+    payload.and_then(|payload| serde_json::from_slice(&payload).ok()).unwrap_or_default()
 }
 
 impl Drop for Identity<'_> {

@@ -229,7 +229,25 @@ fn a_refusal_says_what_to_do() {
     let path = refusing.first();
     expect![[r#"
         error: `aws ecr get-login-password`: exited with 254: An error occurred (AccessDenied) when calling the AssumeRoleWithWebIdentity operation: Not authorized
-          help: let the role's trust policy allow the subject `repo:o/r:ref:refs/heads/main`, or `repo:o/r:environment:<name>` if the job has an environment"#]].assert_eq(&errors(4, &workflow(&issuer, &url, &path)));
+          rule: a role is assumed by those whom its trust policy names; GitHub says of this workflow:
+            sub = repo:o@11/r@22:ref:refs/heads/main
+            repository_id = 22
+            job_workflow_ref = o/r/.github/workflows/images.yml@refs/heads/main
+          help: if it is to be let in, let the trust policy of `arn:aws:iam::111122223333:role/jobs-push` say:
+            {
+              "Action": "sts:AssumeRoleWithWebIdentity",
+              "Condition": {
+                "StringEquals": {
+                  "token.actions.githubusercontent.com:aud": "sts.amazonaws.com",
+                  "token.actions.githubusercontent.com:job_workflow_ref": "o/r/.github/workflows/images.yml@refs/heads/main",
+                  "token.actions.githubusercontent.com:repository_id": "22"
+                }
+              },
+              "Effect": "Allow",
+              "Principal": {
+                "Federated": "arn:aws:iam::111122223333:oidc-provider/token.actions.githubusercontent.com"
+              }
+            }"#]].assert_eq(&errors(4, &workflow(&issuer, &url, &path)));
 }
 
 #[test]

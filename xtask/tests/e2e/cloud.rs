@@ -14,9 +14,13 @@ use crate::harness::{TempDir, free_port, python_programs};
 
 /// The token that a job asks for identity tokens with.
 pub const BEARER: &str = "bearer-0a1b2c3d4e5f60718293";
-/// The identity token, such as GitHub signs it.
-pub const JWT: &str =
-    "eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJyZXBvOm8vcjpyZWY6cmVmcy9oZWFkcy9tYWluIn0.c2lnbmF0dXJlLW9mLXRlc3Q";
+/// The identity token, such as GitHub signs it since subjects hold ids: of workflow `images.yml` of repository 22.
+pub const JWT: &str = concat!(
+    "eyJhbGciOiJSUzI1NiJ9.eyJpc3MiOiJodHRwczovL3Rva2VuLmFjdGlvbnMuZ2l0aHVidXNlcmNvbnRlbnQuY29tI",
+    "iwiYXVkIjoic3RzLmFtYXpvbmF3cy5jb20iLCJzdWIiOiJyZXBvOm9AMTEvckAyMjpyZWY6cmVmcy9oZWFkcy9tYWl",
+    "uIiwicmVwb3NpdG9yeV9pZCI6IjIyIiwiam9iX3dvcmtmbG93X3JlZiI6Im8vci8uZ2l0aHViL3dvcmtmbG93cy9pb",
+    "WFnZXMueW1sQHJlZnMvaGVhZHMvbWFpbiJ9.c2lnbmF0dXJlLW9mLXRlc3Q",
+);
 /// ECR's password for who has assumed a role of account 111122223333, and its hash.
 pub const ROLE_PASSWORD: (&str, &str) =
     ("111122223333-auth-token", "$2b$04$ITb6a5puaD6l7gPRDwqklOz92ou26VVO9YSggqMcBYY12FKCyqnga");
