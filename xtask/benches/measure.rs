@@ -71,18 +71,13 @@ pub type Prepare<'a> = Box<dyn FnMut(usize) -> anyhow::Result<Vec<Command>> + 'a
 /// One way of doing a piece of work.
 pub struct Way<'a> {
     name: &'a str,
-    rounds: usize,
     scale: f64,
     prepare: Prepare<'a>,
 }
 
 impl<'a> Way<'a> {
-    pub fn new(
-        suite: &Suite,
-        name: &'a str,
-        prepare: impl FnMut(usize) -> anyhow::Result<Vec<Command>> + 'a,
-    ) -> Way<'a> {
-        Way { name, rounds: suite.rounds, scale: 1.0, prepare: Box::new(prepare) }
+    pub fn new(name: &'a str, prepare: impl FnMut(usize) -> anyhow::Result<Vec<Command>> + 'a) -> Way<'a> {
+        Way { name, scale: 1.0, prepare: Box::new(prepare) }
     }
 
     /// Does only a part of the work, one `scale`th, because all of it would take too long.
@@ -98,10 +93,9 @@ impl<'a> Way<'a> {
 pub fn in_turns(suite: &Suite, work: &str, mut ways: Vec<Way<'_>>) -> anyhow::Result<Vec<Measured>> {
     let mut measured: Vec<Measured> =
         ways.iter().map(|way| Measured { samples: Vec::new(), scale: way.scale }).collect();
-    let rounds = ways.iter().map(|way| way.rounds).max().unwrap_or_default();
     let parent = parent_id();
-    for round in 0..rounds {
-        let mut turns: Vec<_> = ways.iter_mut().zip(&mut measured).filter(|(way, _)| round < way.rounds).collect();
+    for round in 0..suite.rounds {
+        let mut turns: Vec<_> = ways.iter_mut().zip(&mut measured).collect();
         // There and back: what is built side by side leaves work to the engine, and not always to the same way.
         if round % 2 == 1 {
             turns.reverse();

@@ -39,12 +39,12 @@ fn compare(suite: &Suite, registry: &Registry, network: Network, section: &mut S
     read(of_peer("bake.sh", &prefixes[2])?)?;
     let change = |way: &str, round: usize| tree.change_all(&format!("{network} {way} {round}"));
     let ways = vec![
-        Way::new(suite, "ours", |round| change("ours", round).map(|()| vec![of_ours()])),
-        Way::new(suite, "recipe", |round| {
+        Way::new("ours", |round| change("ours", round).map(|()| vec![of_ours()])),
+        Way::new("recipe", |round| {
             change("recipe", round)?;
             Ok(vec![of_peer("recipe-build.sh", &prefixes[1])?])
         }),
-        Way::new(suite, "bake", |round| {
+        Way::new("bake", |round| {
             change("bake", round)?;
             Ok(vec![of_peer("bake.sh", &prefixes[2])?])
         }),

@@ -28,8 +28,8 @@ pub fn run(suite: &Suite) -> anyhow::Result<Section> {
     let common = package(&folder, "common", None)?;
     let ours_target = folder.path().join("target-ours");
     let ways = vec![
-        Way::new(suite, "ours", |_| Ok(vec![cold_build(&root, "xtask", &ours_target)?])),
-        Way::new(suite, "six packages", |_| Ok(vec![cold_build(&common, "common", &common.join("target"))?])),
+        Way::new("ours", |_| Ok(vec![cold_build(&root, "xtask", &ours_target)?])),
+        Way::new("six packages", |_| Ok(vec![cold_build(&common, "common", &common.join("target"))?])),
     ];
     let measured = in_turns(suite, "compile", ways)?;
     section.comparisons.push(
@@ -44,7 +44,7 @@ pub fn run(suite: &Suite) -> anyhow::Result<Section> {
     };
     // The benchmark's own build may have been another one.
     read(start())?;
-    let measured = in_turns(suite, "start", vec![Way::new(suite, "ours", |_| Ok(vec![start()]))])?;
+    let measured = in_turns(suite, "start", vec![Way::new("ours", |_| Ok(vec![start()]))])?;
     let row = Comparison::new("`cargo xtask discover`, compiled", 3, None, &measured[0]);
     section.comparisons.push(row.wants([Wanted::Seconds(0.15)]));
     section.others.push(added(suite, &folder, &root)?);
@@ -57,7 +57,7 @@ pub fn run(suite: &Suite) -> anyhow::Result<Section> {
 fn added(suite: &Suite, folder: &Folder, root: &Path) -> anyhow::Result<Vec<Vec<String>>> {
     let once = Suite { rounds: 1, ..suite.clone() };
     let compile = |name: &str, dir: &Path| -> anyhow::Result<Measured> {
-        let way = Way::new(&once, "first build", |_| Ok(vec![cold_build(dir, name, &dir.join("target"))?]));
+        let way = Way::new("first build", |_| Ok(vec![cold_build(dir, name, &dir.join("target"))?]));
         in_turns(&once, name, vec![way])?.pop().context("nothing was measured")
     };
     let common = compile("common", &package(folder, "common", None)?)?;

@@ -14,9 +14,9 @@ pub fn run(suite: &Suite) -> anyhow::Result<Section> {
     for size in SIZES.map(|size| suite.size(size)) {
         let tree = Tree::new(suite, "discover", size, &base("registry.example"), Content::Copy)?;
         let ways = vec![
-            Way::new(suite, "ours", |_| Ok(vec![ours(tree.path(), &["discover"])])),
-            Way::new(suite, "recipe", |_| Ok(vec![peer(tree.path(), "recipe-discover.sh", &[])])),
-            Way::new(suite, "find", |_| Ok(vec![peer(tree.path(), "find.sh", &[])])),
+            Way::new("ours", |_| Ok(vec![ours(tree.path(), &["discover"])])),
+            Way::new("recipe", |_| Ok(vec![peer(tree.path(), "recipe-discover.sh", &[])])),
+            Way::new("find", |_| Ok(vec![peer(tree.path(), "find.sh", &[])])),
         ];
         let measured = in_turns(suite, &format!("discover {size}"), ways)?;
         let compare = |name, peer| Comparison::new("discover", size, None, &measured[0]).with(name, peer);

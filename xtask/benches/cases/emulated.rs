@@ -25,8 +25,8 @@ pub fn run(suite: &Suite) -> anyhow::Result<Section> {
         let warm = |arch: &str| crate::suite::read(peer(tree.path(), "build-uncached.sh", &["copy", arch])).map(drop);
         [OWN_ARCH, OTHER_ARCH].into_iter().try_for_each(warm)?;
         let ways = vec![
-            Way::new(suite, OWN_ARCH, |_| Ok(vec![build(OWN_ARCH)])),
-            Way::new(suite, OTHER_ARCH, |_| Ok(vec![build(OTHER_ARCH)])),
+            Way::new(OWN_ARCH, |_| Ok(vec![build(OWN_ARCH)])),
+            Way::new(OTHER_ARCH, |_| Ok(vec![build(OTHER_ARCH)])),
         ];
         let measured = in_turns(suite, &format!("emulated, {job}"), ways)?;
         let (native, emulated) = (measured[0].wall(), measured[1].wall());

@@ -16,11 +16,11 @@ pub fn run(suite: &Suite) -> anyhow::Result<Section> {
     for network in Network::ALL {
         let published = Published::new(suite, &registry, network, size)?;
         let ways = vec![
-            Way::new(suite, "ours", |_| {
+            Way::new("ours", |_| {
                 published.forget_indexes()?;
                 Ok(vec![published.ours(&["merge"])])
             }),
-            Way::new(suite, "recipe", |_| {
+            Way::new("recipe", |_| {
                 published.forget_indexes()?;
                 Ok(vec![published.peer("recipe-merge.sh", &[&published.tag, "recipe"], size)])
             }),

@@ -135,9 +135,9 @@ fn measure(
         expected <= LONGEST
     });
     let mut ways: Vec<Way<'_>> =
-        works.iter().map(|(work, args)| Way::new(suite, work, |_| Ok(vec![state.ours(network, args)]))).collect();
-    ways.push(Way::new(suite, "git ls-tree", |_| Ok(vec![peer(state.tree.path(), "ls-tree.sh", &[])])));
-    ways.push(Way::new(suite, "curl", |_| Ok(vec![state.curl(network)?])));
+        works.iter().map(|(work, args)| Way::new(work, |_| Ok(vec![state.ours(network, args)]))).collect();
+    ways.push(Way::new("git ls-tree", |_| Ok(vec![peer(state.tree.path(), "ls-tree.sh", &[])])));
+    ways.push(Way::new("curl", |_| Ok(vec![state.curl(network)?])));
     let measured = in_turns(suite, &format!("scale {size}, {network}"), ways)?;
     let [ours @ .., ls_tree, curl] = &measured[..] else { return Ok(()) };
     for ((work, _), ours) in works.into_iter().zip(ours) {
@@ -174,8 +174,8 @@ fn many_files(suite: &Suite, section: &mut Section) -> anyhow::Result<()> {
         command
     };
     let ways = vec![
-        Way::new(suite, "ours", |_| Ok(vec![plan()])),
-        Way::new(suite, "git ls-tree", |_| Ok(vec![peer(tree.path(), "ls-tree.sh", &[])])),
+        Way::new("ours", |_| Ok(vec![plan()])),
+        Way::new("git ls-tree", |_| Ok(vec![peer(tree.path(), "ls-tree.sh", &[])])),
     ];
     let files = jobs * (FILES + 1);
     let measured: Vec<Measured> = in_turns(suite, &format!("plan of {files} files"), ways)?;

@@ -26,12 +26,12 @@ pub fn run(suite: &Suite) -> anyhow::Result<Section> {
         // The engine's cache is as warm as it gets: it has built the very same before.
         recipe("warm").into_iter().try_for_each(|command| read(command).map(drop))?;
         let ways = vec![
-            Way::new(suite, "ours", |round| {
+            Way::new("ours", |round| {
                 published.tree.change_none(&format!("{network} ours {round}"))?;
                 let plan = published.ours(&["discover", "--changed", "--format", "matrix"]);
                 Ok(vec![plan, published.ours(&["merge"])])
             }),
-            Way::new(suite, "recipe", |round| {
+            Way::new("recipe", |round| {
                 published.tree.change_none(&format!("{network} recipe {round}"))?;
                 Ok(recipe(&format!("recipe-{}", published.tree.tag()?)))
             })

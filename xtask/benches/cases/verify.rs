@@ -17,8 +17,8 @@ pub fn run(suite: &Suite) -> anyhow::Result<Section> {
         let published = Published::new(suite, &registry, network, size)?;
         read(published.ours(&["merge"]))?;
         let ways = vec![
-            Way::new(suite, "ours", |_| Ok(vec![published.ours(&["verify"])])),
-            Way::new(suite, "recipe", |_| {
+            Way::new("ours", |_| Ok(vec![published.ours(&["verify"])])),
+            Way::new("recipe", |_| {
                 // Ours adds annotations, so this index is another one.
                 published.forget("recipe")?;
                 Ok(vec![published.peer("recipe-merge.sh", &[&published.tag, "recipe"], size)])

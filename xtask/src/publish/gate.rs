@@ -46,7 +46,7 @@ pub fn pass(expected: &Expected, state: &RegistryState) -> Result<Passed, Vec<Pr
             return Ok(Passed::Unchanged(index.clone()));
         }
         // The tag of a dirty tree names no commit, so it may be made anew.
-        if !expected.revision.as_ref().is_some_and(|revision| revision.dirty) {
+        if !expected.is_dirty() {
             return Err(problems);
         }
     }

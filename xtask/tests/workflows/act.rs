@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use crate::cloud::{Aws, BEARER, Issuer, JWT, OWN_PASSWORD, path_with_client};
 use crate::harness::{ACCEPT, DOCKERFILE, Registry, Run, TempDir, Tree, python_programs};
+use crate::rules::PROPOSALS;
 use crate::workflow::{Workflow, root};
 
 /// A repository on GitHub, as far as the workflow can tell, and the registry that its targets name.
@@ -80,7 +81,7 @@ impl Act {
         // Each run uses all of this machine.
         static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
         let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let turns = if ["pull_request", "merge_group"].contains(&event) { ONE_STEP_AT_A_TIME } else { "" };
+        let turns = if PROPOSALS.contains(&event) { ONE_STEP_AT_A_TIME } else { "" };
         std::fs::write(self.folder.0.join("first.sh"), format!("{turns}{LIKE_A_RUNNER}")).unwrap();
         let event_file = self.folder.0.join("event.json");
         std::fs::write(&event_file, payload.to_string()).unwrap();

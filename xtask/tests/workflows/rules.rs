@@ -92,7 +92,7 @@ fn merge_unless_cancelled(workflow: &Workflow) -> Vec<String> {
 }
 
 /// The events of what is not merged yet.
-const PROPOSALS: [&str; 2] = ["pull_request", "merge_group"];
+pub const PROPOSALS: [&str; 2] = ["pull_request", "merge_group"];
 
 /// A job that may ask for a token either excludes what is not merged yet itself, or depends on what such a job puts
 /// out: nothing, if it was skipped.

@@ -68,8 +68,8 @@ impl Expected {
     /// Like [`Expected::problems`], but images of this commit will do even if they have another key: they stay right
     /// when a base moves after they were published.
     pub fn problems_of_published(&self, arch: Option<Arch>, index: &Index) -> Vec<Problem> {
-        let is_dirty = self.revision.as_ref().is_some_and(|revision| revision.dirty);
-        let by_commit = Expected { key: self.key.clone().filter(|_| is_dirty), ..self.clone() }.problems(arch, index);
+        let key = self.key.clone().filter(|_| self.is_dirty());
+        let by_commit = Expected { key, ..self.clone() }.problems(arch, index);
         if by_commit.is_empty() { by_commit } else { self.problems(arch, index) }
     }
 
@@ -140,10 +140,15 @@ impl Expected {
         Some(Problem::new(at, what).rule(rule).help(rebuild))
     }
 
+    /// Whether something in the working tree is not committed.
+    pub fn is_dirty(&self) -> bool {
+        self.revision.as_ref().is_some_and(|revision| revision.dirty)
+    }
+
     /// Whether an index says that it was made for this commit.
     /// A dirty tree may have been dirty in another way then, so where there is a key, only that counts.
     fn is_of_this_commit(&self, index: &Index) -> bool {
-        if self.key.is_some() && self.revision.as_ref().is_some_and(|revision| revision.dirty) {
+        if self.key.is_some() && self.is_dirty() {
             return false;
         }
         let own = self.revision.as_ref().map(ToString::to_string);
