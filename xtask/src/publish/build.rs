@@ -228,8 +228,17 @@ fn attempt(ctx: &Context, image: &Image) -> anyhow::Result<Outcome> {
 /// Whether a build failed only because the registry was busy; the steps themselves are cached by then.
 fn pushing_failed_for_now(log: &str) -> bool {
     let lines: Vec<&str> = log.lines().collect();
-    let error = lines.iter().rev().find(|line| line.starts_with("ERROR:")).copied().unwrap_or_default();
-    pushing_failed(&lines) && fleet::is_transient(error)
+    pushing_failed(&lines) && error(&lines).is_some_and(|error| fleet::is_transient(&error))
+}
+
+/// What a log ends with: the last `ERROR:`, and the lines below it where it announces several errors.
+fn error(log: &[&str]) -> Option<String> {
+    let start = log.iter().rposition(|line| line.starts_with("ERROR: "))?;
+    let (first, below) = log[start..].split_first()?;
+    let first = first.trim_start_matches("ERROR: ").trim();
+    let several = below.iter().map(|line| line.trim()).take_while(|line| !line.is_empty());
+    let several: Vec<&str> = several.filter(|_| first.ends_with("errors:")).collect();
+    Some(if several.is_empty() { first.to_owned() } else { format!("{first} {}", several.join("; ")) })
 }
 
 /// Whether the image was made, and the registry did not take it.
@@ -272,7 +281,7 @@ fn failure(ctx: &Context, image: &Image, outcome: &Outcome) -> anyhow::Error {
 
 fn what_failed(image: &Image, outcome: &Outcome, lines: &[&str]) -> String {
     let error = match outcome.end {
-        End::Failure(_) => lines.iter().rev().find_map(|line| line.strip_prefix("ERROR: ")),
+        End::Failure(_) => error(lines),
         _ => None,
     };
     match error {
@@ -342,6 +351,16 @@ mod tests {
         assert!(pushing_failed_for_now("ERROR: failed to solve: failed to push x: 502 Bad Gateway\n"));
         assert!(!pushing_failed_for_now("ERROR: failed to solve: process \"curl 502 Bad Gateway\" did not complete\n"));
         assert!(!pushing_failed_for_now("ERROR: failed to solve: failed to push x: 401 Unauthorized\n"));
+        // As docker-registry answers two pushes of one layer at the same instant.
+        let several = "ERROR: failed to push x: errors:\nunknown: provided digest did not match uploaded content\n\
+                       unknown: blob unknown to registry - sha256:90a4\n\n";
+        assert!(pushing_failed_for_now(several));
+        assert_eq!(
+            error(&several.lines().collect::<Vec<_>>()).unwrap(),
+            "failed to push x: errors: unknown: provided digest did not match uploaded content; unknown: blob unknown to \
+             registry - sha256:90a4"
+        );
+        assert!(!pushing_failed_for_now("ERROR: failed to push x: errors:\ndenied: no\n\n502 Bad Gateway\n"));
         // With the classic image store.
         let failed = |error: &str| format!(" > pushing x with docker:\n------\nERROR: failed to build: {error}\n");
         assert!(pushing_failed_for_now(&failed("received unexpected HTTP status: 502 Bad Gateway")));

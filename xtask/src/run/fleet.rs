@@ -181,9 +181,10 @@ pub fn pause(ctx: &Context, made: usize, what: &str, why: &str) -> bool {
 }
 
 /// Whether what a program said tells of a registry or a network that may work again in a moment.
-/// The texts are those that crane, regclient and BuildKit agree on.
+/// The texts are those that crane, regclient and BuildKit agree on, and the two of a registry that was sent the same
+/// layer twice at one instant (`DIGEST_INVALID` and `MANIFEST_BLOB_UNKNOWN` of the OCI distribution specification).
 pub fn is_transient(said: &str) -> bool {
-    const TRANSIENT: [&str; 14] = [
+    const TRANSIENT: [&str; 16] = [
         "429 Too Many Requests",
         "toomanyrequests",
         "408 Request Timeout",
@@ -198,6 +199,8 @@ pub fn is_transient(said: &str) -> bool {
         "unexpected EOF",
         ": EOF",
         "use of closed network connection",
+        "provided digest did not match uploaded content",
+        "blob unknown to registry",
     ];
     TRANSIENT.iter().any(|text| said.contains(text))
 }
