@@ -133,6 +133,9 @@ pub enum Command {
     /// Install and start what is missing on this machine
     #[command(after_help = "Example: cargo xtask setup --dry-run")]
     Setup {
+        /// Make the engine of a runner of GitHub's own hold all that an image carries; change no other engine
+        #[arg(long)]
+        ci: bool,
         /// Print the commands that would be run, and run none that changes anything
         #[arg(long)]
         dry_run: bool,

@@ -17,6 +17,8 @@ mod test;
 mod verify;
 
 use crate::cli::Command;
+use crate::model::{Exit, Problem};
+use crate::plan::Told;
 use crate::run::Context;
 use crate::settings::{Config, Given, Run};
 use setup::Purpose;
@@ -37,7 +39,8 @@ pub fn dispatch(ctx: &Context, config: &Config, command: &Command) -> anyhow::Re
         }
         Command::Ecr(command) => ecr::run(ctx, config, command),
         Command::Doctor { format, destination } => doctor::run(ctx, config, destination, *format),
-        Command::Setup { dry_run, destination } => {
+        Command::Setup { ci: true, dry_run, destination } => setup::fit(&run(destination)?, *dry_run),
+        Command::Setup { ci: false, dry_run, destination } => {
             let purpose = if *dry_run { Purpose::DryRun } else { Purpose::Pipeline };
             setup::run(ctx, config, destination, purpose)
         }
@@ -49,4 +52,21 @@ pub fn dispatch(ctx: &Context, config: &Config, command: &Command) -> anyhow::Re
         Command::Completions { shell } => completions::run(ctx, *shell),
     };
     done.map(|()| 0)
+}
+
+/// What a runner is told of its work, by names and by `--plan`, which may name a file.
+///
+/// # Errors
+/// The file cannot be read, or holds something else.
+fn told(ctx: &Context, jobs: &[String], plan: Option<&str>) -> anyhow::Result<Told> {
+    let plan = plan.unwrap_or_default();
+    let Some(path) = plan.strip_prefix('@') else { return Ok(Told { jobs: jobs.to_vec(), plan: plan.to_owned() }) };
+    let text = std::fs::read_to_string(ctx.root.join(path)).map_err(|error| error.to_string());
+    let told = text.and_then(|text| serde_json::from_str::<Told>(&text).map_err(|error| error.to_string()));
+    let told = told.map_err(|error| {
+        Problem::new("--plan", format!("{path} holds no part of a plan: {error}"))
+            .rule("with `@`, a file that `cargo xtask discover --changed --format matrix` wrote in a workflow")
+            .exit(Exit::Usage)
+    })?;
+    Ok(if jobs.is_empty() { told } else { Told { jobs: jobs.to_vec(), ..told } })
 }

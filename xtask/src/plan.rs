@@ -16,7 +16,7 @@ pub use bases::mirrored;
 pub use decide::{Action, Decision, RegistryState};
 pub use explain::explain;
 pub use jobs::{Job, select_jobs};
-pub use leg::{LegJob, Work};
+pub use leg::{Leg, LegJob, Told, Work, into_files, matrix};
 pub use look::{for_merge, for_verify};
 pub use recipe::{Basis, Recipe, expected, recipes};
 

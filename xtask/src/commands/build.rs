@@ -16,8 +16,9 @@ fn build(run: &Run, args: &BuildArgs) -> anyhow::Result<()> {
     buildx_version(&run.ctx)?;
     let arches = arches(&args.arch)?;
     let output = output(run, args)?;
-    let jobs = select_jobs(&run.ctx, &run.config, &args.jobs)?;
-    let basis = Basis::Registry { force: args.force }.or_slice(args.plan.as_deref())?;
+    let told = super::told(&run.ctx, &args.jobs, args.plan.as_deref())?;
+    let jobs = select_jobs(&run.ctx, &run.config, &told.jobs)?;
+    let basis = Basis::Registry { force: args.force }.or_slice(&told.plan)?;
     // What is loaded is for this engine, whatever a registry holds.
     let local = Run { target: Target { registry: None, ..run.target.clone() }, ..run.clone() };
     let run = if output == Output::Load { &local } else { run };

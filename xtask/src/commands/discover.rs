@@ -1,43 +1,58 @@
 //! `discover`: the jobs, as data.
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::plan::report;
 use crate::cli::{DiscoverArgs, ListFormat};
-use crate::model::{Exit, Failure, JobName, Problem};
-use crate::plan::{self, Action, Basis, Job, LegJob, Planned, Work, recipes, select_jobs};
+use crate::model::{Arch, Exit, JobName, Problem};
+use crate::plan::{self, Action, Basis, Job, Leg, LegJob, Planned, Work, recipes, select_jobs};
 use crate::run::{Context, count, set_output, table};
 use crate::settings::{Config, Run};
+use crate::tools::{Bootstrap, Builder};
 
-/// The longest output of a job on GitHub, in bytes.
-const LONGEST_OUTPUT: usize = 1 << 20;
+/// The longest output of a job on GitHub, in UTF-16 code units.
+const LONGEST_OUTPUT: usize = (1 << 20) / 2;
 
 pub fn run(ctx: &Context, config: &Config, args: &DiscoverArgs) -> anyhow::Result<()> {
     let work = find(ctx, config, args, select_jobs(ctx, config, &args.jobs)?)?;
     let folders = json!(work.build.iter().map(|job| job.name.dir()).collect::<Vec<_>>()).to_string();
+    let here = Arch::of_this_machine();
     // What keeps the jobs from being parted into legs is said here too; but legs are many times as long as a list.
-    let build = work.build_matrix(&config.runners, config.max_legs)?;
-    let build = if is_for_workflow(ctx, args) { legs(ctx, &work, &folders, &build)? } else { String::new() };
+    let mut build = work.build_legs(&config.runners, config.max_legs, here)?;
+    if ctx.env.get("GITHUB_OUTPUT").is_some() {
+        hand_on(ctx, &work, &folders, &mut build, work.merge_legs(&config.runners, here))?;
+    }
     match args.format {
         ListFormat::Json => ctx.ui.data(&folders),
-        ListFormat::Matrix => ctx.ui.data(&build),
+        ListFormat::Matrix => ctx.ui.data(plan::matrix(&build)),
         ListFormat::Table => ctx.ui.data(as_table(&work.build)),
     }
     ctx.ui.detail("Discovered", count(work.build.len(), "job"));
     Ok(())
 }
 
-/// The outputs of a workflow; gives the matrix of the builds.
-fn legs(ctx: &Context, work: &Work, folders: &String, build: &Value) -> anyhow::Result<String> {
-    let build = build.to_string();
-    let merge = work.merge_matrix().to_string();
-    check_size(ctx, &[("jobs", folders), ("matrix", &build), ("merge", &merge)])?;
+/// The outputs for a workflow, and the files for what is too long for them.
+fn hand_on(ctx: &Context, work: &Work, folders: &str, build: &mut [Leg], mut merge: Vec<Leg>) -> anyhow::Result<()> {
+    check_size(folders)?;
+    let folder = ctx.own_path("plan");
+    let shown = ctx.shown(&folder);
+    let files = plan::into_files(shown.as_str(), build, &mut merge);
+    let yes = |yes: bool| if yes { "true" } else { "false" };
     set_output(ctx, "jobs", folders)?;
-    set_output(ctx, "matrix", &build)?;
-    set_output(ctx, "merge", &merge)?;
-    set_output(ctx, "any", if work.build.is_empty() { "false" } else { "true" })?;
-    set_output(ctx, "any-merge", if work.merge.is_empty() { "false" } else { "true" })?;
-    Ok(build)
+    set_output(ctx, "matrix", &plan::matrix(build).to_string())?;
+    set_output(ctx, "merge", &plan::matrix(&merge).to_string())?;
+    set_output(ctx, "any", yes(!build.is_empty()))?;
+    set_output(ctx, "any-merge", yes(!merge.is_empty()))?;
+    set_output(ctx, "files", yes(!files.is_empty()))?;
+    // This machine itself may merge what is unchanged, so a file is always at hand.
+    let (text, unchanged) = work.told_of_unchanged().in_file(&format!("{shown}/unchanged.json"));
+    set_output(ctx, "unchanged", &unchanged.plan)?;
+    set_output(ctx, "any-unchanged", yes(!work.unchanged.is_empty()))?;
+    let mut files = files.into_iter().chain([(unchanged.plan.trim_start_matches('@').to_owned(), text)]);
+    let _ = std::fs::remove_dir_all(&folder);
+    std::fs::create_dir_all(&folder)
+        .and_then(|()| files.try_for_each(|(path, text)| std::fs::write(ctx.root.join(path), text)))
+        .map_err(|error| Problem::new(shown.as_str(), format!("cannot be written: {error}")).exit(Exit::Usage))
 }
 
 fn find(ctx: &Context, config: &Config, args: &DiscoverArgs, jobs: Vec<Job>) -> anyhow::Result<Work> {
@@ -45,8 +60,7 @@ fn find(ctx: &Context, config: &Config, args: &DiscoverArgs, jobs: Vec<Job>) -> 
     if args.changed || args.since.is_some() {
         return changed(&run()?, args, jobs);
     }
-    let plain: Vec<LegJob> =
-        jobs.iter().map(|job| LegJob { name: job.name.clone(), arches: job.arches.clone(), slice: None }).collect();
+    let plain: Vec<LegJob> = jobs.iter().map(LegJob::unplanned).collect();
     if !is_for_workflow(ctx, args) {
         return Ok(Work { build: plain, ..Work::default() });
     }
@@ -63,15 +77,20 @@ fn find(ctx: &Context, config: &Config, args: &DiscoverArgs, jobs: Vec<Job>) -> 
             (plain, None)
         }
     };
-    Ok(Work { commit, forced: args.force, merge: build.clone(), build })
+    Ok(Work { commit, forced: args.force, merge: build.clone(), build, ..Work::default() })
 }
 
-/// What the plan would build; and what it would merge, which are all jobs that are not done.
+/// What the plan would build, and what it would merge, at once or afterwards.
 fn changed(run: &Run, args: &DiscoverArgs, jobs: Vec<Job>) -> anyhow::Result<Work> {
     let basis = match &args.since {
         Some(revision) => Basis::Since(revision.clone()),
         None => Basis::Registry { force: args.force },
     };
+    if args.since.is_none() && is_unasked(run) {
+        let why = run.target.why_nowhere(&run.ctx);
+        run.ctx.ui.status("Skipped", format!("{why}; start the workflow by hand to build it all the same"));
+        return Ok(Work::default());
+    }
     let mut planned = plan::make(run, jobs, &basis)?;
     plan::explain(run, &mut planned)?;
     report(&run.ctx, &planned)?;
@@ -79,15 +98,36 @@ fn changed(run: &Run, args: &DiscoverArgs, jobs: Vec<Job>) -> anyhow::Result<Wor
     if args.since.is_some() && is_for_workflow(&run.ctx, args) {
         resolve(run, &mut planned)?;
     }
-    let leg_job = |planned: &Planned| LegJob::new(&planned.recipe, &planned.decision.arches);
-    let builds = planned.iter().filter(|planned| planned.decision.action == Action::Build);
+    let work_of = |action| -> Vec<LegJob> {
+        let planned = planned.iter().filter(|planned| planned.decision.action == action);
+        planned.map(|planned| LegJob::new(&planned.recipe, &planned.decision.arches)).collect()
+    };
+    let build = work_of(Action::Build);
+    check_runner(run, &build)?;
+    // Without a registry there is nothing to merge.
+    let publishes = run.target.registry.is_some();
     Ok(Work {
         commit: run.target.revision.as_ref().map(|revision| revision.commit.clone()),
         forced: args.force,
-        build: builds.map(leg_job).collect(),
-        // Without a registry there is nothing to merge.
-        merge: run.target.registry.iter().flat_map(|_| planned.iter().map(leg_job)).collect(),
+        merge: if publishes { build.clone() } else { Vec::new() },
+        unchanged: if publishes { work_of(Action::Reuse) } else { Vec::new() },
+        build,
     })
+}
+
+/// Whether a workflow runs by itself for a ref that is published nowhere.
+fn is_unasked(Run { ctx, target, .. }: &Run) -> bool {
+    let by_hand = ctx.env.get("GITHUB_EVENT_NAME") == Some("workflow_dispatch");
+    target.registry.is_none() && ctx.env.is_github_actions() && !by_hand
+}
+
+/// Checks that the legs will be able to make what is wanted of the images; the runner of the plan stands for theirs.
+/// Where GitHub keeps the runner, its engine is made fit in each leg.
+fn check_runner(Run { ctx, target, .. }: &Run, build: &[LegJob]) -> anyhow::Result<()> {
+    if build.is_empty() || target.registry.is_none() || !ctx.env.is_github_actions() || ctx.env.is_hosted_runner() {
+        return Ok(());
+    }
+    target.check_builder(ctx, &Builder::probe(ctx, None, Bootstrap::No)?, target.provenance)
 }
 
 /// Works out the keys of what was planned by git alone, for the slices of legs.
@@ -113,16 +153,13 @@ fn as_table(jobs: &[LegJob]) -> String {
     table(&["JOB", "ARCHITECTURES", "DOCKERFILE"], &jobs.iter().map(row).collect::<Vec<_>>())
 }
 
-fn check_size(ctx: &Context, outputs: &[(&str, &String)]) -> anyhow::Result<()> {
-    let problems = outputs.iter().filter(|(_, text)| text.len() > LONGEST_OUTPUT).map(|(name, text)| {
-        Problem::new(format!("output `{name}`"), format!("has {} bytes", text.len()))
-            .rule("GitHub drops outputs over 1 MB")
-            .help("name fewer jobs, or split the repository")
-    });
-    Failure::unless_empty(Exit::Usage, problems.collect())?;
-    let together: usize = outputs.iter().map(|(_, text)| 2 * text.encode_utf16().count()).sum();
-    if together > LONGEST_OUTPUT && ctx.env.get("GITHUB_OUTPUT").is_some() {
-        ctx.ui.warning("the outputs are over 1 MB together in UTF-16, which is how GitHub may count those of a job");
+fn check_size(folders: &str) -> anyhow::Result<()> {
+    let length = folders.encode_utf16().count();
+    if length <= LONGEST_OUTPUT {
+        return Ok(());
     }
-    Ok(())
+    Err(Problem::new("output `jobs`", format!("has {} bytes in UTF-16", 2 * length))
+        .rule("GitHub drops outputs over 1 MB")
+        .help("name fewer jobs, or split the repository")
+        .exit(Exit::Usage))
 }

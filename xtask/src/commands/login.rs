@@ -19,6 +19,10 @@ struct Credentials {
 pub fn run(run: &Run, username: Option<&str>, password_stdin: bool) -> anyhow::Result<()> {
     let Run { ctx, target, .. } = run;
     let password = if password_stdin { Some(password_of_stdin()?) } else { None };
+    if target.registry.is_none() && ctx.env.is_github_actions() {
+        ctx.ui.status("Skipped", format!("logging in: {}", target.why_nowhere(ctx)));
+        return Ok(());
+    }
     let registry = target.published_registry("login")?;
     match credentials(ctx, target, username, password)? {
         Some(Credentials { username, password }) => docker_login(ctx, registry, &username, &password)?,

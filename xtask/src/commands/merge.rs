@@ -16,11 +16,12 @@ pub fn run(run: &Run, args: &MergeArgs) -> anyhow::Result<()> {
 
 fn merge(run: &Run, args: &MergeArgs) -> anyhow::Result<()> {
     buildx_version(&run.ctx)?;
-    let jobs = select_jobs(&run.ctx, &run.config, &args.jobs)?;
+    let told = super::told(&run.ctx, &args.jobs, args.plan.as_deref())?;
+    let jobs = select_jobs(&run.ctx, &run.config, &told.jobs)?;
     if jobs.is_empty() {
         return Err(Problem::new("jobs", "there are none, so there is nothing to merge").exit(Exit::Usage));
     }
-    let recipes = recipes(run, jobs, &Basis::Registry { force: false }.or_slice(args.plan.as_deref())?)?;
+    let recipes = recipes(run, jobs, &Basis::Registry { force: false }.or_slice(&told.plan)?)?;
     if args.dry_run {
         let commands = merge_commands(run, &recipes)?;
         commands.done.iter().for_each(|command| run.ctx.ui.data(command));

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use crate::commands::doctor::sample_base;
 use crate::model::{Arch, Exit, Problem};
 use crate::run::Context;
-use crate::settings::{Config, Given};
+use crate::settings::{Config, Given, Run};
 use crate::tools::{Bootstrap, Builder, Machine, RegistryClient, buildx_version, engine_version, ensure_registry};
 use crate::tools::{fill_registry, has_program, has_python_environments, noted_mirror};
 
@@ -45,6 +45,31 @@ pub fn run(ctx: &Context, config: &Config, given: &Given, purpose: Purpose) -> a
         provide_sample_base(ctx, &machine, mirrors)?;
     }
     ctx.ui.status("Finished", "everything that is needed is there");
+    Ok(())
+}
+
+/// Makes the engine of a hosted runner hold all that an image carries. Any other engine is somebody's own, and stays
+/// as it is.
+pub fn fit(Run { ctx, target, .. }: &Run, dry_run: bool) -> anyhow::Result<()> {
+    let buildx = buildx_version(ctx)?;
+    let builder = Builder::probe(ctx, None, Bootstrap::No)?;
+    if !builder.attestations && !ctx.env.is_hosted_runner() {
+        target.check_builder(ctx, &builder, target.provenance)?;
+        ctx.ui.status("Kept", "the engine as it is: this is no runner of GitHub's own");
+        return Ok(());
+    }
+    if !builder.attestations {
+        let mut machine = Machine::inspect(ctx)?;
+        machine.dry_run = dry_run;
+        machine.turn_on_containerd_store(ctx)?;
+        if dry_run {
+            return Ok(());
+        }
+        target.check_builder(ctx, &Builder::probe(ctx, None, Bootstrap::No)?, target.provenance)?;
+    }
+    let (engine, driver) = (engine_version(ctx), builder.driver);
+    let engine = engine.map_or_else(|_| String::new(), |version| format!("engine {version}, "));
+    ctx.ui.status("Finished", format!("{engine}buildx {buildx}, driver {driver}: images keep their attestations"));
     Ok(())
 }
 

@@ -86,7 +86,7 @@ fn difference(
     };
     let settings = recipe.job.name.settings_file();
     let is_changed = paths.iter().any(|path| path == settings.as_str().as_bytes());
-    if is_changed && let Some(name) = changed_argument(ctx, recipe, &commit)? {
+    if is_changed && let Some(name) = changed_argument(ctx, recipe, &commit) {
         return Ok(Reason::Changed(format!("argument {name} changed since {since}")));
     }
     if let Some(reason) = files_changed(&recipe.tree.counting(recipe, paths), &since) {
@@ -103,14 +103,15 @@ fn files_changed(files: &BTreeSet<String>, since: &str) -> Option<Reason> {
     Some(Reason::Changed(format!("{first}{and_more} changed since {since}")))
 }
 
-/// The first build argument whose value in `job.json` is another than it was.
-fn changed_argument(ctx: &Context, recipe: &Recipe, commit: &Commit) -> anyhow::Result<Option<String>> {
+/// The first build argument whose value in `job.json` is another than it was; `None` too where nobody can tell, as in
+/// a clone without the content of older files.
+fn changed_argument(ctx: &Context, recipe: &Recipe, commit: &Commit) -> Option<String> {
     let path = recipe.job.name.settings_file();
-    let text = git::file_at(ctx, commit, path.as_str())?;
+    let text = git::file_at(ctx, commit, path.as_str()).ok()?;
     let old = text.and_then(|text| job_settings(path.as_str(), &text).ok()).unwrap_or_default().args;
     let new = &recipe.job.settings.args;
     let names = old.keys().chain(new.keys());
-    Ok(names.filter(|name| old.get(*name) != new.get(*name)).min().cloned())
+    names.filter(|name| old.get(*name) != new.get(*name)).min().cloned()
 }
 
 /// The decisions by the files that changed since the merge base with a revision: for pull requests, which have no

@@ -1,15 +1,25 @@
-//! The build matrix: which runner builds which jobs for which architecture.
+//! The legs of a workflow: which runner builds which jobs for which architecture, and which merges which.
 
 use std::collections::BTreeMap;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use super::jobs::Job;
 use super::recipe::Recipe;
 use super::slice::{Slice, SliceJob};
 use crate::model::{Arch, Commit, Exit, JobName, Problem};
 
-/// What there is to build, and what to merge afterwards.
+/// How long a leg may take for jobs that have no time limit of their own, in minutes.
+const USUAL_MINUTES: u32 = 60;
+/// How many jobs one leg merges at most: two minutes' work.
+const MOST_MERGED: usize = 1000;
+/// The longest value of an environment variable on Linux (`MAX_ARG_STRLEN`), in bytes, less room for its name.
+const LONGEST_VARIABLE: usize = 128 * 1024 - 64;
+/// What the outputs of a job may have together on GitHub, in UTF-16 code units, less room for the short ones.
+const LONGEST_OUTPUTS: usize = (1 << 20) / 2 - 4096;
+
+/// What there is to do for the jobs that were planned.
 #[derive(Clone, Debug, Default)]
 pub struct Work {
     /// What is checked out; `None` where nothing was planned.
@@ -17,7 +27,10 @@ pub struct Work {
     /// Whether images are built although others with their keys exist.
     pub forced: bool,
     pub build: Vec<LegJob>,
+    /// What is merged once it is built.
     pub merge: Vec<LegJob>,
+    /// What needs no build, and can be merged at once.
+    pub unchanged: Vec<LegJob>,
 }
 
 /// A job with the architectures to build, and what its legs are told of it.
@@ -25,43 +38,68 @@ pub struct Work {
 pub struct LegJob {
     pub name: JobName,
     pub arches: Vec<Arch>,
+    /// After how many minutes one of its builds is ended, if it says so.
+    minutes: Option<u32>,
     /// `None` where nothing was planned: every leg finds out by itself then, and the gate sees whether they agree.
-    pub slice: Option<SliceJob>,
+    slice: Option<SliceJob>,
 }
 
 impl LegJob {
+    /// A job that was not planned, with all of its architectures.
+    pub fn unplanned(job: &Job) -> LegJob {
+        let minutes = job.settings.timeout_minutes;
+        LegJob { name: job.name.clone(), arches: job.arches.clone(), minutes, slice: None }
+    }
+
     /// A job with these architectures to build. Without a key there is nothing that its legs could be told.
     pub fn new(recipe: &Recipe, arches: &[Arch]) -> LegJob {
         let Recipe { job, expected, .. } = recipe;
         let bases = expected.bases.values().cloned().collect();
         let slice = expected.key.as_ref().map(|key| SliceJob::new(job.position, key, bases));
-        LegJob { name: job.name.clone(), arches: arches.to_vec(), slice }
+        LegJob { arches: arches.to_vec(), slice, ..LegJob::unplanned(job) }
     }
 }
 
-/// One entry of the build matrix: a runner, an architecture, and the jobs it builds, as the workflow reads it.
+/// One entry of a matrix: a runner with the jobs that it builds for an architecture, or merges, as the workflow reads
+/// it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-struct Leg {
+pub struct Leg {
     name: String,
-    arch: Arch,
-    /// The runner's label.
-    runner: String,
-    jobs: Vec<JobName>,
-    /// The slice of the plan, or nothing.
-    plan: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    arch: Option<Arch>,
+    /// What `runs-on` takes.
+    runner: Value,
+    /// Whether the runner has to compile the xtask: the one that is handed on is of another architecture.
+    compile: bool,
+    /// After how many minutes the leg is ended.
+    minutes: u32,
+    #[serde(flatten)]
+    told: Told,
+}
+
+/// What a runner is told of its work.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Told {
+    /// The jobs' names.
+    pub jobs: Vec<String>,
+    /// The slice of the plan, or nothing; `@` and a path stand for the file that holds all of this.
+    pub plan: String,
 }
 
 impl Work {
-    /// The matrix of `build`, for `strategy: matrix:`. One leg for each job and architecture; several jobs in one leg
-    /// where there would be more than `most`.
+    /// The legs that build. One for each job and architecture; several jobs in one leg where there would be too many.
+    ///
+    /// `runners` is what `runs-on` takes for each architecture, and `here` that of this machine, whose xtask is handed
+    /// on.
     ///
     /// # Errors
     /// A job wants an architecture that no runner is configured for, or there are more architectures than legs.
-    pub fn build_matrix(&self, runners: &BTreeMap<Arch, String>, most: usize) -> anyhow::Result<Value> {
-        Ok(json!({ "include": self.legs(runners, most)? }))
-    }
-
-    fn legs(&self, runners: &BTreeMap<Arch, String>, most: usize) -> anyhow::Result<Vec<Leg>> {
+    pub fn build_legs(
+        &self,
+        runners: &BTreeMap<Arch, Value>,
+        most: usize,
+        here: Option<Arch>,
+    ) -> anyhow::Result<Vec<Leg>> {
         let mut by_arch: BTreeMap<Arch, Vec<&LegJob>> = BTreeMap::new();
         for job in &self.build {
             for &arch in &job.arches {
@@ -74,7 +112,14 @@ impl Work {
             let runner = runners.get(&arch).ok_or_else(|| no_runner(arch))?;
             // Each architecture gets its share of the legs, rounded down so that the sum fits.
             let share = if total <= most { jobs.len() } else { (most * jobs.len() / total).max(1) };
-            legs.extend(split_evenly(&jobs, share).map(|jobs| self.leg(arch, runner, jobs)));
+            legs.extend(split_evenly(&jobs, share).map(|jobs| Leg {
+                name: format!("{} ({arch})", range(jobs)),
+                arch: Some(arch),
+                runner: runner.clone(),
+                compile: here != Some(arch),
+                minutes: USUAL_MINUTES + jobs.iter().filter_map(|job| job.minutes).sum::<u32>(),
+                told: self.told(jobs),
+            }));
         }
         if legs.len() > most {
             return Err(Problem::new("max-legs", format!("{most} legs are fewer than there are architectures"))
@@ -84,28 +129,73 @@ impl Work {
         Ok(legs)
     }
 
-    fn leg(&self, arch: Arch, runner: &str, jobs: &[&LegJob]) -> Leg {
-        let names: Vec<JobName> = jobs.iter().map(|job| job.name.clone()).collect();
-        let name = format!("{} ({arch})", range(&names));
-        Leg { name, arch, runner: runner.to_owned(), jobs: names, plan: self.slice(jobs) }
+    /// The legs that merge what was built, on runners like the one that plans.
+    pub fn merge_legs(&self, runners: &BTreeMap<Arch, Value>, here: Option<Arch>) -> Vec<Leg> {
+        let jobs: Vec<&LegJob> = self.merge.iter().collect();
+        let like_this = here.and_then(|arch| runners.get(&arch));
+        let runner = like_this.or_else(|| runners.values().next()).cloned().unwrap_or_default();
+        let leg = |jobs: &[&LegJob]| Leg {
+            name: format!("merge {}", range(jobs)),
+            arch: None,
+            runner: runner.clone(),
+            compile: like_this.is_none(),
+            minutes: USUAL_MINUTES,
+            told: self.told(jobs),
+        };
+        split_evenly(&jobs, jobs.len().div_ceil(MOST_MERGED)).map(leg).collect()
     }
 
-    /// The matrix of `merge`: one leg for all jobs, as a merge takes a moment.
-    pub fn merge_matrix(&self) -> Value {
-        if self.merge.is_empty() {
-            return json!({ "include": [] });
+    /// What is told of the jobs that can be merged at once.
+    pub fn told_of_unchanged(&self) -> Told {
+        self.told(&self.unchanged.iter().collect::<Vec<_>>())
+    }
+
+    fn told(&self, jobs: &[&LegJob]) -> Told {
+        // A slice is of jobs that were all planned.
+        let slices: Option<Vec<SliceJob>> = jobs.iter().map(|job| job.slice.clone()).collect();
+        let slice = slices.zip(self.commit.clone()).map(|(jobs, commit)| Slice { commit, forced: self.forced, jobs });
+        Told {
+            jobs: jobs.iter().map(|job| job.name.to_string()).collect(),
+            plan: slice.map(|slice| slice.to_string()).unwrap_or_default(),
         }
-        let names: Vec<JobName> = self.merge.iter().map(|job| job.name.clone()).collect();
-        let plan = self.slice(&self.merge.iter().collect::<Vec<_>>());
-        json!({ "include": [{ "name": format!("merge {}", range(&names)), "jobs": names, "plan": plan }] })
+    }
+}
+
+impl Told {
+    /// Whether a step can be given all of it in environment variables.
+    fn fits_into_variables(&self) -> bool {
+        let names: usize = self.jobs.iter().map(|name| name.len() + 1).sum();
+        names.max(self.plan.len()) <= LONGEST_VARIABLE
     }
 
-    /// The slice of some jobs, if all of them were planned.
-    fn slice(&self, jobs: &[&LegJob]) -> String {
-        let jobs: Option<Vec<SliceJob>> = jobs.iter().map(|job| job.slice.clone()).collect();
-        let slice = jobs.zip(self.commit.clone());
-        slice.map(|(jobs, commit)| Slice { commit, forced: self.forced, jobs }.to_string()).unwrap_or_default()
+    /// This in a file: its text, and what stands for it.
+    pub fn in_file(&self, path: &str) -> (String, Told) {
+        (json!(self).to_string(), Told { jobs: Vec::new(), plan: format!("@{path}") })
     }
+}
+
+/// A matrix, for `strategy: matrix:`.
+pub fn matrix(legs: &[Leg]) -> Value {
+    json!({ "include": legs })
+}
+
+/// What the legs are told goes into files where it is too long for the outputs of a job, or for the variables of a
+/// step: the text of each file by its path below the folder.
+pub fn into_files(folder: &str, build: &mut [Leg], merge: &mut [Leg]) -> BTreeMap<String, String> {
+    let outputs = [&*build, &*merge].map(|legs| matrix(legs).to_string().encode_utf16().count()).iter().sum::<usize>();
+    if outputs <= LONGEST_OUTPUTS && build.iter().chain(&*merge).all(|leg| leg.told.fits_into_variables()) {
+        return BTreeMap::new();
+    }
+    let mut files = BTreeMap::new();
+    for (kind, legs) in [("build", build), ("merge", merge)] {
+        for (number, leg) in legs.iter_mut().enumerate() {
+            let path = format!("{folder}/{kind}-{number}.json");
+            let (text, told) = leg.told.in_file(&path);
+            leg.told = told;
+            files.insert(path, text);
+        }
+    }
+    files
 }
 
 fn no_runner(arch: Arch) -> anyhow::Error {
@@ -119,130 +209,14 @@ fn split_evenly<T>(items: &[T], parts: usize) -> impl Iterator<Item = &[T]> {
     (0..parts).map(move |i| &items[items.len() * i / parts..items.len() * (i + 1) / parts])
 }
 
-fn range(names: &[JobName]) -> String {
-    match names {
+fn range(jobs: &[&LegJob]) -> String {
+    match jobs {
         [] => "nothing".to_owned(),
-        [only] => only.to_string(),
-        [first, .., last] => format!("{first} to {last}"),
+        [only] => only.name.to_string(),
+        [first, .., last] => format!("{} to {}", first.name, last.name),
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::model::Key;
-
-    const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
-
-    fn work(names: &[&str]) -> Work {
-        let job = |name: &&str| LegJob { name: name.parse().unwrap(), arches: Arch::ALL.to_vec(), slice: None };
-        Work { commit: COMMIT.parse().ok(), build: names.iter().map(job).collect(), ..Work::default() }
-    }
-
-    fn runners() -> BTreeMap<Arch, String> {
-        BTreeMap::from([(Arch::Amd64, "x".to_owned()), (Arch::Arm64, "x-arm".to_owned())])
-    }
-
-    #[test]
-    fn every_job_has_a_leg_for_each_architecture() {
-        let matrix = work(&["a", "b"]).build_matrix(&runners(), 256).unwrap();
-        expect_test::expect![[r#"
-            {
-              "include": [
-                {
-                  "arch": "amd64",
-                  "jobs": [
-                    "a"
-                  ],
-                  "name": "a (amd64)",
-                  "plan": "",
-                  "runner": "x"
-                },
-                {
-                  "arch": "amd64",
-                  "jobs": [
-                    "b"
-                  ],
-                  "name": "b (amd64)",
-                  "plan": "",
-                  "runner": "x"
-                },
-                {
-                  "arch": "arm64",
-                  "jobs": [
-                    "a"
-                  ],
-                  "name": "a (arm64)",
-                  "plan": "",
-                  "runner": "x-arm"
-                },
-                {
-                  "arch": "arm64",
-                  "jobs": [
-                    "b"
-                  ],
-                  "name": "b (arm64)",
-                  "plan": "",
-                  "runner": "x-arm"
-                }
-              ]
-            }"#]]
-        .assert_eq(&serde_json::to_string_pretty(&matrix).unwrap());
-    }
-
-    #[test]
-    fn many_jobs_share_legs_evenly() {
-        let names: Vec<String> = (0..1000).map(|n| format!("j{n:04}")).collect();
-        let names: Vec<&str> = names.iter().map(String::as_str).collect();
-        let legs = work(&names).legs(&runners(), 256).unwrap();
-        assert_eq!(legs.len(), 256);
-        assert!(legs.iter().all(|leg| (7..=8).contains(&leg.jobs.len())));
-        assert_eq!(legs.iter().map(|leg| leg.jobs.len()).sum::<usize>(), 2000);
-        assert_eq!(legs[0].name, "j0000 to j0006 (amd64)");
-    }
-
-    #[test]
-    fn a_job_may_want_fewer_architectures_and_none_that_nobody_runs() {
-        let mut some = work(&["a"]);
-        some.build[0].arches = vec![Arch::Arm64];
-        assert_eq!(some.legs(&runners(), 256).unwrap().len(), 1);
-        let only_amd64 = BTreeMap::from([(Arch::Amd64, "x".to_owned())]);
-        assert_eq!(
-            some.legs(&only_amd64, 256).unwrap_err().to_string(),
-            "architecture `arm64`: no runner is configured for it\n  \
-             help: add `arm64 = \"<label>\"` to [workspace.metadata.jobs.runners] in Cargo.toml"
-        );
-        assert!(work(&["a"]).legs(&runners(), 1).is_err());
-        assert!(work(&[]).legs(&runners(), 256).unwrap().is_empty());
-    }
-
-    #[test]
-    fn ten_thousand_jobs_fit_into_256_legs_and_one_megabyte() {
-        let key = Key::for_test("0123456789abcdef0123");
-        let digest = |n: usize| format!("sha256:{n:064x}").parse().unwrap();
-        let jobs: Vec<LegJob> = (0..10_000)
-            .map(|n| LegJob {
-                name: format!("team-{:02}.report-{n:05}", n % 50).parse().unwrap(),
-                arches: Arch::ALL.to_vec(),
-                slice: Some(SliceJob::new(n, &key, vec![digest(n % 7), digest(n % 3)])),
-            })
-            .collect();
-        let work = Work { commit: COMMIT.parse().ok(), build: jobs.clone(), merge: jobs, ..Work::default() };
-        let legs = work.legs(&runners(), 256).unwrap();
-        assert_eq!(legs.len(), 256);
-        let matrix = work.build_matrix(&runners(), 256).unwrap().to_string();
-        assert!(matrix.len() < 1 << 20, "{}", matrix.len());
-        let merge = work.merge_matrix().to_string();
-        assert!(merge.len() < 1 << 20, "{}", merge.len());
-        // Architectures apart, every job once in each.
-        for arch in Arch::ALL {
-            let mut names: Vec<&JobName> =
-                legs.iter().filter(|leg| leg.arch == arch).flat_map(|leg| &leg.jobs).collect();
-            assert_eq!(names.len(), 10_000);
-            names.dedup();
-            assert_eq!(names.len(), 10_000);
-        }
-        let slice: Slice = legs[255].plan.parse().unwrap();
-        assert_eq!((slice.commit.to_string(), slice.jobs.len()), (COMMIT.to_owned(), legs[255].jobs.len()));
-    }
-}
+#[path = "leg_tests.rs"]
+mod tests;

@@ -48,9 +48,11 @@ impl Basis {
     ///
     /// # Errors
     /// The text of the slice is none.
-    pub fn or_slice(self, given: Option<&str>) -> anyhow::Result<Basis> {
-        let Some(text) = given.filter(|text| !text.is_empty()) else { return Ok(self) };
-        let slice: Slice = text.parse().map_err(|problem: Problem| problem.exit(Exit::Usage))?;
+    pub fn or_slice(self, given: &str) -> anyhow::Result<Basis> {
+        if given.is_empty() {
+            return Ok(self);
+        }
+        let slice: Slice = given.parse().map_err(|problem: Problem| problem.exit(Exit::Usage))?;
         Ok(Basis::Slice(Slice { forced: slice.forced || self.is_forced(), ..slice }))
     }
 

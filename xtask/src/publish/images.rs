@@ -62,8 +62,8 @@ pub fn settle(
     checked?;
     let push = output == Output::Push;
     let provenance = options.provenance.unwrap_or(run.target.provenance);
-    if push && !builder.attestations {
-        check_attestations(run, provenance)?;
+    if push {
+        run.target.check_builder(&run.ctx, &builder, provenance)?;
     }
     let revision = run.target.revision.as_ref();
     let common = Common {
@@ -214,23 +214,6 @@ fn contexts(recipe: &Recipe) -> BTreeMap<String, String> {
     // A frontend's name may be that of a base too.
     let images = recipe.bases.iter();
     images.filter_map(|base| Some((base.written.clone(), format!("docker-image://{}", base.image()?)))).collect()
-}
-
-/// What a target wants of its images is not left out because the builder holds no attestations.
-fn check_attestations(run: &Run, wanted: Provenance) -> anyhow::Result<()> {
-    if run.target.attested {
-        return Err(Problem::new("attestations", "wanted by the target, and the engine's image store holds none")
-            .rule("what a target wants of its images is not left out")
-            .help("turn on the containerd image store of the engine, or use another driver")
-            .exit(Exit::Missing));
-    }
-    if wanted != Provenance::Off {
-        run.ctx.ui.warning(
-            "no provenance: the engine's image store holds none (turn on the containerd image store, or use another \
-             driver)",
-        );
-    }
-    Ok(())
 }
 
 /// Where a build's layers are taken from and kept. What fails there never fails a build (`ignore-error`).

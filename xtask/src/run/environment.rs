@@ -28,6 +28,11 @@ impl Environment {
         self.get("GITHUB_ACTIONS") == Some("true")
     }
 
+    /// Whether this is a machine of GitHub's own, made for one job and thrown away after it.
+    pub fn is_hosted_runner(&self) -> bool {
+        self.is_github_actions() && self.get("RUNNER_ENVIRONMENT") == Some("github-hosted")
+    }
+
     /// The variables that no program inherits from this one: what `cargo run` sets for its child alone, and secrets,
     /// which a program is given over its stdin if it needs them.
     pub fn kept_from_programs(&self) -> impl Iterator<Item = &str> {

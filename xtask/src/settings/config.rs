@@ -14,6 +14,8 @@ use super::read::from_table;
 
 /// What every matrix of GitHub Actions may hold at most.
 const MOST_LEGS: usize = 256;
+/// How many legs there are unless it is configured: more runners of GitHub's own seldom start at once.
+const USUAL_LEGS: usize = 40;
 /// Where the table stands, for messages.
 const TABLE: &str = "Cargo.toml: [workspace.metadata.jobs";
 
@@ -26,8 +28,9 @@ pub struct Config {
     pub sha_length: usize,
     /// How many entries the build matrix has at most.
     pub max_legs: usize,
-    /// The label of the runner that builds an architecture natively; the keys are the default architectures.
-    pub runners: BTreeMap<Arch, String>,
+    /// What `runs-on` takes for the runner that builds an architecture natively: a label, a list of labels, or a table
+    /// with `group` and `labels`. The keys are the default architectures.
+    pub runners: BTreeMap<Arch, Value>,
     /// Registry -> where its images are pulled from instead.
     pub mirrors: BTreeMap<String, String>,
     /// Where `mirrors` has an entry that `setup` made for this machine.
@@ -43,7 +46,7 @@ struct Settings {
     prefix: Option<String>,
     sha_length: Option<usize>,
     max_legs: Option<usize>,
-    runners: Option<BTreeMap<String, String>>,
+    runners: Option<BTreeMap<String, Value>>,
     mirrors: BTreeMap<String, String>,
     provenance: Option<Provenance>,
     targets: BTreeMap<String, Value>,
@@ -121,7 +124,7 @@ impl Config {
         let config = Config {
             prefix: settings.prefix.unwrap_or_else(|| "jobs".to_owned()),
             sha_length: settings.sha_length.unwrap_or(7),
-            max_legs: settings.max_legs.unwrap_or(MOST_LEGS),
+            max_legs: settings.max_legs.unwrap_or(USUAL_LEGS),
             runners: runners(settings.runners, &mut problems),
             mirrors: settings.mirrors,
             mirror_of_setup: None,
@@ -171,27 +174,42 @@ impl Config {
     }
 }
 
-/// The runners' labels; without the table, GitHub's own runners of both architectures.
-fn runners(table: Option<BTreeMap<String, String>>, problems: &mut Vec<Problem>) -> BTreeMap<Arch, String> {
+/// The runners; without the table, GitHub's own of both architectures.
+fn runners(table: Option<BTreeMap<String, Value>>, problems: &mut Vec<Problem>) -> BTreeMap<Arch, Value> {
     let at = format!("{TABLE}.runners]");
     let Some(table) = table else {
         let of_github = [(Arch::Amd64, "ubuntu-24.04"), (Arch::Arm64, "ubuntu-24.04-arm")];
-        return of_github.map(|(arch, label)| (arch, label.to_owned())).into();
+        return of_github.map(|(arch, label)| (arch, label.into())).into();
     };
     if table.is_empty() {
         problems.push(Problem::new(&at, "no architecture").help("name at least one, e.g. amd64 = \"ubuntu-24.04\""));
     }
     let mut runners = BTreeMap::new();
-    for (arch, label) in table {
-        if label.trim().is_empty() {
-            problems.push(Problem::new(format!("{at} {arch}"), "no runner label").help("e.g. \"ubuntu-24.04\""));
+    for (arch, runner) in table {
+        if !is_runner(&runner) {
+            let problem = Problem::new(format!("{at} {arch}"), "no runner label");
+            let rule = "a label, a list of labels, or a table with `group`, `labels` or both";
+            problems.push(problem.rule(rule).help("e.g. \"ubuntu-24.04\""));
         }
         match arch.parse::<Arch>() {
-            Ok(arch) => drop(runners.insert(arch, label)),
+            Ok(arch) => drop(runners.insert(arch, runner)),
             Err(problem) => problems.push(under(&at)(problem)),
         }
     }
     runners
+}
+
+/// Whether `runs-on` takes it.
+fn is_runner(value: &Value) -> bool {
+    let is_label = |value: &Value| value.as_str().is_some_and(|label| !label.trim().is_empty());
+    let are_labels = |value: &Value| value.as_array().is_some_and(|list| !list.is_empty() && list.iter().all(is_label));
+    let is_entry = |(key, value): (&String, &Value)| match key.as_str() {
+        "group" => is_label(value),
+        "labels" => is_label(value) || are_labels(value),
+        _ => false,
+    };
+    let is_group = |value: &Value| value.as_object().is_some_and(|map| !map.is_empty() && map.iter().all(is_entry));
+    is_label(value) || are_labels(value) || is_group(value)
 }
 
 /// Puts the place in the file before what a complaint is about.

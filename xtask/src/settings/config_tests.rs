@@ -9,7 +9,7 @@ fn complaints(jobs: Value) -> String {
 #[test]
 fn without_configuration_there_are_defaults() {
     let config = Config::from_metadata(&Value::Null).unwrap();
-    assert_eq!((config.prefix.as_str(), config.sha_length, config.max_legs), ("jobs", 7, 256));
+    assert_eq!((config.prefix.as_str(), config.sha_length, config.max_legs), ("jobs", 7, 40));
     assert!(config.runners.keys().eq(&[Arch::Amd64, Arch::Arm64]));
 }
 
@@ -38,7 +38,8 @@ fn mistakes_in_the_manifest_are_named_all_at_once() {
             json!({"runners": {"aarch64": "x", "amd64": ""}, "sha-length": 3, "max-legs": 300}),
             "Cargo.toml: [workspace.metadata.jobs.runners] architecture `aarch64`: not an architecture that is built \
              here\n  rule: one of `amd64`, `arm64`\n  help: did you mean `arm64`?\n\
-             error: Cargo.toml: [workspace.metadata.jobs.runners] amd64: no runner label\n  help: e.g. \"ubuntu-24.04\"\n\
+             error: Cargo.toml: [workspace.metadata.jobs.runners] amd64: no runner label\n  rule: a label, a list of \
+             labels, or a table with `group`, `labels` or both\n  help: e.g. \"ubuntu-24.04\"\n\
              error: Cargo.toml: [workspace.metadata.jobs] sha-length: 3 hex digits\n  rule: between 4 and 40\n\
              error: Cargo.toml: [workspace.metadata.jobs] max-legs: 300 legs\n  \
              rule: between 1 and 256, the limit of GitHub Actions",
@@ -100,5 +101,23 @@ fn a_role_is_named_by_its_arn() {
                  rule: arn:aws:iam::<account of 12 digits>:role/<name>"
             )
         );
+    }
+}
+
+#[test]
+fn a_runner_is_whatever_runs_on_takes() {
+    let of = |runner: Value| Config::from_metadata(&json!({"jobs": {"runners": {"arm64": runner}}}));
+    for runner in [
+        json!("x"),
+        json!(["self-hosted", "arm64"]),
+        json!({"group": "large"}),
+        json!({"group": "large", "labels": ["a", "b"]}),
+        json!({"labels": "a"}),
+    ] {
+        assert_eq!(of(runner.clone()).unwrap().runners[&Arch::Arm64], runner);
+    }
+    for runner in [json!(" "), json!([]), json!([""]), json!({}), json!({"grup": "x"}), json!({"group": []}), json!(1)]
+    {
+        assert!(of(runner.clone()).is_err(), "{runner}");
     }
 }

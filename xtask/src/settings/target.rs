@@ -7,7 +7,7 @@ use clap::Args;
 
 use crate::model::{Commit, Exit, Failure, JobName, Problem, Provenance, Registry, Repository, Revision, Tag};
 use crate::run::Context;
-use crate::tools::{RegistryClient, git};
+use crate::tools::{Builder, RegistryClient, git};
 
 use super::config::{Cache, Config, TargetSettings};
 
@@ -145,6 +145,39 @@ impl Target {
         let what = "there is no commit here, and images are published under the commit they are built from";
         let problem = || Problem::new("git", what).help("commit first").exit(Exit::Usage);
         self.revision.as_ref().ok_or_else(problem)
+    }
+}
+
+/// How an engine is made to hold attestations, or is done without.
+const MORE_THAN_CLASSIC: &str = "use a builder with the driver `docker-container` or `remote` (docker buildx create \
+                                 --use), or turn on the containerd image store of the engine; for a runner of \
+                                 GitHub's own, cargo xtask setup --ci does so";
+
+impl Target {
+    /// Checks that a builder can make what is wanted of the images that are pushed, and says what it leaves out.
+    ///
+    /// # Errors
+    /// With exit code 4: the target itself wants it, and so it is not left out.
+    pub fn check_builder(&self, ctx: &Context, builder: &Builder, provenance: Provenance) -> anyhow::Result<()> {
+        if builder.attestations {
+            return Ok(());
+        }
+        if self.attested {
+            return Err(Problem::new("attestations", "wanted by the target, and the engine's image store holds none")
+                .rule("what a target wants of its images is not left out")
+                .help(MORE_THAN_CLASSIC)
+                .exit(Exit::Missing));
+        }
+        let wanted = [(provenance != Provenance::Off, "provenance"), (self.cache != Cache::None, "cache of layers")];
+        let left_out: Vec<&str> = wanted.into_iter().filter_map(|(wanted, what)| wanted.then_some(what)).collect();
+        if !left_out.is_empty() {
+            let left_out = left_out.join(" and no ");
+            ctx.ui.warning(format!(
+                "no {left_out}: the engine's image store holds none (turn on the containerd image store, or use \
+                 another driver)"
+            ));
+        }
+        Ok(())
     }
 }
 

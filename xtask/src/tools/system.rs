@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use camino::Utf8Path;
+use serde_json::{Map, Value, json};
 use xshell::{Cmd, Shell, cmd};
 
 use super::process::{self, Options};
@@ -23,8 +24,8 @@ const NEWER_SUITE: &str = "forky";
 const NEWER: [&str; 6] = ["docker.io", "docker-cli", "containerd", "tini-static", "docker-buildx", "docker-registry"];
 /// The engine's configuration.
 const DAEMON_JSON: &str = "/etc/docker/daemon.json";
-/// Multi-platform images and attestations need this image store.
-const CONTAINERD_STORE: &str = "{\"features\":{\"containerd-snapshotter\":true}}";
+/// Where a running engine notes its process.
+const PID_FILE: &str = "/run/docker.pid";
 /// Where the kernel is told which program runs the binaries of another architecture.
 const BINFMT: &str = "/proc/sys/fs/binfmt_misc";
 
@@ -142,7 +143,46 @@ impl Machine {
         }
         ctx.ui.status("Configuring", format!("the new engine, with the containerd image store ({DAEMON_JSON})"));
         self.run(ctx, |sh| cmd!(sh, "mkdir -p /etc/docker"))?;
-        self.write(ctx, DAEMON_JSON, CONTAINERD_STORE)
+        self.write(ctx, DAEMON_JSON, &with_containerd_store("").map_err(|problem| problem.exit(Exit::Missing))?)
+    }
+
+    /// Turns on the containerd image store of an engine that runs, and restarts it. What else is configured stays, and
+    /// what the other store holds stays where it is.
+    ///
+    /// # Errors
+    /// The engine's configuration is not JSON, cannot be written, or the engine does not start again.
+    pub fn turn_on_containerd_store(&self, ctx: &Context) -> anyhow::Result<()> {
+        let text = match std::fs::read_to_string(DAEMON_JSON) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
+            text => text.with_context(|| format!("could not read {DAEMON_JSON}"))?,
+        };
+        let config = with_containerd_store(&text).map_err(|problem| problem.exit(Exit::Missing))?;
+        ctx.ui.status("Configuring", format!("the engine, with the containerd image store ({DAEMON_JSON})"));
+        self.run(ctx, |sh| cmd!(sh, "mkdir -p /etc/docker"))?;
+        self.write(ctx, DAEMON_JSON, &config)?;
+        ctx.ui.status("Restarting", "the engine");
+        if has_systemd() {
+            self.run(ctx, |sh| cmd!(sh, "systemctl restart docker"))?;
+            return if self.dry_run { Ok(()) } else { wait_for_engine(ctx) };
+        }
+        self.stop_engine(ctx)?;
+        self.start_engine(ctx)
+    }
+
+    /// Stops an engine that no service manager looks after.
+    fn stop_engine(&self, ctx: &Context) -> anyhow::Result<()> {
+        let pid = std::fs::read_to_string(PID_FILE).with_context(|| format!("could not read {PID_FILE}"))?;
+        let pid = pid.trim();
+        self.run(ctx, |sh| cmd!(sh, "kill {pid}"))?;
+        let start = Instant::now();
+        while !self.dry_run && Path::new("/proc").join(pid).exists() {
+            if start.elapsed() > START_TIMEOUT || ctx.interrupted().is_some() {
+                let problem = Problem::new("the engine", format!("process {pid} does not stop"));
+                return Err(problem.help("stop it by hand, and repeat this").exit(Exit::Missing));
+            }
+            std::thread::sleep(POLL_INTERVAL);
+        }
+        Ok(())
     }
 
     /// Downloads a package of every architecture and unpacks each into the folder of its name, without installing it.
@@ -176,7 +216,7 @@ impl Machine {
 
     /// Starts the engine, by systemd where it runs, else in the background.
     pub fn start_engine(&self, ctx: &Context) -> anyhow::Result<()> {
-        if Path::new("/run/systemd/system").is_dir() {
+        if has_systemd() {
             self.run(ctx, |sh| cmd!(sh, "systemctl start docker"))?;
         } else {
             let log = ctx.own_path("engine.log");
@@ -216,6 +256,23 @@ impl Machine {
         let text = std::fs::read_to_string(&rule).with_context(|| format!("could not read {rule}"))?;
         self.write(ctx, &register, text.trim_end())
     }
+}
+
+fn has_systemd() -> bool {
+    Path::new("/run/systemd/system").is_dir()
+}
+
+/// The engine's configuration with the containerd image store, which multi-platform images and attestations need.
+fn with_containerd_store(text: &str) -> Result<String, Problem> {
+    let text = if text.trim().is_empty() { "{}" } else { text };
+    let config: serde_json::Result<Map<String, Value>> = serde_json::from_str(text);
+    let mut config = config.map_err(|error| Problem::new(DAEMON_JSON, format!("not a JSON object: {error}")))?;
+    let features = config.entry("features").or_insert_with(|| json!({}));
+    let Value::Object(features) = features else {
+        return Err(Problem::new(format!("{DAEMON_JSON}: features"), "not an object"));
+    };
+    features.insert("containerd-snapshotter".to_owned(), json!(true));
+    Ok(Value::Object(config).to_string())
 }
 
 /// Whether a program is installed.
@@ -258,6 +315,21 @@ fn check_candidate(ctx: &Context) -> anyhow::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_image_store_is_turned_on_and_the_rest_stays() {
+        let with = |text: &str| with_containerd_store(text).map_err(|problem| problem.to_string());
+        assert_eq!(with("").unwrap(), r#"{"features":{"containerd-snapshotter":true}}"#);
+        assert_eq!(
+            with(r#"{"exec-opts": ["x"], "features": {"cdi": true, "containerd-snapshotter": false}}"#).unwrap(),
+            r#"{"exec-opts":["x"],"features":{"cdi":true,"containerd-snapshotter":true}}"#
+        );
+        assert_eq!(
+            with("[]").unwrap_err(),
+            "/etc/docker/daemon.json: not a JSON object: invalid type: sequence, expected a map at line 1 column 0"
+        );
+        assert_eq!(with(r#"{"features": 1}"#).unwrap_err(), "/etc/docker/daemon.json: features: not an object");
+    }
 
     #[test]
     fn the_distribution_is_read() {

@@ -77,7 +77,7 @@ fn what_a_target_wants_of_its_images_is_not_left_out() {
     expect![[r#"
         error: attestations: wanted by the target, and the engine's image store holds none
           rule: what a target wants of its images is not left out
-          help: turn on the containerd image store of the engine, or use another driver"#]]
+          help: use a builder with the driver `docker-container` or `remote` (docker buildx create --use), or turn on the containerd image store of the engine; for a runner of GitHub's own, cargo xtask setup --ci does so"#]]
     .assert_eq(run.errors());
     // A cache is a convenience: what cannot be kept is left out.
     tree.write("Cargo.toml", &target.replace("provenance = \"max\"\n", ""));

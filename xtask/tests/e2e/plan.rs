@@ -4,7 +4,7 @@ use std::process::Command;
 
 use expect_test::{Expect, expect};
 
-use crate::harness::{DOCKERFILE, OTHER, OWN, Registry, Run, Tree, docker, without_digests};
+use crate::harness::{DOCKERFILE, OTHER, OWN, Registry, Run, TempDir, Tree, docker, without_digests};
 
 const SHARED: &str = "FROM busybox:1.37\nCOPY jobs/lib/util.sh /\nCMD [\"cat\", \"/util.sh\"]\n";
 const BUILD_BOTH: [&str; 6] = ["build", "--arch", "amd64", "--arch", "arm64", "--emulate"];
@@ -272,13 +272,84 @@ fn with_slices_every_leg_builds_from_the_same_base() {
     let merge: serde_json::Value = serde_json::from_str(merge).unwrap();
     let env = [("JOBS_REGISTRY", address.as_str()), ("JOBS_PLAN", merge["include"][0]["plan"].as_str().unwrap())];
     let merged = published.tree.run_with(&["merge"], &env).ended(0);
-    assert_eq!(merged.stdout.lines().count(), 3, "{}", merged.stdout);
+    assert_eq!(merged.stdout.lines().count(), 1, "{}", merged.stdout);
+    // What is unchanged needs no leg.
+    let unchanged = outputs.lines().find_map(|line| line.strip_prefix("unchanged=")).unwrap();
+    let of_unchanged = [("JOBS_REGISTRY", address.as_str()), ("JOBS_PLAN", unchanged)];
+    let merged = published.tree.run_with(&["merge"], &of_unchanged).ended(0);
+    assert_eq!(merged.stdout.lines().count(), 2, "{}", merged.stdout);
+    published.run(&["verify"]).ended(0);
     // A slice of another commit is refused.
     published.tree.commit("later");
     let run = published.tree.run_with(&["build", "--arch", OWN], &env).ended(2);
     assert!(run.errors().starts_with("error: --plan: is a slice of the plan for "), "{}", run.errors());
     let run = published.tree.run_with(&["build", "--plan", "nonsense"], &[]).ended(2);
     assert!(run.errors().starts_with("error: --plan: not a slice of a plan"), "{}", run.errors());
+    let run = published.tree.run_with(&["build", "--plan", "@Cargo.toml"], &[]).ended(2);
+    expect![[r#"
+        error: --plan: Cargo.toml holds no part of a plan: expected value at line 1 column 2
+          rule: with `@`, a file that `cargo xtask discover --changed --format matrix` wrote in a workflow"#]]
+    .assert_eq(run.errors());
+}
+
+#[test]
+fn a_clone_without_the_content_of_older_files_is_enough() {
+    let published = Published::new();
+    let since = published.tree.head();
+    published.tree.write("jobs/b/job.json", r#"{"args": {"PROFILE": "release"}}"#);
+    published.tree.commit("another argument");
+    published.tree.git(&["config", "uploadpack.allowFilter", "true"]);
+    let (clone, origin) = (TempDir::new(), format!("file://{}", published.tree.path().display()));
+    let git = |args: &[&str]| {
+        let output = Command::new("git").arg("-C").arg(&clone.0).args(args).output().unwrap();
+        assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    git(&["clone", "--quiet", "--filter=blob:none", &origin, "."]);
+    let missing = git(&["rev-list", "--objects", "--all", "--missing=print"]);
+    assert!(missing.lines().any(|line| line.starts_with('?')), "the clone holds everything:\n{missing}");
+    // As on a runner whose checkout has left no credentials.
+    git(&["remote", "set-url", "origin", "file:///nowhere"]);
+    let env = [("JOBS_REGISTRY", published.registry.address.as_str())];
+    let run = |args: &[&str]| {
+        let output = published.tree.command(args, &env).current_dir(&clone.0).output().unwrap();
+        assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    assert_eq!(run(&["discover", "--changed"]), "[\"jobs/b\"]\n");
+    assert_eq!(run(&["discover", "--changed", "--since", &since]), "[\"jobs/b\"]\n");
+    let plan = run(&["plan"]);
+    assert!(plan.contains("jobs/b/job.json changed since "), "{plan}");
+    run(&[&BUILD_BOTH[..], &["b"]].concat());
+    assert_eq!(run(&["merge"]).lines().count(), 3);
+}
+
+#[test]
+fn the_work_of_ten_thousand_jobs_is_handed_on() {
+    let files: Vec<(String, &str)> =
+        (0..10_000).map(|n| (format!("jobs/team-{:02}.report-{n:05}/Dockerfile", n % 50), "FROM scratch\n")).collect();
+    let tree = Tree::new(&files.iter().map(|(path, text)| (path.as_str(), *text)).collect::<Vec<_>>());
+    let outputs = tree.path().join("target/outputs");
+    std::fs::create_dir_all(outputs.parent().unwrap()).unwrap();
+    let env = [("JOBS_REGISTRY", "127.0.0.1:1"), ("GITHUB_OUTPUT", outputs.to_str().unwrap())];
+    tree.run_with(&["discover", "--format", "matrix"], &env).ended(0);
+    let outputs = std::fs::read_to_string(outputs).unwrap();
+    let outputs: std::collections::BTreeMap<&str, &str> =
+        outputs.lines().map(|line| line.split_once('=').unwrap()).collect();
+    assert_eq!(outputs["files"], "true");
+    // All that the workflow hands from job to job, as GitHub counts it.
+    let length: usize =
+        outputs.iter().filter(|(name, _)| **name != "jobs").map(|(_, v)| v.encode_utf16().count()).sum();
+    assert!(2 * length < 1 << 20, "{length}");
+    let legs = |name: &str| serde_json::from_str::<serde_json::Value>(outputs[name]).unwrap()["include"].clone();
+    let (build, merge) = (legs("matrix"), legs("merge"));
+    assert_eq!((build.as_array().unwrap().len(), merge.as_array().unwrap().len()), (40, 10));
+    // What stands in the file is what is built: each of the jobs, and no other.
+    let last = build[39]["plan"].as_str().unwrap();
+    let dry = ["build", "--arch", "arm64", "--emulate", "--load", "--dry-run"];
+    let dry = tree.run_with(&dry, &[("JOBS_PLAN", last)]).ended(0).stdout;
+    assert_eq!(dry.matches("/team-").count() % 500, 0, "{}", &dry[..2000]);
+    assert!(dry.contains("report-09999") && !dry.contains("report-00000"));
 }
 
 #[test]

@@ -76,17 +76,18 @@ impl Act {
         self.tree.git(&["fetch", "--quiet", "origin", "main"]);
     }
 
-    /// Runs the workflow for an event.
+    /// Runs the workflow for an event, on a machine whose engine is like that of GitHub's runners.
     pub fn run(&self, event: &str, payload: &Value) -> Report {
         // Each run uses all of this machine.
         static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
         let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let turns = if PROPOSALS.contains(&event) { ONE_STEP_AT_A_TIME } else { "" };
+        let turns = if PROPOSALS.contains(&event) { ONE_STEP_AT_A_TIME } else { ONE_SETUP_AT_A_TIME };
         std::fs::write(self.folder.0.join("first.sh"), format!("{turns}{LIKE_A_RUNNER}")).unwrap();
         let event_file = self.folder.0.join("event.json");
         std::fs::write(&event_file, payload.to_string()).unwrap();
-        let mut command = Command::new(python_programs().join("act"));
+        let mut command = on_a_machine_of_its_own(&self.folder.0.join("machine"));
         command
+            .arg(python_programs().join("act"))
             .arg(event)
             .args(["--json", "--workflows", ".github/workflows/images.yml", "--eventpath"])
             .arg(event_file);
@@ -121,6 +122,7 @@ impl Act {
         let shown = |path: PathBuf| path.to_str().unwrap().to_owned();
         let mirrors = std::env::var("JOBS_MIRRORS").into_iter().map(|mirrors| ("JOBS_MIRRORS", mirrors));
         let own = [
+            ("RUNNER_ENVIRONMENT", "github-hosted".to_owned()),
             // One runner is all there is, and its login must not become this machine's.
             ("JOBS_EMULATE", "true".to_owned()),
             ("DOCKER_CONFIG", shown(self.folder.0.join("docker"))),
@@ -174,15 +176,39 @@ impl Act {
     }
 }
 
+/// A command that runs the one of its further arguments beside an engine of its own, in the classic store, which is
+/// where every program looks for an engine. Its folder is gone when the command ends.
+fn on_a_machine_of_its_own(folder: &Path) -> Command {
+    let id = |flag| String::from_utf8(Command::new("id").arg(flag).output().unwrap().stdout).unwrap().trim().to_owned();
+    let (user, group, process) = (id("-u"), id("-g"), std::process::id());
+    let mut command = Command::new(if user == "0" { "env" } else { "sudo" });
+    if user != "0" {
+        // `sudo` has a path of its own.
+        command.args(["--non-interactive", "--preserve-env", "env", &format!("PATH={}", path_with_client())]);
+    }
+    command.args(["unshare", "--mount", "--propagation", "private", "--pid", "--mount-proc", "--fork", "--kill-child"]);
+    command.arg("sh").arg(root().join("xtask/tests/workflows/machine.sh")).arg(folder);
+    // Of addresses that are for tests of network devices (RFC 2544).
+    command.args([&format!("act-{process}"), &format!("198.19.{}.1/24", process % 256), &user, &group]);
+    command
+}
+
 /// What every step's shell does first. `act` closes a step's terminal as soon as the shell ends, now and then before it
 /// has read the last lines.
 const LIKE_A_RUNNER: &str = "trap 'sleep 0.3' EXIT\n";
+/// The same for what restarts the engine, which every leg has to itself on a runner.
+const ONE_SETUP_AT_A_TIME: &str = "\
+if [ -z \"$TEST_HAS_TURN\" ] && grep -q 'setup --ci' \"$0\"; then
+  export TEST_HAS_TURN=yes
+  exec flock --close \"$TEST_ARTIFACTS/turn\" bash -e -o pipefail \"$0\"
+fi
+";
 /// The same for what is only built, one step at a time: its legs load images into the one engine of this machine, where
 /// both architectures have one name, and the engine refuses the second of two that come at once.
 const ONE_STEP_AT_A_TIME: &str = "\
 if [ -z \"$TEST_HAS_TURN\" ]; then
   export TEST_HAS_TURN=yes
-  exec 9>\"$TEST_ARTIFACTS/turn\" && flock 9
+  exec flock --close \"$TEST_ARTIFACTS/turn\" bash -e -o pipefail \"$0\"
 fi
 ";
 
@@ -209,7 +235,7 @@ const STAND_INS: [(&str, &str); 2] = [
         "actions/upload-artifact",
         r#"
 name: upload-artifact
-description: Copies a file into a folder
+description: Copies a file or a folder's files into a folder
 inputs: { name: { required: true }, path: { required: true }, if-no-files-found: {}, retention-days: {} }
 runs:
   using: composite
@@ -218,8 +244,10 @@ runs:
       env: { NAME: "${{ inputs.name }}", FILE: "${{ inputs.path }}" }
       run: |
         mkdir -p "$TEST_ARTIFACTS/$NAME"
-        install -m 644 "$FILE" "$TEST_ARTIFACTS/$NAME/.$$"
-        mv "$TEST_ARTIFACTS/$NAME/.$$" "$TEST_ARTIFACTS/$NAME/$(basename "$FILE")"
+        find "$FILE" -type f | while read -r file; do
+          install -m 644 "$file" "$TEST_ARTIFACTS/$NAME/.$$"
+          mv "$TEST_ARTIFACTS/$NAME/.$$" "$TEST_ARTIFACTS/$NAME/$(basename "$file")"
+        done
 "#,
     ),
     (

@@ -68,7 +68,7 @@ fn the_linters_find_what_is_wrong() {
         (zizmor, images, "\npermissions: {}\n", "\n", "excessive-permissions"),
         (zizmor, images, "          persist-credentials: false\n", "          fetch-tags: false\n", "artipacked"),
         (zizmor, images, "--arch \"$ARCH\"", "--arch ${{ github.head_ref }}", "template-injection"),
-        (actionlint, images, "steps.config.outputs.push", "steps.confg.outputs.push", "[expression]"),
+        (actionlint, images, "steps.plan.outputs.any }}", "steps.pln.outputs.any }}", "[expression]"),
         (hadolint, "jobs/job-a/Dockerfile", "FROM busybox:1.37", "FROM busybox:latest", "DL3007"),
     ];
     for (lint, path, from, to, name) in breakages {

@@ -8,6 +8,7 @@ mod act;
 #[path = "../e2e/cloud.rs"]
 mod cloud;
 mod contract;
+mod count;
 #[allow(dead_code)] // each target uses its part of it
 #[path = "../e2e/harness.rs"]
 mod harness;

@@ -57,7 +57,8 @@ fn no_expression_in_run(workflow: &Workflow) -> Vec<String> {
 }
 
 /// Where GitHub evaluates an expression and no shell sees it. `name` and `outputs` are shown or handed on.
-const PLACES: [&str; 8] = ["env", "if", "with", "strategy", "runs-on", "name", "outputs", "concurrency"];
+const PLACES: [&str; 9] =
+    ["env", "if", "with", "strategy", "runs-on", "timeout-minutes", "name", "outputs", "concurrency"];
 
 fn expressions_in_their_places(workflow: &Workflow) -> Vec<String> {
     let in_place = |keys: &[String]| keys.iter().any(|key| PLACES.contains(&key.as_str()));
@@ -100,7 +101,7 @@ fn no_token_before_the_merge(workflow: &Workflow) -> Vec<String> {
     let excluded = PROPOSALS.into_iter().filter(|event| workflow.has_trigger(event));
     let excluded: String = excluded.map(|event| format!("github.event_name != '{event}' && ")).collect();
     let excludes = |job: &Value| {
-        let condition = condition(job);
+        let condition = condition(job) + " && ";
         condition.starts_with(&excluded) && !condition.contains("||")
     };
     let excluding: Vec<&str> = workflow.jobs().filter(|(_, job)| excludes(job)).map(|(name, _)| name).collect();
@@ -114,8 +115,14 @@ fn no_token_before_the_merge(workflow: &Workflow) -> Vec<String> {
     with_token.filter(|(_, job)| !excludes(job) && !depends(job)).map(|(name, _)| name.to_owned()).collect()
 }
 
+/// A number of minutes, or the one of a planned leg.
 fn timeout(workflow: &Workflow) -> Vec<String> {
-    let forever = workflow.jobs().filter(|(_, job)| !job["timeout-minutes"].is_u64());
+    let planned = |job: &Value| job["strategy"]["matrix"].is_string();
+    let ends = |job: &Value| {
+        let minutes = &job["timeout-minutes"];
+        minutes.is_u64() || planned(job) && minutes == "${{ matrix.minutes }}"
+    };
+    let forever = workflow.jobs().filter(|(_, job)| !ends(job));
     forever.map(|(name, _)| name.to_owned()).collect()
 }
 
@@ -175,10 +182,12 @@ fn legs_do_not_stop_each_other(workflow: &Workflow) -> Vec<String> {
     stopping.map(|(name, ..)| name.to_owned()).collect()
 }
 
-/// A leg has no slice where one of its jobs has no key. Nothing but their names keeps it from building all jobs then.
+/// A leg has no slice where one of its jobs has no key. Nothing but their names keeps it from taking all jobs then.
 fn legs_name_their_jobs(workflow: &Workflow) -> Vec<String> {
+    let planned: Vec<&str> = planned_matrices(workflow).map(|(name, ..)| name).collect();
+    let works = |run: &str| ["xtask build", "xtask merge"].iter().any(|command| run.contains(command));
     let builds =
-        workflow.steps().filter(|(_, step)| step["run"].as_str().is_some_and(|run| run.contains("xtask build ")));
+        workflow.steps().filter(|(job, step)| planned.contains(job) && step["run"].as_str().is_some_and(works));
     let names = |step: &Value| {
         step["env"]["NAMES"] == "${{ join(matrix.jobs, ' ') }}"
             && step["run"].as_str().is_some_and(|run| run.trim_end().ends_with(" $NAMES"))

@@ -4,7 +4,7 @@
 use serde_json::{Value, json};
 
 use crate::act::Act;
-use crate::harness::{DOCKERFILE, LocalImages};
+use crate::harness::DOCKERFILE;
 
 /// The legs that are there, if all of them ended well.
 #[track_caller]
@@ -17,7 +17,7 @@ fn built<'a>(legs: &std::collections::BTreeMap<&'a str, &str>) -> Vec<&'a str> {
 fn a_push_builds_what_it_changes_and_tags_every_job() {
     let act = Act::with_jobs(&["hello", "world"]);
     let first = act.run_push().checked("success");
-    assert_eq!(first.jobs(), ["build", "discover", "images", "merge", "plan", "xtask"]);
+    assert_eq!(first.jobs(), ["build", "images", "merge", "plan"]);
     let legs = first.legs("build", "Build");
     assert_eq!(built(&legs), ["hello (amd64)", "hello (arm64)", "world (amd64)", "world (arm64)"], "{}", first.said());
     // Once for each job that works with the registry: the plan, four legs, the merge.
@@ -40,7 +40,7 @@ fn a_push_builds_what_it_changes_and_tags_every_job() {
     act.tree.commit("change no job");
     act.push();
     let third = act.run_push().checked("success");
-    assert_eq!(third.jobs(), ["discover", "images", "merge", "plan", "xtask"], "{}", third.said());
+    assert_eq!(third.jobs(), ["images", "plan"], "{}", third.said());
     assert_eq!(act.images("jobs/hello", &act.tree.tag()), second_hello);
     assert_eq!(act.digest("jobs/hello", "latest"), act.digest("jobs/hello", &act.tree.tag()));
     act.xtask(&["verify"], &[]).ended(0);
@@ -58,8 +58,7 @@ fn a_pull_request_builds_what_it_changes_and_publishes_nothing() {
     let request = json!({ "number": 7, "pull_request": {
         "number": 7, "head": { "ref": "change", "sha": head }, "base": { "ref": "main", "sha": base },
     } });
-    let image = format!("jobs/world:pr-7-{}", &act.tree.tag());
-    only_builds_world(&act, "pull_request", &request, image);
+    only_builds_world(&act, "pull_request", &request);
 }
 
 #[test]
@@ -73,15 +72,13 @@ fn a_merge_queue_builds_what_it_changes_and_publishes_nothing() {
         "base_ref": "refs/heads/main", "base_sha": base,
         "head_ref": format!("refs/heads/gh-readonly-queue/main/pr-7-{base}"), "head_sha": head,
     } });
-    let image = format!("jobs/world:{}", &act.tree.tag());
-    only_builds_world(&act, "merge_group", &queue, image);
+    only_builds_world(&act, "merge_group", &queue);
 }
 
 #[track_caller]
-fn only_builds_world(act: &Act, event: &str, payload: &Value, image: String) {
-    let _loaded = LocalImages(vec![image]);
+fn only_builds_world(act: &Act, event: &str, payload: &Value) {
     let run = act.run(event, payload).checked("success");
-    assert_eq!(run.jobs(), ["check", "discover", "images", "xtask"]);
+    assert_eq!(run.jobs(), ["check", "discover", "images"]);
     assert_eq!(built(&run.legs("check", "Build")), ["world (amd64)", "world (arm64)"], "{}", run.said());
     assert!(!run.steps().contains("Log in to the registry"), "{:?}", run.steps());
     assert_eq!(*act.issuer.asked.lock().unwrap(), Vec::<String>::new());

@@ -40,7 +40,6 @@ fn the_manifest() {
             error: Cargo.toml: [workspace.metadata.jobs] max-legs: invalid type: boolean `true`, expected a whole number
             error: Cargo.toml: [workspace.metadata.jobs]: unknown key `prefx`
               help: did you mean `prefix`?
-            error: Cargo.toml: [workspace.metadata.jobs] runners: invalid type: integer `1`, expected a string
             error: Cargo.toml: [workspace.metadata.jobs] sha-length: invalid type: string "7", expected a whole number"#]]),
         case("not a table", &["discover"]).file("Cargo.toml", "[workspace.metadata]\njobs = 3\n").says(expect![[r#"
             error: Cargo.toml: [workspace.metadata.jobs]: not a table
@@ -53,6 +52,7 @@ fn the_manifest() {
               rule: one of `amd64`, `arm64`
               help: did you mean `arm64`?
             error: Cargo.toml: [workspace.metadata.jobs.runners] amd64: no runner label
+              rule: a label, a list of labels, or a table with `group`, `labels` or both
               help: e.g. "ubuntu-24.04""#]]),
         case("several at once", &["discover"]).file("Cargo.toml", limits).says(expect![[r#"
             error: Cargo.toml: [workspace.metadata.jobs] prefix: `../x`: not a valid name
