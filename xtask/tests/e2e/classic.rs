@@ -124,6 +124,42 @@ fn packages() -> TempDir {
     programs
 }
 
+#[test]
+fn the_engine_of_somebody_elses_runner_is_kept_and_the_plan_says_what_it_cannot_do() {
+    let (engine, registry) = (Engine::with(Store::Classic), Registry::start());
+    let target = "[workspace]\n[workspace.metadata.jobs.targets.main]\nrefs = [\"refs/heads/main\"]\nsbom = true\n";
+    let tree = Tree::new(&[("jobs/job/Dockerfile", DOCKERFILE), ("Cargo.toml", target)]);
+    let of_their_own = [
+        engine.env(),
+        ("JOBS_REGISTRY", registry.address.as_str()),
+        ("GITHUB_ACTIONS", "true"),
+        ("RUNNER_ENVIRONMENT", "self-hosted"),
+        ("NO_COLOR", "1"),
+    ];
+    let errors = |args: &[&str]| {
+        let run = tree.run_with(args, &of_their_own).ended(4);
+        run.errors().lines().filter(|line| !line.starts_with("::")).collect::<Vec<_>>().join("\n")
+    };
+    let refused = errors(&["setup", "--ci"]);
+    expect![[r#"
+        error: attestations: wanted by the target, and the engine's image store holds none
+          rule: what a target wants of its images is not left out
+          help: use a builder with the driver `docker-container` or `remote` (docker buildx create --use), or turn on the containerd image store of the engine; for a runner of GitHub's own, cargo xtask setup --ci does so"#]]
+    .assert_eq(&refused);
+    assert_eq!(errors(&["discover", "--changed"]), refused);
+    // Where nothing is wanted that this engine cannot do, the work goes on.
+    tree.write("Cargo.toml", &target.replace("sbom = true\n", ""));
+    tree.commit("no bill of materials");
+    let run = tree.run_with(&["setup", "--ci"], &of_their_own).ended(0);
+    assert!(run.stderr.contains("no provenance: the engine's image store holds none"), "{}", run.stderr);
+    assert!(run.stderr.contains("Kept the engine as it is: this is no runner of GitHub's own"), "{}", run.stderr);
+    assert_eq!(tree.run_with(&["discover", "--changed"], &of_their_own).ended(0).stdout, "[\"jobs/job\"]\n");
+    // An engine in the other store needs nothing.
+    let with_store = Engine::with(Store::Containerd);
+    let run = tree.run_with(&["setup", "--ci"], &[&of_their_own[1..], &[with_store.env()]].concat()).ended(0);
+    assert!(run.stderr.contains("driver docker: images keep their attestations"), "{}", run.stderr);
+}
+
 /// Ends the loopback registry that a run started for its tree.
 struct LoopbackRegistry(PathBuf);
 

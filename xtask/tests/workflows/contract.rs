@@ -136,14 +136,19 @@ fn the_pipeline_runs_when_it_should() {
     .assert_eq(&serde_json::to_string_pretty(&images.data["on"]).unwrap());
 }
 
-/// The runner labels of the configuration: of its defaults, if it has none.
-fn configured_labels() -> BTreeSet<String> {
+/// What cargo says of this repository.
+pub fn metadata() -> Value {
     let output = Command::new("cargo")
         .args(["metadata", "--no-deps", "--offline", "--format-version", "1"])
         .current_dir(root())
         .output()
         .unwrap();
-    let metadata: Value = serde_json::from_slice(&output.stdout).unwrap();
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+/// The runner labels of the configuration.
+pub fn configured_labels() -> BTreeSet<String> {
+    let metadata = metadata();
     let runners = metadata["metadata"]["jobs"]["runners"].as_object().expect("Cargo.toml names the runners");
     runners.values().map(|label| label.as_str().unwrap().to_owned()).collect()
 }

@@ -9,6 +9,7 @@ mod act;
 mod cloud;
 mod contract;
 mod count;
+mod facts;
 #[allow(dead_code)] // each target uses its part of it
 #[path = "../e2e/harness.rs"]
 mod harness;

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use crate::act::Act;
 use crate::harness::DOCKERFILE;
+use crate::workflow::replaced;
 
 /// The legs that are there, if all of them ended well.
 #[track_caller]
@@ -24,6 +25,8 @@ fn a_push_builds_what_it_changes_and_tags_every_job() {
     assert_eq!(act.issuer.asked.lock().unwrap().len(), 6);
     let first_world = act.images("jobs/world", &act.tree.tag());
     assert_eq!(act.digest("jobs/world", "latest"), act.digest("jobs/world", &act.tree.tag()));
+    // The engine was made to hold what comes with an image: two images, and the provenance of each.
+    assert_eq!(first_world.as_array().unwrap().len(), 4, "{first_world}");
     let verified = act.xtask(&["verify"], &[]).ended(0).stdout;
     assert_eq!(verified.lines().count(), 2, "{verified}");
 
@@ -99,6 +102,23 @@ fn a_forced_run_rebuilds_the_jobs_it_names_under_a_tag_of_its_own() {
 }
 
 #[test]
+fn legs_are_shared_where_there_would_be_too_many() {
+    let act = Act::with_jobs(&["hello", "small", "world"]);
+    let manifest = std::fs::read_to_string(act.tree.path().join("Cargo.toml")).unwrap();
+    act.tree.write("Cargo.toml", &replaced(&manifest, "prefix = \"jobs\"", "prefix = \"jobs\"\nmax-legs = 2"));
+    act.tree.commit("two legs");
+    act.push();
+    let run = act.run_push().checked("success");
+    assert_eq!(
+        built(&run.legs("build", "Build")),
+        ["hello to world (amd64)", "hello to world (arm64)"],
+        "{}",
+        run.said()
+    );
+    assert_eq!(act.xtask(&["verify"], &[]).ended(0).stdout.lines().count(), 3);
+}
+
+#[test]
 fn a_broken_job_turns_the_check_red_and_stops_no_other() {
     let act = Act::with_jobs(&["good"]);
     let broken = "FROM busybox:1.37\nRUN echo '##[set-output name=any]x'; echo '::add-mask::good'; exit 3\n";
@@ -134,4 +154,11 @@ fn a_tag_is_published_under_its_name_where_releases_go() {
     assert!(act.digest("releases/hello", "v1.2.3").is_some(), "{}", run.said());
     assert_eq!(act.digest("jobs/hello", &act.tree.tag()), None);
     act.xtask(&["verify"], &[("GITHUB_REF", "refs/tags/v1.2.3")]).ended(0);
+    // What no target names is built for nobody, unless somebody asks for it.
+    let nowhere = json!({ "ref": "refs/tags/x1" });
+    let run = act.run("push", &nowhere).checked("success");
+    assert_eq!(run.jobs(), ["images", "plan"], "{}", run.said());
+    let run = act.run("workflow_dispatch", &nowhere).checked("success");
+    assert_eq!(built(&run.legs("build", "Build")), ["hello (amd64)", "hello (arm64)"], "{}", run.said());
+    assert_eq!(act.catalog(), "{\"repositories\":[\"releases/hello\"]}");
 }
