@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use crate::cloud::Programs;
-use crate::contract::{configured_labels, metadata};
+use crate::contract::{metadata, runners};
 use crate::harness::Tree;
 use crate::workflow::root;
 
@@ -22,8 +22,8 @@ fn the_runners_have_what_this_tool_needs() {
     let facts = facts();
     let rust = metadata()["packages"][0]["rust_version"].as_str().unwrap().to_owned();
     let readme = std::fs::read_to_string(root().join("README.md")).unwrap();
-    for label in configured_labels() {
-        let runner = &facts["runners"][&label];
+    for label in runners().values() {
+        let runner = &facts["runners"][label.as_str().unwrap()];
         let fact = |name: &str| runner[name].as_str().unwrap_or_else(|| panic!("runners.json: {label}: no {name}"));
         assert!(version(fact("rust")) >= version(&rust), "{label}: Rust {}", fact("rust"));
         // README says what a machine needs, and what `setup` can install on.
