@@ -1,6 +1,7 @@
 //! The environment variables, read once and in this place alone. clap reads those that stand for a flag.
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 
 /// The environment variables of this process.
 #[derive(Clone, Debug, Default)]
@@ -33,9 +34,10 @@ impl Environment {
         self.is_github_actions() && self.get("RUNNER_ENVIRONMENT") == Some("github-hosted")
     }
 
-    /// The variables that no program inherits from this one: what `cargo run` sets for its child alone, and secrets,
-    /// which a program is given over its stdin if it needs them.
-    pub fn kept_from_programs(&self) -> impl Iterator<Item = &str> {
+    /// The variables that a program does not inherit from this one: what `cargo run` sets for its child alone, and
+    /// secrets, which a program is given over its stdin if it needs them. By the last two, cosign alone asks GitHub for
+    /// an identity token: it knows no other way.
+    pub fn kept_from(&self, program: &OsStr) -> impl Iterator<Item = &str> {
         let of_cargo_run = |name: &&str| {
             name.starts_with("CARGO_PKG_")
                 || name.starts_with("CARGO_BIN_")
@@ -43,7 +45,12 @@ impl Environment {
                 || matches!(*name, "RUSTUP_TOOLCHAIN" | "RUST_RECURSION_COUNT" | "LD_LIBRARY_PATH")
         };
         let by_cargo = self.get("CARGO_MANIFEST_DIR").is_some();
-        let secret = |name: &&str| matches!(*name, "JOBS_PASSWORD" | "ACTIONS_ID_TOKEN_REQUEST_TOKEN");
+        let signs = program == "cosign";
+        let secret = move |name: &&str| match *name {
+            "JOBS_PASSWORD" => true,
+            "ACTIONS_ID_TOKEN_REQUEST_TOKEN" | "ACTIONS_ID_TOKEN_REQUEST_URL" => !signs,
+            _ => false,
+        };
         self.0.keys().map(String::as_str).filter(move |name| by_cargo && of_cargo_run(name) || secret(name))
     }
 }

@@ -210,8 +210,8 @@ pub fn shown(ctx: &Context, cmd: impl FnOnce(&Shell) -> Cmd<'_>) -> anyhow::Resu
     Ok(prepare(ctx, cmd)?.1)
 }
 
-/// A command at the repository's root, without the variables that no program is given; and as it can be pasted into a
-/// shell.
+/// A command at the repository's root, without the variables that its program is not given; and as it can be pasted
+/// into a shell.
 fn prepare(ctx: &Context, cmd: impl FnOnce(&Shell) -> Cmd<'_>) -> anyhow::Result<(Command, String)> {
     let sh = Shell::new().context("could not read the working directory")?;
     sh.change_dir(&ctx.root);
@@ -220,8 +220,9 @@ fn prepare(ctx: &Context, cmd: impl FnOnce(&Shell) -> Cmd<'_>) -> anyhow::Result
 
 fn with_line(ctx: &Context, command: Command) -> (Command, String) {
     let words: Vec<String> = std::iter::once(command.get_program()).chain(command.get_args()).map(quote).collect();
+    let kept: Vec<&str> = ctx.env.kept_from(command.get_program()).collect();
     let mut command = buildx::as_plugin(ctx, command);
-    for name in ctx.env.kept_from_programs() {
+    for name in kept {
         command.env_remove(name);
     }
     (command, words.join(" "))

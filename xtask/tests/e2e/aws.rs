@@ -93,7 +93,7 @@ fn a_workflow_logs_in_by_its_identity_and_leaves_no_secret() {
         ("GITHUB_STEP_SUMMARY", summary.to_str().unwrap()),
     ];
     std::fs::create_dir_all(summary.parent().unwrap()).unwrap();
-    let watch = Watch::start(&runner.temp.0);
+    let watch = Watch::start(&runner.temp.0, bearer);
     let run = runner.login(&[workflow(&issuer, &url, &path), more.to_vec()].concat());
     let seen = watch.end();
     let run = run.ended(0);
@@ -109,6 +109,8 @@ fn a_workflow_logs_in_by_its_identity_and_leaves_no_secret() {
             seen.commands
         );
     }
+    let is_ours = |line: &String| line.starts_with(env!("CARGO_BIN_EXE_xtask"));
+    assert!(!seen.holders.is_empty() && seen.holders.iter().all(is_ours), "{:#?}", seen.holders);
     for line in &seen.commands {
         assert!(!secrets.iter().any(|secret| line.contains(secret)), "{line}");
     }

@@ -145,7 +145,8 @@ fn answer(mut stream: TcpStream, seen: &Mutex<Vec<String>>, bearer: &str, token:
     write!(stream, "HTTP/1.1 {status}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}", body.len())
 }
 
-/// Watches what every user of the machine can see of the processes, and which files a folder holds for a moment.
+/// Watches what every user of the machine can see of the processes, whose environment holds a text, and which files a
+/// folder holds for a moment.
 pub struct Watch {
     stop: Arc<AtomicBool>,
     thread: JoinHandle<Seen>,
@@ -156,18 +157,20 @@ pub struct Watch {
 pub struct Seen {
     /// Command lines, their arguments separated by a space.
     pub commands: Vec<String>,
+    /// The command lines of those whose environment holds the text.
+    pub holders: Vec<String>,
     /// Files of the folder, with their permissions.
     pub files: Vec<(PathBuf, u32)>,
 }
 
 impl Watch {
-    pub fn start(folder: &Path) -> Watch {
+    pub fn start(folder: &Path, text: &'static str) -> Watch {
         let (stop, folder) = (Arc::new(AtomicBool::new(false)), folder.to_owned());
         let ended = Arc::clone(&stop);
         let thread = std::thread::spawn(move || {
             let mut seen = Seen::default();
             while !ended.load(Ordering::Relaxed) {
-                look(&mut seen, &folder);
+                look(&mut seen, &folder, text);
                 // Far shorter than any program lives, and the processor is for them.
                 std::thread::sleep(Duration::from_millis(1));
             }
@@ -182,10 +185,14 @@ impl Watch {
     }
 }
 
-fn look(seen: &mut Seen, folder: &Path) {
+fn look(seen: &mut Seen, folder: &Path, text: &str) {
     for process in std::fs::read_dir("/proc").unwrap().flatten() {
         let Ok(line) = std::fs::read(process.path().join("cmdline")) else { continue };
         let line = String::from_utf8_lossy(&line).replace('\0', " ");
+        let environment = std::fs::read(process.path().join("environ")).unwrap_or_default();
+        if !seen.holders.contains(&line) && String::from_utf8_lossy(&environment).contains(text) {
+            seen.holders.push(line.clone());
+        }
         if !line.is_empty() && !seen.commands.contains(&line) {
             seen.commands.push(line);
         }

@@ -24,7 +24,7 @@ fn slow(address: &str) -> Proxy {
 /// Runs all that reads, and looks for secrets wherever they might be.
 fn check(docker: &DockerConfig, registry: &str, secrets: impl Fn() -> Vec<String>) {
     let (tree, temp) = (published::tree(), TempDir::new());
-    let watch = Watch::start(&temp.0);
+    let watch = Watch::start(&temp.0, PASSWORD);
     let runs: Vec<(&[&str], Run)> =
         READERS.iter().map(|command| (*command, run(docker, &tree, registry, &temp, command))).collect();
     let seen = watch.end();
@@ -40,6 +40,7 @@ fn check(docker: &DockerConfig, registry: &str, secrets: impl Fn() -> Vec<String
     for line in &seen.commands {
         assert!(!has_secret(line), "{line}");
     }
+    assert!(seen.holders.is_empty(), "{:#?}", seen.holders);
     assert!(seen.files.iter().all(|(_, mode)| mode & 0o077 == 0), "others may read {:?}", seen.files);
     assert_eq!(std::fs::read_dir(&temp.0).unwrap().count(), 0, "nothing stays in the folder for temporary files");
     for folder in [tree.path(), &temp.0] {
