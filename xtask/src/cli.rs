@@ -1,6 +1,7 @@
 //! Every command and its flags. Those that the folders below take as they are stand with their types, `settings::Given`
 //! and `publish::BuildOptions`. Nothing else is decided here.
 
+use camino::Utf8PathBuf;
 use clap::builder::{FalseyValueParser, Resettable};
 use clap::error::{ContextKind, ContextValue};
 use clap::{
@@ -290,6 +291,9 @@ pub struct MergeArgs {
     /// The slice of the plan for this runner, as `discover --changed --format matrix` gives it
     #[arg(long, env = "JOBS_PLAN", value_name = "SLICE")]
     pub plan: Option<String>,
+    /// Only move the moving tags, to what GitHub has attested: in this file, which `actions/attest` has written
+    #[arg(long, value_name = "BUNDLE", conflicts_with = "dry_run")]
+    pub attested: Option<Utf8PathBuf>,
     /// How many jobs are merged side by side
     #[arg(long, env = "JOBS_PARALLEL", value_name = "N", value_parser = value_parser!(u16).range(1..=64))]
     pub parallel: Option<u16>,

@@ -10,4 +10,4 @@ mod moving;
 
 pub use build::{Built, build_all, build_commands};
 pub use images::{BuildOptions, settle};
-pub use merge::{Merged, merge_all, merge_commands, verify_all};
+pub use merge::{Merged, check_signatures, merge_all, merge_commands, move_attested, verify_all};

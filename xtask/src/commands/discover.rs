@@ -6,6 +6,7 @@ use super::plan::report;
 use crate::cli::{DiscoverArgs, ListFormat};
 use crate::model::{Arch, Exit, JobName, Problem};
 use crate::plan::{self, Action, Basis, Job, Leg, LegJob, Planned, Work, recipes, select_jobs};
+use crate::publish::check_signatures;
 use crate::run::{Context, count, set_output, table};
 use crate::settings::{Config, Run};
 use crate::tools::{Bootstrap, Builder};
@@ -82,6 +83,7 @@ fn find(ctx: &Context, config: &Config, args: &DiscoverArgs, jobs: Vec<Job>) -> 
 
 /// What the plan would build, and what it would merge, at once or afterwards.
 fn changed(run: &Run, args: &DiscoverArgs, jobs: Vec<Job>) -> anyhow::Result<Work> {
+    check_signatures(run)?;
     let basis = match &args.since {
         Some(revision) => Basis::Since(revision.clone()),
         None => Basis::Registry { force: args.force },
@@ -94,25 +96,26 @@ fn changed(run: &Run, args: &DiscoverArgs, jobs: Vec<Job>) -> anyhow::Result<Wor
     let mut planned = plan::make(run, jobs, &basis)?;
     plan::explain(run, &mut planned)?;
     report(&run.ctx, &planned)?;
-    planned.retain(|planned| planned.decision.action != Action::Done);
+    // The run that published an index may have ended before it had it signed.
+    let with_done = args.since.is_none() && (run.target.sign || run.target.attest);
+    planned.retain(|planned| with_done || planned.decision.action != Action::Done);
     if args.since.is_some() && is_for_workflow(&run.ctx, args) {
         resolve(run, &mut planned)?;
     }
-    let work_of = |action| -> Vec<LegJob> {
-        let planned = planned.iter().filter(|planned| planned.decision.action == action);
-        planned.map(|planned| LegJob::new(&planned.recipe, &planned.decision.arches)).collect()
-    };
-    let build = work_of(Action::Build);
+    let leg_job = |planned: &Planned| LegJob::new(&planned.recipe, &planned.decision.arches);
+    let (built, unchanged): (Vec<&Planned>, Vec<&Planned>) =
+        planned.iter().partition(|planned| planned.decision.action == Action::Build);
+    let [build, unchanged]: [Vec<LegJob>; 2] = [built, unchanged].map(|of| of.into_iter().map(leg_job).collect());
     check_runner(run, &build)?;
-    // Without a registry there is nothing to merge.
-    let publishes = run.target.registry.is_some();
-    Ok(Work {
-        commit: run.target.revision.as_ref().map(|revision| revision.commit.clone()),
-        forced: args.force,
-        merge: if publishes { build.clone() } else { Vec::new() },
-        unchanged: if publishes { work_of(Action::Reuse) } else { Vec::new() },
-        build,
-    })
+    let (merge, unchanged) = match &run.target {
+        // Without a registry there is nothing to merge.
+        target if target.registry.is_none() => (Vec::new(), Vec::new()),
+        // GitHub attests what a leg of `merge` has made, of no more jobs than such a leg has.
+        target if target.attest => (build.iter().cloned().chain(unchanged).collect(), Vec::new()),
+        _ => (build.clone(), unchanged),
+    };
+    let commit = run.target.revision.as_ref().map(|revision| revision.commit.clone());
+    Ok(Work { commit, forced: args.force, build, merge, unchanged })
 }
 
 /// Whether a workflow runs by itself for a ref that is published nowhere.

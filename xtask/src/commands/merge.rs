@@ -4,13 +4,18 @@ use super::login;
 use crate::cli::MergeArgs;
 use crate::model::{Exit, Problem};
 use crate::plan::{Basis, recipes, select_jobs};
-use crate::publish::{merge_all, merge_commands};
+use crate::publish::{merge_all, merge_commands, move_attested};
 use crate::settings::Run;
 use crate::tools::buildx_version;
 
 pub fn run(run: &Run, args: &MergeArgs) -> anyhow::Result<()> {
     run.target.published_registry("merge")?;
     run.target.published_revision()?;
+    if args.attested.is_some() && !run.target.attest {
+        return Err(Problem::new("--attested", "the target asks for no attestations, so `merge` has moved its tags")
+            .help("say `attest = true` of the target in Cargo.toml, or leave the flag out")
+            .exit(Exit::Usage));
+    }
     login::renewed(run, || merge(run, args))
 }
 
@@ -22,6 +27,11 @@ fn merge(run: &Run, args: &MergeArgs) -> anyhow::Result<()> {
         return Err(Problem::new("jobs", "there are none, so there is nothing to merge").exit(Exit::Usage));
     }
     let recipes = recipes(run, jobs, &Basis::Registry { force: false }.or_slice(&told.plan)?)?;
+    if let Some(bundle) = &args.attested {
+        let moved = move_attested(run, &recipes, args.parallel, bundle)?;
+        moved.done.iter().for_each(|image| run.ctx.ui.data(image));
+        return moved.result().map(drop);
+    }
     if args.dry_run {
         let commands = merge_commands(run, &recipes)?;
         commands.done.iter().for_each(|command| run.ctx.ui.data(command));

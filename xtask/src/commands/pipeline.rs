@@ -71,7 +71,8 @@ fn rehearsal(ctx: &Context, config: &Config, mut given: Given) -> anyhow::Result
             .help("leave JOBS_REGISTRY unset, or run build and merge by themselves")
             .exit(Exit::Usage));
     }
-    let target = Target { role: None, moving_tags: Vec::new(), cache: Cache::None, sign: false, ..run.target };
+    let (sign, attest, cache) = (false, false, Cache::None);
+    let target = Target { role: None, moving_tags: Vec::new(), cache, sign, attest, ..run.target };
     Ok(Run { target, ..run })
 }
 

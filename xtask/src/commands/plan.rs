@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use crate::cli::{Format, PlanArgs};
 use crate::plan::{self, Action, Basis, Planned, select_jobs};
+use crate::publish::check_signatures;
 use crate::run::{Context, count, markdown, summary, table};
 use crate::settings::Run;
 
@@ -11,6 +12,7 @@ use crate::settings::Run;
 const SOMETHING_TO_DO: u8 = 10;
 
 pub fn run(run: &Run, args: &PlanArgs) -> anyhow::Result<u8> {
+    check_signatures(run)?;
     let jobs = select_jobs(&run.ctx, &run.config, &args.jobs)?;
     let basis = match &args.since {
         Some(revision) => Basis::Since(revision.clone()),

@@ -8,11 +8,13 @@ use crate::commands::doctor::sample_base;
 use crate::model::{Arch, Exit, Problem};
 use crate::run::Context;
 use crate::settings::{Config, Given, Run};
-use crate::tools::{Bootstrap, Builder, Machine, RegistryClient, buildx_version, engine_version, ensure_registry};
-use crate::tools::{fill_registry, has_program, has_python_environments, noted_mirror};
+use crate::tools::{Bootstrap, Builder, Machine, RegistryClient, buildx_version, check_cosign, engine_version};
+use crate::tools::{ensure_registry, fill_registry, has_program, has_python_environments, noted_mirror};
 
 /// Programs whose packages have the same names.
 const PROGRAMS: [&str; 3] = ["git", "curl", "docker-registry"];
+/// What signs, for targets that want signatures, and for the tests.
+const COSIGN: &str = "cosign";
 /// Python with what makes virtual environments.
 const PYTHON: &str = "python3-venv";
 /// `ip`, with which the tests make a bridge for an engine of their own.
@@ -38,7 +40,8 @@ pub fn run(ctx: &Context, config: &Config, given: &Given, purpose: Purpose) -> a
     let mirrors = config.mirrors_with(&given.mirrors)?;
     let mut machine = Machine::inspect(ctx)?;
     machine.dry_run = purpose == Purpose::DryRun;
-    install_programs(ctx, &machine, purpose)?;
+    let signs = purpose == Purpose::Tests || config.targets.values().any(|target| target.sign);
+    install_programs(ctx, &machine, purpose, signs)?;
     start_engine(ctx, &machine)?;
     install_emulation(ctx, &machine, config)?;
     if !machine.dry_run {
@@ -73,13 +76,14 @@ pub fn fit(Run { ctx, target, .. }: &Run, dry_run: bool) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn install_programs(ctx: &Context, machine: &Machine, purpose: Purpose) -> anyhow::Result<()> {
+fn install_programs(ctx: &Context, machine: &Machine, purpose: Purpose, signs: bool) -> anyhow::Result<()> {
     let has = |program: &str| has_program(ctx, program);
     let mut packages: Vec<&str> = PROGRAMS.into_iter().filter(|program| !has(program)).collect();
     if purpose == Purpose::Tests {
         packages.extend((!has_python_environments(ctx)?).then_some(PYTHON));
         packages.extend((!has("ip")).then_some(IPROUTE));
     }
+    packages.extend((signs && check_cosign(ctx).is_err()).then_some(COSIGN));
     if !has("dockerd") && engine_version(ctx).is_err() {
         packages.extend(ENGINE);
     } else if buildx_version(ctx).is_err() {
@@ -90,7 +94,11 @@ fn install_programs(ctx: &Context, machine: &Machine, purpose: Purpose) -> anyho
         return Ok(());
     }
     machine.install(ctx, &packages)?;
-    if machine.dry_run { Ok(()) } else { buildx_version(ctx).map(drop) }
+    if machine.dry_run {
+        return Ok(());
+    }
+    buildx_version(ctx)?;
+    if packages.contains(&COSIGN) { check_cosign(ctx) } else { Ok(()) }
 }
 
 /// Starts the engine, unless one answers.

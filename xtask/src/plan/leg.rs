@@ -12,7 +12,7 @@ use crate::model::{Arch, Commit, Exit, JobName, Problem};
 
 /// How long a leg may take for jobs that have no time limit of their own, in minutes.
 const USUAL_MINUTES: u32 = 60;
-/// How many jobs one leg merges at most: two minutes' work.
+/// How many jobs one leg merges at most: two minutes' work, and fewer than GitHub attests at once.
 const MOST_MERGED: usize = 1000;
 /// The longest value of an environment variable on Linux (`MAX_ARG_STRLEN`), in bytes, less room for its name.
 const LONGEST_VARIABLE: usize = 128 * 1024 - 64;

@@ -4,20 +4,24 @@
 use std::fmt;
 use std::time::Instant;
 
+use anyhow::Context as _;
+use camino::{Utf8Path, Utf8PathBuf};
 use xshell::{Cmd, Shell};
 
 use super::gate::{self, Passed};
 use super::moving::move_tags;
-use crate::model::{Exit, Expected, Failure, Index, Problem, Reference, Tag};
+use crate::model::{Exit, Expected, Failure, Index, Problem, Reference, Tag, TrustedWorkflow};
 use crate::plan::{Recipe, RegistryState, for_merge, for_verify};
 use crate::run::Context;
 use crate::run::fleet::{self, OnFailure, Tally};
-use crate::run::{count, human_time, markdown, summary};
+use crate::run::{count, human_time, markdown, set_output, summary};
 use crate::settings::Run;
-use crate::tools::{Signer, buildx, process};
+use crate::tools::{Signer, buildx, check_gh, process, verify_attestation};
 
 /// How many jobs are merged side by side: a merge waits for the registry most of the time.
 const PARALLEL: usize = 32;
+/// How many indexes GitHub attests at once: <https://github.com/actions/attest#subject-limits>.
+const MOST_ATTESTED: usize = 1024;
 
 /// A job whose tag is published.
 #[derive(Clone)]
@@ -39,14 +43,14 @@ impl fmt::Display for Merged {
 /// What concerns all jobs; a single job's refusal is part of the tally.
 pub fn merge_all(run: &Run, recipes: &[&Recipe], parallel: Option<u16>) -> anyhow::Result<Tally<Merged>> {
     let start = Instant::now();
-    let signer = signer(run)?;
+    let signatures = Signatures::to_make(run, recipes.len())?;
     let parallel = parallel.map_or(PARALLEL, usize::from);
     let expected: Vec<&Expected> = recipes.iter().map(|recipe| &recipe.expected).collect();
     let tally = passed(run, &expected)?
         .then(|merges| Ok(each(run, parallel, &merges, Merge::create)))?
         .then(|merges| read_back(run, merges))?
-        .then(|merges| Ok(each(run, parallel, &merges, |merge, run| merge.sign(run, signer.as_ref()))))?
-        .then(|merged| move_tags(run, parallel, merged))?;
+        .then(|merges| Ok(each(run, parallel, &merges, |merge, run| merge.sign(run, &signatures))))?
+        .then(|merged| if run.target.attest { hand_over(run, merged) } else { move_tags(run, parallel, merged) })?;
     let (done, tag) = (tally.done.len(), &run.target.tag.value);
     let line =
         format!("{done} of {} published as {tag} in {}", count(recipes.len(), "job"), human_time(start.elapsed()));
@@ -57,12 +61,39 @@ pub fn merge_all(run: &Run, recipes: &[&Recipe], parallel: Option<u16>) -> anyho
     Ok(tally)
 }
 
-/// Who signs, where the target wants signatures.
+/// Hands the published indexes to the step of the workflow that has them attested: a list such as `sha256sum` writes,
+/// and its path as the step's output. Where nothing was published, nothing is handed over.
+fn hand_over(run: &Run, merged: Vec<Merged>) -> anyhow::Result<Tally<Merged>> {
+    let line = |Merged { reference, index }: &Merged| {
+        format!("{}  {}\n", index.digest.to_string().trim_start_matches("sha256:"), reference.repository)
+    };
+    if !merged.is_empty() {
+        let path = run.ctx.own_path("subjects.txt");
+        let shown = run.ctx.shown(&path);
+        let dir = path.parent().map_or(Ok(()), std::fs::create_dir_all);
+        let written = dir.and_then(|()| std::fs::write(&path, merged.iter().map(line).collect::<String>()));
+        written.with_context(|| format!("could not write {shown}"))?;
+        set_output(&run.ctx, "subjects", shown.as_str())?;
+        let what = format!("until GitHub attests what {shown} lists: moving tags stay");
+        run.ctx.ui.status("Waiting", what);
+    }
+    Ok(Tally { done: merged, failures: Ok(()) })
+}
+
+/// Moves the target's moving tags to what is published, signed, and attested by this file; publishes nothing else.
 ///
 /// # Errors
-/// There is nobody, or cosign is missing: with exit code 4, before anything is published.
-fn signer(run: &Run) -> anyhow::Result<Option<Signer>> {
-    run.target.sign.then(|| Signer::find(&run.ctx)).transpose()
+/// What concerns all jobs; a single job's refusal is part of the tally.
+pub fn move_attested(
+    run: &Run,
+    recipes: &[Recipe],
+    parallel: Option<u16>,
+    bundle: &Utf8Path,
+) -> anyhow::Result<Tally<Merged>> {
+    let signatures = Signatures::of(run, Some(bundle))?;
+    let expected = || recipes.iter().map(|recipe| recipe.expected.clone()).collect();
+    verify_signed(run, expected(), parallel, &signatures, || Ok(expected()))?
+        .then(|merged| move_tags(run, parallel.map_or(PARALLEL, usize::from), merged))
 }
 
 /// The commands that [`merge_all`] would run first, quoted for a shell: one for each job whose tag is to be made.
@@ -153,14 +184,12 @@ impl<'a> Merge<'a> {
     }
 
     /// Signs the index that is published.
-    fn sign(&self, run: &Run, signer: Option<&Signer>) -> anyhow::Result<Merged> {
+    fn sign(&self, run: &Run, signatures: &Signatures) -> anyhow::Result<Merged> {
         let reference = self.expected.reference(None);
         let Passed::Unchanged(index) = self.passed.clone() else {
             return Err(anyhow::anyhow!("{reference} was not read back"));
         };
-        if let Some(signer) = signer {
-            signer.sign(&run.ctx, &self.expected.repository.with_digest(&index.digest))?;
-        }
+        signatures.sign(run, self.expected, &index)?;
         Ok(Merged { reference, index })
     }
 }
@@ -207,7 +236,17 @@ pub fn verify_all(
     parallel: Option<u16>,
     with_keys: impl FnOnce() -> anyhow::Result<Vec<Expected>>,
 ) -> anyhow::Result<Tally<Merged>> {
-    let (ctx, signer, parallel) = (&run.ctx, signer(run)?, parallel.map_or(PARALLEL, usize::from));
+    verify_signed(run, expected, parallel, &Signatures::of(run, None)?, with_keys)
+}
+
+fn verify_signed(
+    run: &Run,
+    expected: Vec<Expected>,
+    parallel: Option<u16>,
+    signatures: &Signatures,
+    with_keys: impl FnOnce() -> anyhow::Result<Vec<Expected>>,
+) -> anyhow::Result<Tally<Merged>> {
+    let (ctx, parallel) = (&run.ctx, parallel.map_or(PARALLEL, usize::from));
     let total = expected.len();
     let states = for_verify(run, &expected.iter().collect::<Vec<_>>())?;
     let is_right = |(expected, state): (&Expected, &anyhow::Result<RegistryState>)| match state {
@@ -219,7 +258,7 @@ pub fn verify_all(
     let tally = Tally::of(verified).then(|verified| {
         let job = |(expected, _): &(&Expected, Merged)| expected.job.clone();
         Ok(fleet::run(ctx, parallel, OnFailure::GoOn, &verified, job, |(expected, merged)| {
-            signer.as_ref().map_or(Ok(()), |signer| check_signature(ctx, signer, expected, &merged.index))?;
+            signatures.check(run, expected, &merged.index)?;
             ctx.ui.status("Verified", &merged.reference);
             Ok(merged.clone())
         }))
@@ -242,14 +281,104 @@ fn verified<'e>(expected: &'e Expected, state: &RegistryState) -> anyhow::Result
     }
 }
 
-fn check_signature(ctx: &Context, signer: &Signer, expected: &Expected, index: &Index) -> anyhow::Result<()> {
-    let signed = expected.repository.with_digest(&index.digest);
-    signer.verify(ctx, &signed)?.map_err(|said| {
-        Problem::new(signed.to_string(), format!("carries no valid signature: {said}"))
-            .rule("the target wants every index signed")
-            .help(format!("cargo xtask merge {}", expected.job))
-            .exit(Exit::Refused)
-    })
+/// Whose signatures and attestations the indexes of a target need.
+struct Signatures {
+    signer: Option<Signer>,
+    attested_by: Option<TrustedWorkflow>,
+    /// The file with the attestation that `actions/attest` has just made; without one, GitHub is asked.
+    bundle: Option<Utf8PathBuf>,
+}
+
+impl Signatures {
+    /// Whose signatures count, and whose attestations: those in a file, or else those that GitHub has.
+    ///
+    /// # Errors
+    /// A program that checks them is missing, or nobody can tell whose count: with exit code 4.
+    fn of(run: &Run, bundle: Option<&Utf8Path>) -> anyhow::Result<Signatures> {
+        let (ctx, target) = (&run.ctx, &run.target);
+        let signer = target.sign.then(|| Signer::find(ctx, target.workflow.clone())).transpose()?;
+        let attested_by = target.attest.then(|| {
+            check_gh(ctx)?;
+            target.workflow.clone().map_err(|problem| problem.exit(Exit::Missing))
+        });
+        Ok(Signatures { signer, attested_by: attested_by.transpose()?, bundle: bundle.map(Utf8Path::to_owned) })
+    }
+
+    /// The same, where they are to be made, of so many jobs.
+    ///
+    /// # Errors
+    /// They cannot be made here, or would not be accepted, with exit code 4; or they are too many, with 2.
+    fn to_make(run: &Run, jobs: usize) -> anyhow::Result<Signatures> {
+        let signatures = Signatures::of(run, None)?;
+        signatures.check_here(&run.ctx).map_err(|problem| problem.exit(Exit::Missing))?;
+        if signatures.attested_by.is_some() && jobs > MOST_ATTESTED {
+            return Err(Problem::new("merge", format!("{} at once", count(jobs, "job")))
+                .rule(format!("GitHub attests at most {MOST_ATTESTED} indexes at once"))
+                .help("name fewer of them: cargo xtask merge JOB…")
+                .exit(Exit::Usage));
+        }
+        Ok(signatures)
+    }
+
+    /// Checks that whoever is to sign can, and is trusted.
+    fn check_here(&self, ctx: &Context) -> Result<(), Problem> {
+        let by_identity = match &self.signer {
+            Some(Signer::Key { private: None, .. }) => {
+                return Err(Problem::new("sign", "only the public key is known").help("set JOBS_COSIGN_KEY"));
+            }
+            Some(Signer::Workflow(_)) if ctx.env.get("ACTIONS_ID_TOKEN_REQUEST_TOKEN").is_none() => {
+                const HELP: &str = "add `id-token: write` to the job's `permissions` in the workflow; elsewhere, set \
+                                    JOBS_COSIGN_KEY";
+                return Err(Problem::new("sign", "a workflow signs by its identity, and there is none here").help(HELP));
+            }
+            Some(Signer::Workflow(workflow)) => Some(workflow),
+            Some(Signer::Key { .. }) | None => None,
+        };
+        let mut workflows = by_identity.into_iter().chain(&self.attested_by);
+        workflows.try_for_each(|workflow| workflow.check(ctx.env.get("GITHUB_WORKFLOW_REF")))
+    }
+
+    /// Signs an index that is published.
+    ///
+    /// # Errors
+    /// It cannot be signed.
+    fn sign(&self, run: &Run, expected: &Expected, index: &Index) -> anyhow::Result<()> {
+        let digest = expected.repository.with_digest(&index.digest);
+        self.signer.as_ref().map_or(Ok(()), |signer| signer.sign(&run.ctx, &digest))
+    }
+
+    /// Checks what a published index carries.
+    ///
+    /// # Errors
+    /// It is not signed, or not attested.
+    fn check(&self, run: &Run, expected: &Expected, index: &Index) -> anyhow::Result<()> {
+        let digest = expected.repository.with_digest(&index.digest);
+        let refused = |what: &str, rule: &str| {
+            Problem::new(digest.to_string(), what).rule(rule).help(format!("cargo xtask merge {}", expected.job))
+        };
+        if let Some(signer) = &self.signer {
+            let rule = "the target wants every index signed";
+            let not_signed = |said| refused(&format!("carries no valid signature: {said}"), rule);
+            signer.verify(&run.ctx, &digest)?.map_err(|said| not_signed(said).exit(Exit::Refused))?;
+        }
+        if let Some(workflow) = &self.attested_by {
+            let rule = "the target wants every index attested, by this repository's workflow";
+            let help = "run the workflow of this commit again: its step `Attest` makes the attestation";
+            let not_attested = |said| refused(&format!("is not attested: {said}"), rule).help(help);
+            let verified = verify_attestation(&run.ctx, workflow, self.bundle.as_deref(), &digest)?;
+            verified.map_err(|said| not_attested(said).exit(Exit::Refused))?;
+        }
+        Ok(())
+    }
+}
+
+/// Checks that the target's signatures and attestations can be made in this workflow, before anything is built. Only
+/// there is the machine that plans like the one that merges.
+///
+/// # Errors
+/// Why they cannot, with exit code 4.
+pub fn check_signatures(run: &Run) -> anyhow::Result<()> {
+    if run.ctx.env.is_github_actions() { Signatures::to_make(run, 0).map(drop) } else { Ok(()) }
 }
 
 fn refused(problems: Vec<Problem>) -> anyhow::Error {

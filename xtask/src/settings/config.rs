@@ -70,6 +70,8 @@ pub struct TargetSettings {
     pub sbom: bool,
     /// Whether the index of each job is signed; without a signature `verify` refuses it then.
     pub sign: bool,
+    /// Whether GitHub attests the index of each job; without an attestation `verify` refuses it then.
+    pub attest: bool,
     /// Where the layers of builds are kept for later ones.
     pub cache: Cache,
 }

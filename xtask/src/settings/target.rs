@@ -5,7 +5,10 @@ use std::sync::Arc;
 
 use clap::Args;
 
-use crate::model::{Commit, Exit, Failure, JobName, Problem, Provenance, Registry, Repository, Revision, Tag};
+use crate::model::matches_ref;
+use crate::model::{
+    Commit, Exit, Failure, JobName, Problem, Provenance, Registry, Repository, Revision, Tag, TrustedWorkflow,
+};
 use crate::run::Context;
 use crate::tools::{Builder, RegistryClient, git};
 
@@ -80,6 +83,10 @@ pub struct Target {
     pub attested: bool,
     pub sbom: bool,
     pub sign: bool,
+    /// Whether GitHub attests every index before moving tags move to it.
+    pub attest: bool,
+    /// The workflow whose signatures count here, or why nobody can tell.
+    pub workflow: Result<TrustedWorkflow, Problem>,
     pub cache: Cache,
     pub revision: Option<Revision>,
     /// Where the source is, for the label.
@@ -211,8 +218,7 @@ fn is_proposal(ctx: &Context, git_ref: &str) -> bool {
 /// The name of the target whose `refs` match the current git ref.
 fn matching(config: &Config, git_ref: Option<&str>) -> anyhow::Result<Option<Sourced<String>>> {
     let Some(git_ref) = git_ref else { return Ok(None) };
-    let options = glob::MatchOptions { require_literal_separator: true, ..glob::MatchOptions::new() };
-    let matches = |pattern: &String| glob::Pattern::new(pattern).is_ok_and(|p| p.matches_with(git_ref, options));
+    let matches = |pattern: &String| matches_ref(pattern, git_ref);
     let found = config.targets.iter().filter(|(_, target)| target.refs.iter().any(matches));
     let names: Vec<&str> = found.map(|(name, _)| name.as_str()).collect();
     match names[..] {
@@ -288,7 +294,7 @@ impl Layers<'_> {
         Failure::unless_empty(Exit::Usage, problems)?;
         let Ok(tag) = tag else { anyhow::bail!("a tag or a problem with it was expected") };
         let role = self.of_target(self.settings.role.as_ref());
-        let TargetSettings { provenance, sbom, sign, cache, .. } = self.settings;
+        let TargetSettings { provenance, sbom, sign, attest, cache, refs, .. } = self.settings;
         let source = source(self.ctx)?;
         Ok(Target {
             name: self.name,
@@ -303,6 +309,8 @@ impl Layers<'_> {
             attested: sbom || matches!(provenance, Some(Provenance::Min | Provenance::Max)),
             sbom,
             sign,
+            attest,
+            workflow: TrustedWorkflow::new(source.as_deref(), &refs),
             cache,
             revision: revision.map(|revision| revision.value),
             source,

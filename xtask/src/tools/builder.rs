@@ -18,7 +18,7 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(20);
 const NATIVE: &str = "native";
 
 /// The first word that looks like a version, such as `v0.29.1+ds1`: its major, minor and patch number.
-fn find_version(text: &str) -> Option<[u32; 3]> {
+pub(super) fn find_version(text: &str) -> Option<[u32; 3]> {
     let number = |part: &str| -> Option<u32> { part.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok() };
     text.split_whitespace().find_map(|word| {
         let mut parts = word.trim_start_matches('v').splitn(3, '.').map(number);

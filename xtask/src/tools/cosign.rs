@@ -2,12 +2,18 @@
 
 use xshell::cmd;
 
+use super::builder::find_version;
 use super::process::{self, Options};
-use crate::model::{Exit, Problem, Reference};
+use super::system;
+use crate::model::{Exit, Problem, Reference, TrustedWorkflow};
 use crate::run::Context;
 
 /// Who vouches for a workflow's identity.
 const ISSUER: &str = "https://token.actions.githubusercontent.com";
+/// The oldest major version that signs as this program wants it.
+const OLDEST: u32 = 3;
+/// What only that version and newer ones have as the default. Debian's cosign does not know its own version.
+const SINCE_OLDEST: &str = "--use-signing-config=true";
 
 /// Who signs.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,7 +22,36 @@ pub enum Signer {
     /// cosign itself reads the password from `COSIGN_PASSWORD`.
     Key { private: Option<String>, public: String },
     /// The workflow itself: a certificate for its OIDC identity, and an entry in the transparency log.
-    Workflow { repository: String },
+    Workflow(TrustedWorkflow),
+}
+
+/// Checks that there is a cosign that can be used.
+///
+/// # Errors
+/// It is missing or too old, with exit code 4.
+pub fn check_cosign(ctx: &Context) -> anyhow::Result<()> {
+    usable_cosign(ctx)?.map_err(|what| {
+        const BY_A_STEP: &str = "let the target say `attest = true` instead of `sign = true`, or install cosign in \
+                                 a step: README.md, \"Set up on GitHub and AWS\"";
+        let help = if ctx.env.is_github_actions() { BY_A_STEP } else { "cargo xtask setup" };
+        let rule = format!("signatures are made and checked by cosign {OLDEST} or newer");
+        Problem::new("`cosign`", what).rule(rule).help(help).exit(Exit::Missing)
+    })
+}
+
+fn usable_cosign(ctx: &Context) -> anyhow::Result<Result<(), String>> {
+    if !system::has_program(ctx, "cosign") {
+        return Ok(Err("not installed".to_owned()));
+    }
+    let version = process::run(ctx, |sh| cmd!(sh, "cosign version"), &Options::default())?;
+    Ok(match find_version(&version.stdout()) {
+        Some([major, ..]) if major >= OLDEST => Ok(()),
+        Some([major, minor, patch]) => Err(format!("{major}.{minor}.{patch} is too old")),
+        None => {
+            let help = process::run(ctx, |sh| cmd!(sh, "cosign sign --help"), &Options::default())?;
+            if help.stdout().contains(SINCE_OLDEST) { Ok(()) } else { Err("is too old".to_owned()) }
+        }
+    })
 }
 
 impl Signer {
@@ -24,9 +59,9 @@ impl Signer {
     /// or else the workflow.
     ///
     /// # Errors
-    /// cosign is missing, or there is neither: with exit code 4, before anything is published.
-    pub fn find(ctx: &Context) -> anyhow::Result<Signer> {
-        process::run(ctx, |sh| cmd!(sh, "cosign version"), &Options::default())?;
+    /// cosign is missing, or there is neither: with exit code 4.
+    pub fn find(ctx: &Context, workflow: Result<TrustedWorkflow, Problem>) -> anyhow::Result<Signer> {
+        check_cosign(ctx)?;
         let variable = |name| ctx.env.get(name).map(str::to_owned);
         let private = variable("JOBS_COSIGN_KEY");
         // What is no file of a key pair is a key in a service, which gives out its public half by the same name.
@@ -37,23 +72,24 @@ impl Signer {
         if let Some(public) = variable("JOBS_COSIGN_PUB").or_else(|| private.as_ref().map(beside)) {
             return Ok(Signer::Key { private, public });
         }
-        variable("GITHUB_REPOSITORY").map(|repository| Signer::Workflow { repository }).ok_or_else(|| {
-            Problem::new("sign", "the target wants signatures, and there is neither a key nor a workflow")
-                .help("set JOBS_COSIGN_KEY (and COSIGN_PASSWORD) to sign, or JOBS_COSIGN_PUB to verify")
-                .exit(Exit::Missing)
+        workflow.map(Signer::Workflow).map_err(|Problem { what, .. }| {
+            Problem::new(
+                "sign",
+                format!("the target wants signatures, and there is neither a key nor a workflow: {what}"),
+            )
+            .help("set JOBS_COSIGN_KEY (and COSIGN_PASSWORD) to sign, or JOBS_COSIGN_PUB to verify")
+            .exit(Exit::Missing)
         })
     }
 
     /// The flags that tell cosign with what to sign.
-    fn sign_flags(&self) -> Result<Vec<&str>, Problem> {
+    fn sign_flags(&self) -> Vec<&str> {
         match self {
-            Signer::Key { private: Some(private), .. } => {
-                Ok(vec!["--key", private, "--tlog-upload=false", "--use-signing-config=false"])
+            Signer::Key { private, .. } => {
+                let private = private.as_deref().unwrap_or_default();
+                vec!["--key", private, "--tlog-upload=false", "--use-signing-config=false"]
             }
-            Signer::Key { private: None, .. } => {
-                Err(Problem::new("sign", "only the public key is known").help("set JOBS_COSIGN_KEY"))
-            }
-            Signer::Workflow { .. } => Ok(Vec::new()),
+            Signer::Workflow(_) => Vec::new(),
         }
     }
 
@@ -61,9 +97,9 @@ impl Signer {
     fn verify_flags(&self) -> Vec<String> {
         match self {
             Signer::Key { public, .. } => ["--key", public, "--insecure-ignore-tlog=true"].map(str::to_owned).to_vec(),
-            Signer::Workflow { repository } => {
-                let identity = format!("^https://github\\.com/{}/", repository.replace('.', "\\."));
-                let flags = ["--certificate-oidc-issuer", ISSUER, "--certificate-identity-regexp", &identity];
+            Signer::Workflow(workflow) => {
+                let regexp = workflow.regexp();
+                let flags = ["--certificate-oidc-issuer", ISSUER, "--certificate-identity-regexp", &regexp];
                 flags.map(str::to_owned).to_vec()
             }
         }
@@ -79,18 +115,18 @@ impl Signer {
     /// Signs a digest, unless it is signed.
     ///
     /// # Errors
-    /// cosign is missing, or cannot sign.
+    /// cosign cannot sign.
     pub fn sign(&self, ctx: &Context, index: &Reference) -> anyhow::Result<()> {
         if self.verify(ctx, index)?.is_ok() {
             return Ok(());
         }
-        let (flags, index) = (self.sign_flags().map_err(|problem| problem.exit(Exit::Missing))?, index.to_string());
+        let (flags, index) = (self.sign_flags(), index.to_string());
         let outcome = process::run(ctx, |sh| cmd!(sh, "cosign sign --yes {flags...} {index}"), &Options::default())?;
         if outcome.success() {
             return Ok(());
         }
         Err(Problem::new(index, format!("could not be signed: {}", outcome.reason()))
-            .help("cosign 3 is needed, with a key that it can read, or `id-token: write` in the workflow")
+            .help("can cosign read the key, and is COSIGN_PASSWORD right? in a workflow, can it reach sigstore.dev?")
             .exit(Exit::Missing))
     }
 }
@@ -99,8 +135,8 @@ impl Signer {
 mod tests {
     use super::*;
 
-    fn flags(signer: &Signer) -> (Option<String>, String) {
-        (signer.sign_flags().ok().map(|flags| flags.join(" ")), signer.verify_flags().join(" "))
+    fn flags(signer: &Signer) -> (String, String) {
+        (signer.sign_flags().join(" "), signer.verify_flags().join(" "))
     }
 
     #[test]
@@ -109,20 +145,16 @@ mod tests {
         assert_eq!(
             flags(&key),
             (
-                Some("--key c.key --tlog-upload=false --use-signing-config=false".to_owned()),
+                "--key c.key --tlog-upload=false --use-signing-config=false".to_owned(),
                 "--key c.pub --insecure-ignore-tlog=true".to_owned()
             )
         );
-        let workflow = Signer::Workflow { repository: "acme/jobs.x".to_owned() };
-        assert_eq!(
-            flags(&workflow),
-            (
-                Some(String::new()),
-                "--certificate-oidc-issuer https://token.actions.githubusercontent.com \
-                 --certificate-identity-regexp ^https://github\\.com/acme/jobs\\.x/"
-                    .to_owned()
-            )
+        let refs = ["refs/heads/main".to_owned()];
+        let workflow = TrustedWorkflow::new(Some("https://github.com/acme/jobs"), &refs).unwrap();
+        let by_identity = format!(
+            "--certificate-oidc-issuer https://token.actions.githubusercontent.com --certificate-identity-regexp {}",
+            workflow.regexp()
         );
-        assert_eq!(flags(&Signer::Key { private: None, public: "c.pub".to_owned() }).0, None);
+        assert_eq!(flags(&Signer::Workflow(workflow)), (String::new(), by_identity));
     }
 }

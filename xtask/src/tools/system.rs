@@ -18,10 +18,11 @@ use crate::run::Context;
 const START_TIMEOUT: Duration = Duration::from_secs(60);
 /// How often a starting engine is asked whether it answers.
 const POLL_INTERVAL: Duration = Duration::from_millis(250);
-/// The Debian suite whose buildx is new enough; Debian 12 has none, and Debian 13 has 0.13.
+/// The Debian suite whose buildx and cosign are new enough: Debian 12 has none, and Debian 13 has 0.13 and 2.5.
 const NEWER_SUITE: &str = "forky";
-/// What is taken from that suite: buildx, the engine of the same age, and what belongs to it.
-const NEWER: [&str; 6] = ["docker.io", "docker-cli", "containerd", "tini-static", "docker-buildx", "docker-registry"];
+/// What is taken from that suite: cosign, and buildx with the engine of the same age and what belongs to it.
+const NEWER: [&str; 7] =
+    ["cosign", "docker.io", "docker-cli", "containerd", "tini-static", "docker-buildx", "docker-registry"];
 /// The engine's configuration.
 const DAEMON_JSON: &str = "/etc/docker/daemon.json";
 /// Where a running engine notes its process.
@@ -92,6 +93,9 @@ impl Machine {
     /// It is not known how to install on this distribution, or what the distribution has is too old.
     pub fn install(&self, ctx: &Context, packages: &[&str]) -> anyhow::Result<()> {
         self.check_distribution(packages)?;
+        if packages.contains(&"cosign") && self.id != "debian" {
+            return Err(self.no_cosign());
+        }
         if packages.contains(&"docker.io") {
             // Its package may start the engine, and an engine keeps the image store that it first starts with.
             self.configure_new_engine(ctx)?;
@@ -134,6 +138,14 @@ impl Machine {
             .rule("it knows Debian 12 and 13, and Ubuntu 22.04 and 24.04")
             .help(format!("install {programs}, start the engine, and repeat this"))
             .exit(Exit::Missing))
+    }
+
+    fn no_cosign(&self) -> anyhow::Error {
+        const HELP: &str = "install cosign 3 as docs.sigstore.dev/cosign/system_config/installation says, in a \
+                            workflow by the action sigstore/cosign-installer; or let the target say `attest = true` \
+                            instead";
+        let what = format!("{} {} has no package of it", self.id, self.version);
+        Problem::new("cosign", what).rule("signatures take cosign 3 or newer").help(HELP).exit(Exit::Missing)
     }
 
     /// Turns on the containerd image store for an engine that has never run; one that has keeps what it has.
@@ -329,6 +341,17 @@ mod tests {
             "/etc/docker/daemon.json: not a JSON object: invalid type: sequence, expected a map at line 1 column 0"
         );
         assert_eq!(with(r#"{"features": 1}"#).unwrap_err(), "/etc/docker/daemon.json: features: not an object");
+    }
+
+    #[test]
+    fn where_there_is_no_package_of_cosign_it_says_where_else() {
+        let ubuntu = Machine::parse("ID=ubuntu\nVERSION_ID=\"24.04\"\nVERSION_CODENAME=noble\n");
+        assert_eq!(
+            ubuntu.install(&Context::for_tests(), &["git", "cosign"]).unwrap_err().to_string(),
+            "cosign: ubuntu 24.04 has no package of it\n  rule: signatures take cosign 3 or newer\n  help: install \
+             cosign 3 as docs.sigstore.dev/cosign/system_config/installation says, in a workflow by the action \
+             sigstore/cosign-installer; or let the target say `attest = true` instead"
+        );
     }
 
     #[test]

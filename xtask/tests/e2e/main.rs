@@ -19,3 +19,4 @@ mod merge;
 mod moving;
 mod plan;
 mod registry;
+mod signing;

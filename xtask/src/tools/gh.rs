@@ -1,0 +1,71 @@
+//! gh: checks what GitHub attests of the index of a job. The attestation itself is made by a step of the workflow.
+
+use camino::Utf8Path;
+use xshell::cmd;
+
+use super::builder::find_version;
+use super::process::{self, End, Options};
+use super::system;
+use crate::model::{Exit, Problem, Reference, TrustedWorkflow};
+use crate::run::Context;
+
+/// The oldest gh whose exit code can be trusted: before, it was 0 where there was no attestation (CVE-2025-25204).
+const OLDEST: [u32; 3] = [2, 67, 0];
+/// The exit code of gh where it has no login.
+const NO_LOGIN: i32 = 4;
+
+/// Checks that there is a gh that can be used.
+///
+/// # Errors
+/// It is missing or too old, with exit code 4.
+pub fn check_gh(ctx: &Context) -> anyhow::Result<()> {
+    usable_gh(ctx)?.map_err(|what| {
+        Problem::new("`gh`", what)
+            .rule("attestations are checked by gh 2.67 or newer")
+            .help("install the GitHub CLI, which GitHub's own runners have: cli.github.com")
+            .exit(Exit::Missing)
+    })
+}
+
+fn usable_gh(ctx: &Context) -> anyhow::Result<Result<(), String>> {
+    if !system::has_program(ctx, "gh") {
+        return Ok(Err("not installed".to_owned()));
+    }
+    let version = process::run(ctx, |sh| cmd!(sh, "gh --version"), &Options::default())?;
+    Ok(match find_version(&version.stdout()) {
+        Some(version) if version >= OLDEST => Ok(()),
+        Some([major, minor, patch]) => Err(format!("{major}.{minor}.{patch} is too old")),
+        None => Err(format!("has no version that can be read: {}", version.reason())),
+    })
+}
+
+/// Whether this workflow attested a digest, or what gh says if it did not. The attestation is in a file, or else GitHub
+/// has it. Workflow and ref are pinned by one expression: `--signer-workflow` of gh is one without an end, and
+/// `--source-ref` takes no pattern.
+///
+/// # Errors
+/// gh has no login.
+pub fn verify_attestation(
+    ctx: &Context,
+    workflow: &TrustedWorkflow,
+    bundle: Option<&Utf8Path>,
+    index: &Reference,
+) -> anyhow::Result<Result<(), String>> {
+    let (artifact, repository, regexp) = (format!("oci://{index}"), &workflow.repository, workflow.regexp());
+    let bundle = bundle.into_iter().flat_map(|file| ["--bundle", file.as_str()]);
+    let outcome = process::run(
+        ctx,
+        |sh| {
+            let by = ["--repo", repository, "--cert-identity-regex", &regexp];
+            cmd!(sh, "gh attestation verify {artifact} {by...} {bundle...}")
+        },
+        &Options::default(),
+    )?;
+    match outcome.end {
+        End::Success => Ok(Ok(())),
+        End::Failure(status) if status.code() == Some(NO_LOGIN) => {
+            Err(Problem::new("`gh`", outcome.reason()).help("gh auth login").exit(Exit::Missing))
+        }
+        _ => Ok(Err(outcome.reason())),
+    }
+}
