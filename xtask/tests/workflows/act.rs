@@ -7,7 +7,7 @@ use std::sync::Mutex;
 
 use serde_json::{Value, json};
 
-use crate::cloud::{Aws, BEARER, Issuer, JWT, OWN_PASSWORD, path_with_client};
+use crate::cloud::{Aws, BEARER, Issuer, JWT, OWN_PASSWORD, Programs, path_with_client};
 use crate::harness::{ACCEPT, DOCKERFILE, Registry, Run, TempDir, Tree, python_programs};
 use crate::rules::PROPOSALS;
 use crate::workflow::{Workflow, root};
@@ -21,6 +21,7 @@ pub struct Act {
     pub issuer: Issuer,
     /// What is handed from job to job, what logs in, and what `act` keeps.
     folder: TempDir,
+    programs: Programs,
 }
 
 /// base64 of `AWS:` and [`OWN_PASSWORD`], as docker keeps it.
@@ -46,10 +47,19 @@ prefix = "releases"
 impl Act {
     /// This repository, with these jobs in place of its own.
     pub fn with_jobs(jobs: &[&str]) -> Act {
+        Act::new(jobs, TARGETS)
+    }
+
+    /// The same, with targets whose indexes GitHub attests.
+    pub fn with_attestations(jobs: &[&str]) -> Act {
+        Act::new(jobs, &TARGETS.replace("moving-tags", "attest = true\nmoving-tags"))
+    }
+
+    fn new(jobs: &[&str], targets: &str) -> Act {
         let registry = Registry::with_user("AWS", OWN_PASSWORD.1);
         let mut files = of_this_repository();
         files.iter_mut().filter(|(path, _)| path == "Cargo.toml").for_each(|(_, text)| {
-            text.push_str(&TARGETS.replace("<registry>", &registry.address));
+            text.push_str(&targets.replace("<registry>", &registry.address));
         });
         files.extend(jobs.iter().map(|job| (format!("jobs/{job}/Dockerfile"), DOCKERFILE.to_owned())));
         let files: Vec<(&str, &str)> = files.iter().map(|(path, text)| (path.as_str(), text.as_str())).collect();
@@ -59,6 +69,7 @@ impl Act {
             aws: Aws::start(),
             issuer: Issuer::start(),
             folder: TempDir::new(),
+            programs: Programs::new().script("gh", GH),
         };
         for (action, script) in STAND_INS {
             let folder = act.folder.0.join(action);
@@ -130,13 +141,20 @@ impl Act {
             ("ACTIONS_ID_TOKEN_REQUEST_TOKEN", BEARER.to_owned()),
             ("AWS_ENDPOINT_URL", self.aws.url()),
             ("AWS_EC2_METADATA_DISABLED", "true".to_owned()),
-            ("PATH", path_with_client()),
+            ("PATH", self.programs.first()),
+            ("GITHUB_REPOSITORY", "acme/jobs".to_owned()),
             ("BASH_ENV", shown(self.folder.0.join("first.sh"))),
             ("TEST_ARTIFACTS", shown(self.folder.0.join("artifacts"))),
             // Dependencies are compiled once for all runs; the program itself is compiled in each.
             ("CARGO_BUILD_BUILD_DIR", shown(Path::new(env!("CARGO_TARGET_TMPDIR")).join("act"))),
         ];
         own.into_iter().chain(mirrors).collect()
+    }
+
+    /// Whether GitHub attests anything.
+    pub fn set_attestations(&self, work: bool) {
+        let mark = self.folder.0.join("artifacts/no-attestations");
+        if work { std::fs::remove_file(mark).unwrap() } else { std::fs::write(mark, "").unwrap() }
     }
 
     /// Runs the program beside the workflow, with the registry's password.
@@ -229,8 +247,37 @@ fn of_this_run(name: &str) -> bool {
         || name == "LD_LIBRARY_PATH"
 }
 
-/// The two actions that need GitHub's servers. What they lose, a file's mode, these lose too.
-const STAND_INS: [(&str, &str); 2] = [
+/// The actions that need GitHub's servers. What they lose, a file's mode, these lose too. The attestation is a file with
+/// the signer and the subjects; it is refused for a subject that a moving tag already points to.
+const STAND_INS: [(&str, &str); 3] = [
+    (
+        "actions/attest",
+        r#"
+name: attest
+description: Lists the subjects in a file
+inputs: { subject-checksums: { required: true } }
+outputs: { bundle-path: { value: "${{ steps.attest.outputs.bundle-path }}" } }
+runs:
+  using: composite
+  steps:
+    - id: attest
+      shell: bash
+      env: { SUBJECTS: "${{ inputs.subject-checksums }}" }
+      run: |
+        if [ -e "$TEST_ARTIFACTS/no-attestations" ]; then exit 1; fi
+        bundle="$TEST_ARTIFACTS/attestation-$(date +%s%N).json"
+        echo "https://github.com/$GITHUB_REPOSITORY/.github/workflows/images.yml@$GITHUB_REF" >"$bundle"
+        while read -r hex name; do
+          found=$(docker buildx imagetools inspect "$name:latest" --format '{{json .Manifest.Digest}}' 2>&1 || true)
+          case "$found" in
+            *"$hex"*) echo "$name:latest is at what is not attested yet"; exit 1 ;;
+            '"sha256:'*|*"not found"*) echo "sha256:$hex  $name" >>"$bundle" ;;
+            *) echo "$found"; exit 1 ;;
+          esac
+        done <"$SUBJECTS"
+        echo "bundle-path=$bundle" >>"$GITHUB_OUTPUT"
+"#,
+    ),
     (
         "actions/upload-artifact",
         r#"
@@ -265,6 +312,14 @@ runs:
 "#,
     ),
 ];
+
+/// gh, as far as it would have to reach GitHub: it checks that the file is what the stand-in of `actions/attest` wrote.
+const GH: &str = r#"
+if [ "$1" = --version ]; then PATH="${PATH#*:}"; exec gh "$@"; fi
+test "$1 $2 $4 $5 $6 $8 $#" = "attestation verify --repo acme/jobs --cert-identity-regex --bundle 9" || exit 2
+name="${3#oci://}"
+head -n 1 "$9" | grep -qP -e "$7" && grep -qx "${name#*@}  ${name%@*}" "$9"
+"#;
 
 /// An action as the workflow names it, with its commit.
 fn used_as(action: &str) -> String {

@@ -5,7 +5,8 @@ use std::process::Command;
 
 use serde_json::Value;
 
-use crate::harness::{Registry, Tree};
+use crate::cloud::path_with_client;
+use crate::harness::{BOTH, Registry, Tree};
 use crate::rules::RULES;
 use crate::workflow::{self, Workflow, root, words_after};
 
@@ -30,7 +31,8 @@ fn the_workflows_keep_every_rule() {
 }
 
 /// A rule, and a change of `images.yml` that breaks it.
-const BREAKAGES: [(&str, &str, &str); 34] = [
+const BREAKAGES: [(&str, &str, &str); 35] = [
+    ("pinned-actions", "@1e69f48acb82d1966a394da916b4c1698aa569d6 # v4.2.2", "@v4"),
     ("pinned-actions", "@3d3c42e5aac5ba805825da76410c181273ba90b1 # v7.0.1", "@v7"),
     ("pinned-actions", " # v7.0.0", ""),
     ("pinned-actions", "uses: actions/checkout@", "uses: acme/checkout@"),
@@ -209,15 +211,32 @@ fn every_step_is_one_call_of_the_xtask_with_flags_that_it_knows() {
     }
 }
 
+/// What the actions put out that are used, by their own documentation.
+const PUT_OUT: [(&str, &str); 1] = [("actions/attest", "bundle-path")];
+
+/// A target that makes use of all that the steps of `images.yml` can do.
+const TARGET: &str = "[workspace]\n[workspace.metadata.jobs.targets.main]\nrefs = [\"refs/heads/*\"]\nattest = true\n";
+
 /// What a step of `images.yml` writes: its xtask is run, in a tree with a job.
 fn written(step: &Value) -> BTreeMap<String, String> {
+    if let Some(action) = step["uses"].as_str() {
+        let outputs = PUT_OUT.into_iter().filter(|(name, _)| action.starts_with(&format!("{name}@")));
+        return outputs.map(|(_, output)| (output.to_owned(), String::new())).collect();
+    }
     let (tree, registry) = (Tree::with_jobs(&["a"]), Registry::start());
+    tree.git(&["remote", "add", "origin", "https://github.com/acme/jobs"]);
+    tree.write("Cargo.toml", TARGET);
+    tree.commit("a target");
+    let path = path_with_client();
+    let env = [("JOBS_REGISTRY", registry.address.as_str()), ("PATH", &path)];
     let outputs = tree.path().join("target/outputs");
     std::fs::create_dir_all(outputs.parent().unwrap()).unwrap();
     let arguments = arguments(step).expect("a step with outputs calls the xtask");
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).filter(|word| !word.contains('$')).collect();
-    let env = [("GITHUB_OUTPUT", outputs.to_str().unwrap()), ("JOBS_REGISTRY", registry.address.as_str())];
-    tree.run_with(&arguments, &env).ended(0);
+    if arguments[0] == "merge" {
+        tree.run_with(&[&["build"], &BOTH[..]].concat(), &env).ended(0);
+    }
+    tree.run_with(&arguments, &[&env[..], &[("GITHUB_OUTPUT", outputs.to_str().unwrap())]].concat()).ended(0);
     let text = std::fs::read_to_string(outputs).unwrap();
     text.lines().map(|line| line.split_once('=').unwrap()).map(|(k, v)| (k.to_owned(), v.to_owned())).collect()
 }

@@ -32,7 +32,13 @@ pub const RULES: [Rule; 19] = [
     Rule { name: "one-check", complaints: one_check },
 ];
 
-const ACTIONS: [&str; 3] = ["actions/checkout", "actions/upload-artifact", "actions/download-artifact"];
+const ACTIONS: [&str; 5] = [
+    "actions/attest",
+    "actions/checkout",
+    "actions/download-artifact",
+    "actions/upload-artifact",
+    "sigstore/cosign-installer",
+];
 
 fn pinned_actions(workflow: &Workflow) -> Vec<String> {
     let lines = workflow.text.lines().filter_map(|line| line.split_once("uses: "));

@@ -1,5 +1,5 @@
 //! The ways in which the pipeline runs: pushes that change all, one and no job, a pull request, a merge queue, a broken
-//! job, a tag, a forced rebuild.
+//! job, a tag, a forced rebuild, a target with attestations.
 
 use serde_json::{Value, json};
 
@@ -161,4 +161,33 @@ fn a_tag_is_published_under_its_name_where_releases_go() {
     let run = act.run("workflow_dispatch", &nowhere).checked("success");
     assert_eq!(built(&run.legs("build", "Build")), ["hello (amd64)", "hello (arm64)"], "{}", run.said());
     assert_eq!(act.catalog(), "{\"repositories\":[\"releases/hello\"]}");
+}
+
+/// The stand-in for GitHub's action refuses what a moving tag already points to.
+#[test]
+fn moving_tags_wait_for_attestations() {
+    let act = Act::with_attestations(&["hello", "world"]);
+    let (attest, moves) = ("Attest", "Move tags to what is attested");
+    let first = act.run_push().checked("success");
+    assert!(first.steps().is_superset(&[attest, moves].into()), "{}", first.said());
+    let published = act.digest("jobs/hello", &act.tree.tag());
+    assert!(published.is_some(), "{}", first.said());
+    assert_eq!(act.digest("jobs/hello", "latest"), published);
+    assert_eq!(act.digest("jobs/world", "latest"), act.digest("jobs/world", &act.tree.tag()));
+
+    act.tree.write("jobs/hello/Dockerfile", &DOCKERFILE.replace("nobody", "somebody"));
+    act.tree.commit("change one job");
+    act.push();
+    act.set_attestations(false);
+    let second = act.run_push().checked("failure");
+    assert!(!second.steps().contains(moves), "{}", second.said());
+    let unattested = act.digest("jobs/hello", &act.tree.tag());
+    assert!(unattested.is_some() && unattested != published, "{}", second.said());
+    assert_eq!(act.digest("jobs/hello", "latest"), published);
+
+    act.set_attestations(true);
+    let again = act.run_push().checked("success");
+    assert_eq!(again.jobs(), ["images", "merge", "plan"], "{}", again.said());
+    assert_eq!(act.digest("jobs/hello", &act.tree.tag()), unattested);
+    assert_eq!(act.digest("jobs/hello", "latest"), unattested);
 }
