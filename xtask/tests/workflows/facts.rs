@@ -32,6 +32,8 @@ fn the_runners_have_what_this_tool_needs() {
         let (name, release) = fact("distribution").split_once(' ').unwrap();
         assert!(name == "ubuntu" && readme.contains(release), "{label}: setup does not know {name} {release}");
         assert!(version(fact("aws")) >= version("2"), "{label}: AWS client {}", fact("aws"));
+        assert!(readme.contains("the GitHub CLI 2.67"));
+        assert!(version(fact("gh")) >= version("2.67"), "{label}: GitHub CLI {}", fact("gh"));
         // Docker 29 is the first whose own default is the other store.
         let store = if version(fact("docker")) < version("29") { "classic" } else { "containerd" };
         assert_eq!(fact("store"), store, "{label}");
