@@ -6,7 +6,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
-use crate::harness::{TempDir, docker};
+use crate::harness::TempDir;
 
 /// Where an engine keeps its images.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -96,8 +96,10 @@ impl Drop for Engine {
 
 fn store_of_the_machine() -> Store {
     static STORE: OnceLock<Store> = OnceLock::new();
-    *STORE.get_or_init(|| match docker(&["info", "--format", "{{json .DriverStatus}}"]) {
-        status if status.contains("io.containerd.snapshotter") => Store::Containerd,
-        _ => Store::Classic,
+    *STORE.get_or_init(|| {
+        let info = Command::new("docker").args(["info", "--format", "{{json .DriverStatus}}"]).output();
+        let status = info.expect("docker is needed: run `cargo xtask setup`").stdout;
+        let is_containerd = String::from_utf8_lossy(&status).contains("io.containerd.snapshotter");
+        if is_containerd { Store::Containerd } else { Store::Classic }
     })
 }

@@ -4,9 +4,11 @@ use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
+
+use crate::engine::{Engine, Store};
 
 /// The architecture of this machine: what it builds without emulation.
 pub const OWN: &str = if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" };
@@ -273,7 +275,7 @@ impl Tree {
                 command.env_remove(name);
             }
         }
-        command.env("JOBS_MIRRORS", mirrors());
+        command.env("JOBS_MIRRORS", mirrors()).envs([engine().env()]);
         command.args(args).current_dir(self.path()).envs(env.iter().copied()).stdin(Stdio::null());
         command
     }
@@ -347,10 +349,23 @@ pub fn without_digests(text: &str) -> String {
     out
 }
 
+/// docker with the engine that everything here is built with: one with the containerd image store, whatever this
+/// machine's own keeps images in.
+pub fn docker_command() -> Command {
+    let mut command = Command::new("docker");
+    command.envs([engine().env()]);
+    command
+}
+
+fn engine() -> &'static Engine {
+    static ENGINE: OnceLock<Arc<Engine>> = OnceLock::new();
+    ENGINE.get_or_init(|| Engine::with(Store::Containerd))
+}
+
 /// Runs docker, which has to succeed.
 #[track_caller]
 pub fn docker(args: &[&str]) -> String {
-    let output = Command::new("docker").args(args).output().expect("docker is needed: run `cargo xtask setup`");
+    let output = docker_command().args(args).output().expect("docker is needed: run `cargo xtask setup`");
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(output.status.success(), "docker {args:?}: {said}\n(no engine? run `cargo xtask setup`)");
     String::from_utf8_lossy(&output.stdout).trim().to_owned()
@@ -360,7 +375,7 @@ pub fn docker(args: &[&str]) -> String {
 /// the registry refuses a manifest whose parts are still on the way: `blob unknown`, or a digest that does not match.
 pub fn copy_image(source: &str, target: &str) {
     let create = ["buildx", "imagetools", "create", "-t", target, source];
-    let copied = (0..3).any(|_| Command::new("docker").args(create).output().unwrap().status.success());
+    let copied = (0..3).any(|_| docker_command().args(create).output().unwrap().status.success());
     assert!(copied, "docker {create:?}: failed three times");
 }
 
@@ -369,7 +384,7 @@ pub struct LocalImages(pub Vec<String>);
 
 impl Drop for LocalImages {
     fn drop(&mut self) {
-        let _ = Command::new("docker").args(["rmi", "--force"]).args(&self.0).output();
+        let _ = docker_command().args(["rmi", "--force"]).args(&self.0).output();
     }
 }
 

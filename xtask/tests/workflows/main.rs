@@ -9,6 +9,9 @@ mod act;
 mod cloud;
 mod contract;
 mod count;
+#[allow(dead_code)] // each target uses its part of it
+#[path = "../e2e/engine.rs"]
+mod engine;
 mod facts;
 #[allow(dead_code)] // each target uses its part of it
 #[path = "../e2e/harness.rs"]

@@ -4,12 +4,11 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use crate::harness::{TempDir, mirrors};
+use crate::harness::{TempDir, docker_command, mirrors};
 
 /// The file tree of an image: paths, modes, and digests or the targets of links. Times do not count.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -124,7 +123,7 @@ impl States {
         let names: Vec<&String> = targets.keys().collect();
         let file = self.dir.0.join("bake.json");
         std::fs::write(&file, json!({ "target": targets }).to_string()).unwrap();
-        let output = Command::new("docker")
+        let output = docker_command()
             .args(["buildx", "bake", "--allow", "fs=*", "--progress", "plain", "--file"])
             .arg(&file)
             .args(names)
