@@ -107,6 +107,9 @@ pub enum Command {
     /// Do all of it on this machine: discover, build every architecture, merge, verify
     #[command(after_help = "Example: cargo xtask pipeline --setup")]
     Pipeline(PipelineArgs),
+    /// Copy what is published at one target to another, by digest, and build nothing
+    #[command(after_help = "Example: cargo xtask promote --from staging --to production job-a")]
+    Promote(PromoteArgs),
     /// Log in to the registry that images go to
     #[command(after_help = "Example: cargo xtask login --target staging")]
     Login {
@@ -319,6 +322,28 @@ pub struct PipelineArgs {
     pub options: BuildOptions,
     #[command(flatten)]
     pub destination: Given,
+}
+
+#[derive(Args, Debug)]
+pub struct PromoteArgs {
+    /// Names of jobs; all of them if none is given
+    #[arg(value_name = "JOB")]
+    pub jobs: Vec<String>,
+    /// The target of the configuration whose images are taken
+    #[arg(long, value_name = "NAME")]
+    pub from: String,
+    /// The target of the configuration where they go
+    #[arg(long, value_name = "NAME")]
+    pub to: String,
+    /// The tag, of whatever commit, instead of this commit's
+    #[arg(long, env = "JOBS_TAG")]
+    pub tag: Option<String>,
+    /// How many jobs are promoted side by side
+    #[arg(long, env = "JOBS_PARALLEL", value_name = "N", value_parser = value_parser!(u16).range(1..=64))]
+    pub parallel: Option<u16>,
+    /// Print the commands that would be run, and run none that changes anything
+    #[arg(long)]
+    pub dry_run: bool,
 }
 
 #[cfg(test)]

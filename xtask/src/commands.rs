@@ -12,6 +12,7 @@ mod login;
 mod merge;
 mod pipeline;
 mod plan;
+mod promote;
 mod setup;
 mod test;
 mod verify;
@@ -34,6 +35,7 @@ pub fn dispatch(ctx: &Context, config: &Config, command: &Command) -> anyhow::Re
         Command::Merge(args) => merge::run(&run(&args.destination)?, args),
         Command::Verify { jobs, parallel, destination } => verify::run(&run(destination)?, jobs, *parallel),
         Command::Pipeline(args) => pipeline::run(ctx, config, args),
+        Command::Promote(args) => promote::run(ctx, config, args),
         Command::Login { username, password_stdin, destination } => {
             login::run(&run(destination)?, username.as_deref(), *password_stdin)
         }

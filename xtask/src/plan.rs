@@ -17,10 +17,10 @@ pub use decide::{Action, Decision, RegistryState};
 pub use explain::explain;
 pub use jobs::{Job, select_jobs};
 pub use leg::{Leg, LegJob, Told, Work, into_files, matrix};
-pub use look::{for_merge, for_verify};
+pub use look::{for_copy, for_merge, for_verify};
 pub use recipe::{Basis, Recipe, expected, recipes};
 
-use crate::model::{Exit, Expected, Failure};
+use crate::model::{Digest, Exit, Expected, Failure, Reference};
 use crate::settings::Run;
 use decide::Reason;
 
@@ -50,16 +50,42 @@ fn by_registry(run: &Run, recipes: &[Recipe]) -> anyhow::Result<Vec<Decision>> {
     // What has no key is built, whatever there is.
     let keyed: Vec<&Expected> = recipes.iter().map(|recipe| &recipe.expected).filter(|e| e.key.is_some()).collect();
     let mut states = look::for_plan(run, &keyed)?.into_iter();
-    let (mut decisions, mut refused) = (Vec::new(), Vec::new());
+    let (mut decisions, mut refused, mut found) = (Vec::new(), Vec::new(), Vec::new());
     for recipe in recipes {
         let state = recipe.expected.key.as_ref().and_then(|_| states.next()).unwrap_or_default();
         match decide::decide(&recipe.expected, &state, recipe.uncommitted.as_deref()) {
             Ok(decision) => decisions.push(decision),
             Err(problem) => refused.push(problem),
         }
+        found.push(state.index.map(|index| index.digest));
     }
     Failure::unless_empty(Exit::Refused, refused)?;
+    for copy in run.copies()? {
+        with_copy(&copy, recipes, &found, &mut decisions)?;
+    }
     Ok(decisions)
+}
+
+/// What is done here is not done before the copy has it too.
+fn with_copy(
+    copy: &Run,
+    recipes: &[Recipe],
+    found: &[Option<Digest>],
+    decisions: &mut [Decision],
+) -> anyhow::Result<()> {
+    let done: Vec<usize> = (0..recipes.len()).filter(|&i| decisions[i].action == Action::Done).collect();
+    let reference = |&i: &usize| {
+        let (job, tag) = (&recipes[i].expected.job, &recipes[i].expected.tag);
+        Ok(copy.target.repository(job).map_err(|problem| problem.exit(Exit::Usage))?.with_tag(tag))
+    };
+    let references: Vec<Reference> = done.iter().map(reference).collect::<anyhow::Result<_>>()?;
+    for (i, index) in done.into_iter().zip(copy.client.indexes(&copy.ctx, &references)?) {
+        if index?.map(|index| index.digest) != found[i] {
+            let name = copy.target.name.as_ref().map_or_else(String::new, |name| name.value.clone());
+            decisions[i] = Decision::new(Action::Reuse, &[], Reason::NotCopied(name));
+        }
+    }
+    Ok(())
 }
 
 /// Without a registry nothing is known to exist.

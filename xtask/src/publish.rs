@@ -4,10 +4,12 @@
 mod bake;
 mod build;
 mod gate;
+mod handover;
 mod images;
 mod merge;
 mod moving;
 
 pub use build::{Built, build_all, build_commands};
 pub use images::{BuildOptions, settle};
-pub use merge::{Merged, check_signatures, merge_all, merge_commands, move_attested, verify_all};
+pub use merge::{Merged, as_published, check_signatures, merge_all, merge_commands, move_attested};
+pub use merge::{promote_all, promote_commands, verify_all};

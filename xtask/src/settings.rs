@@ -6,9 +6,11 @@ mod build_args;
 mod config;
 mod job;
 mod read;
+mod run;
 mod target;
 
 pub use access::aws_client;
 pub use config::{Cache, Config};
 pub use job::{JobSettings, job_settings};
-pub use target::{Given, Run, Sourced, Target};
+pub use run::Run;
+pub use target::{Given, Sourced, Target};

@@ -24,8 +24,10 @@ pub fn run(run: &Run, format: Format) -> anyhow::Result<()> {
         ("prefix", row(Some(&target.prefix))),
         ("tag", row(Some(&target.tag))),
         ("role", row(target.role.as_ref())),
+        ("environment", json!({ "value": target.environment, "source": of_target.as_deref().unwrap_or("default") })),
         ("region", row(target.region.as_ref())),
         ("moving-tags", json!({ "value": moving_tags, "source": of_target.as_deref().unwrap_or("default") })),
+        ("copies", json!({ "value": target.copies, "source": of_target.as_deref().unwrap_or("default") })),
         ("mirrors", json!({ "value": target.mirrors, "source": mirrors })),
     ];
     match format {
@@ -60,6 +62,7 @@ fn set_outputs(run: &Run) -> anyhow::Result<()> {
     set_output(ctx, "target", target.name.as_ref().map_or("", |name| &name.value))?;
     set_output(ctx, "tag", &target.tag.value.to_string())?;
     set_output(ctx, "region", target.region.as_ref().map_or("", |region| &region.value))?;
+    set_output(ctx, "environment", target.environment.as_deref().unwrap_or_default())?;
     set_output(ctx, "push", if target.registry.is_some() { "true" } else { "false" })?;
     // For steps of the same job only: it holds the account number.
     set_output(ctx, "role", target.role.as_ref().map_or("", |role| &role.value))

@@ -110,8 +110,11 @@ fn changed(run: &Run, args: &DiscoverArgs, jobs: Vec<Job>) -> anyhow::Result<Wor
     let (merge, unchanged) = match &run.target {
         // Without a registry there is nothing to merge.
         target if target.registry.is_none() => (Vec::new(), Vec::new()),
-        // GitHub attests what a leg of `merge` has made, of no more jobs than such a leg has.
-        target if target.attest => (build.iter().cloned().chain(unchanged).collect(), Vec::new()),
+        // GitHub attests what a leg of `merge` has made, of no more jobs than such a leg has; and where an environment
+        // guards the registry, the job that plans is not in it.
+        target if target.attest || target.environment.is_some() => {
+            (build.iter().cloned().chain(unchanged).collect(), Vec::new())
+        }
         _ => (build.clone(), unchanged),
     };
     let commit = run.target.revision.as_ref().map(|revision| revision.commit.clone());

@@ -18,40 +18,84 @@ struct Credentials {
 
 pub fn run(run: &Run, username: Option<&str>, password_stdin: bool) -> anyhow::Result<()> {
     let Run { ctx, target, .. } = run;
-    let password = if password_stdin { Some(password_of_stdin()?) } else { None };
+    let password = if password_stdin { Some(password_of_stdin()?) } else { password_of_environment(ctx, target) };
     if target.registry.is_none() && ctx.env.is_github_actions() {
         ctx.ui.status("Skipped", format!("logging in: {}", target.why_nowhere(ctx)));
         return Ok(());
     }
+    log_in(run, credentials(ctx, target, username, password)?)?;
+    // A password that is for whatever registry may not be for these.
+    run.copies()?.iter().try_for_each(|copy| log_in(copy, own_credentials(copy)?))
+}
+
+fn log_in(Run { ctx, target, .. }: &Run, credentials: Option<Credentials>) -> anyhow::Result<()> {
     let registry = target.published_registry("login")?;
-    match credentials(ctx, target, username, password)? {
+    match credentials {
         Some(Credentials { username, password }) => docker_login(ctx, registry, &username, &password)?,
         None => ctx.ui.status("Skipped", format!("{registry} is this machine's own, and no user name is set")),
     }
     Ok(())
 }
 
-/// Does something, and once more after a new login if the registry says that there was none or that it has expired.
+/// Does something, and once more after a new login if a registry says that there was none or that it has expired.
 /// Without anything to log in with, there is only the first attempt: a password that came over stdin is not kept.
 ///
 /// # Errors
 /// Those of the last attempt.
 pub fn renewed<T>(run: &Run, attempt: impl Fn() -> anyhow::Result<T>) -> anyhow::Result<T> {
-    let Run { ctx, target, client, .. } = run;
+    let Run { ctx, target, .. } = run;
+    let username = ctx.env.get("JOBS_USERNAME");
+    let copies = run.copies()?;
+    let runs: Vec<&Run> = std::iter::once(run).chain(&copies).collect();
+    once_more(&runs, attempt, |other| match std::ptr::eq(other, run) {
+        true => credentials(ctx, target, username, password_of_environment(ctx, target)),
+        false => own_credentials(other),
+    })
+}
+
+/// The same for several targets, each with what is its own to log in with: a password that is for whatever registry
+/// may be for the other one.
+///
+/// # Errors
+/// Those of the last attempt.
+pub fn all_renewed<T>(runs: &[&Run], attempt: impl Fn() -> anyhow::Result<T>) -> anyhow::Result<T> {
+    once_more(runs, attempt, own_credentials)
+}
+
+fn once_more<T>(
+    runs: &[&Run],
+    attempt: impl Fn() -> anyhow::Result<T>,
+    credentials: impl Fn(&Run) -> anyhow::Result<Option<Credentials>>,
+) -> anyhow::Result<T> {
     attempt().or_else(|error| {
-        if !is_unauthorized(&format!("{error:#}")) || ctx.interrupted().is_some() {
+        let is_stopped = runs.iter().any(|run| run.ctx.interrupted().is_some());
+        if !is_unauthorized(&format!("{error:#}")) || is_stopped {
             return Err(error);
         }
-        let username = ctx.env.get("JOBS_USERNAME");
-        let (Some(registry), Ok(Some(credentials))) = (&target.registry, credentials(ctx, target, username, None))
-        else {
+        let known = runs.iter().filter_map(|run| Some((run, run.target.registry.as_ref()?, credentials(run).ok()??)));
+        let known: Vec<_> = known.collect();
+        if known.is_empty() {
             return Err(error);
-        };
-        ctx.ui.status("Retrying", "after a new login: the registry does not know this one");
-        let login = docker_login(ctx, &registry.value, &credentials.username, &credentials.password);
-        client.forget_logins();
-        login.map_err(|_| error).and_then(|()| attempt())
+        }
+        for (Run { ctx, client, .. }, registry, Credentials { username, password }) in known {
+            ctx.ui.status("Retrying", "after a new login: the registry does not know this one");
+            let login = docker_login(ctx, &registry.value, &username, &password);
+            client.forget_logins();
+            if login.is_err() {
+                return Err(error);
+            }
+        }
+        attempt()
     })
+}
+
+/// What is the target's own to log in with.
+fn own_credentials(Run { ctx, target, .. }: &Run) -> anyhow::Result<Option<Credentials>> {
+    let password = own_password(ctx, target);
+    match target.username.as_ref().and(target.password_variable()) {
+        Some(variable) if password.is_none() => Err(no_password(target, &format!("set {variable}"))),
+        _ => credentials(ctx, target, None, password),
+    }
 }
 
 /// What the target's registry is logged in to with; `None` if it is on this machine, and nobody has a name for it.
@@ -65,9 +109,13 @@ fn credentials(
     if let Some(client) = aws_client(ctx, target, "login")? {
         return Ok(Some(Credentials { username: "AWS".to_owned(), password: client.login_password()? }));
     }
-    match username {
+    match username.or(target.username.as_deref()) {
         Some(username) => {
-            let password = password.map_or_else(|| password_of_environment(ctx), Ok)?;
+            let password = password.ok_or_else(|| {
+                let or_own = target.password_variable().map(|own| format!(" or {own}")).unwrap_or_default();
+                let help = format!("give it over stdin with --password-stdin, or set JOBS_PASSWORD{or_own}");
+                no_password(target, &help)
+            })?;
             Ok(Some(Credentials { username: username.to_owned(), password }))
         }
         None if registry.is_loopback() => Ok(None),
@@ -77,13 +125,22 @@ fn credentials(
     }
 }
 
-fn password_of_environment(ctx: &Context) -> anyhow::Result<Secret> {
-    ctx.env.get("JOBS_PASSWORD").map(Secret::new).ok_or_else(|| {
-        Problem::new("login", "no password")
-            .rule("a password is never an argument, where every user of the machine can read it")
-            .help("give it over stdin with --password-stdin, or set JOBS_PASSWORD")
-            .exit(Exit::Usage)
-    })
+/// The password for this target's registry alone.
+fn own_password(ctx: &Context, target: &Target) -> Option<Secret> {
+    ctx.env.get(&target.password_variable()?).map(Secret::new)
+}
+
+/// The same, or else the one for whatever registry it is.
+fn password_of_environment(ctx: &Context, target: &Target) -> Option<Secret> {
+    own_password(ctx, target).or_else(|| ctx.env.get("JOBS_PASSWORD").map(Secret::new))
+}
+
+fn no_password(target: &Target, help: &str) -> anyhow::Error {
+    let at = target.registry.as_ref().map_or_else(String::new, |registry| format!("registry `{}`", registry.value));
+    Problem::new(at, "no password to log in with")
+        .rule("a password is never an argument, where every user of the machine can read it")
+        .help(help)
+        .exit(Exit::Usage)
 }
 
 fn password_of_stdin() -> anyhow::Result<Secret> {

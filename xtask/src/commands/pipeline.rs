@@ -39,7 +39,7 @@ pub fn run(ctx: &Context, config: &Config, args: &PipelineArgs) -> anyhow::Resul
     merge_all(run, &recipes, None)?.result()?;
     ctx.ui.heading(format!("verify: JOBS_REGISTRY={registry} cargo xtask verify"));
     let expected: Vec<Expected> = recipes.iter().map(|recipe| recipe.expected.clone()).collect();
-    let verified = verify_all(run, expected.clone(), None, || Ok(expected.clone()))?.result()?;
+    let verified = verify_all(run, expected.clone(), None, |_| Ok(expected.clone()))?.result()?;
     report(ctx, &expected, &verified, &built)?;
     let images = count(verified.len(), "multi-platform image");
     ctx.ui.status("Finished", format!("{images} in {}", human_time(start.elapsed())));

@@ -15,7 +15,7 @@ pub fn run(run: &Run, names: &[String], parallel: Option<u16>) -> anyhow::Result
     // The commit tells it of images that were built for it. Only where a tag points to others, the keys are worked out.
     let by_commit: Result<Vec<Expected>, Problem> = jobs.iter().map(|job| plan::expected(run, job)).collect();
     let by_commit = by_commit.map_err(|problem| problem.exit(Exit::Usage))?;
-    let with_keys = || {
+    let with_keys = |_: &[_]| {
         let recipes = recipes(run, jobs, &Basis::Registry { force: false })?;
         Ok(recipes.into_iter().map(|recipe| recipe.expected).collect())
     };

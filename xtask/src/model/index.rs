@@ -109,6 +109,13 @@ impl Index {
         }
     }
 
+    /// The revision that its images were built from: its own if one of them was, else the one that all of them carry.
+    pub fn built_from(&self) -> Option<Revision> {
+        let own = self.revision();
+        let is_own = |image: &Manifest| image.labels.get(REVISION).and_then(|label| Revision::of_label(label)) == own;
+        if self.images.iter().any(is_own) { own } else { shared_revision(&self.images) }
+    }
+
     /// What it says of itself; where it has no annotations, what its first image says.
     pub fn labels(&self) -> Option<&BTreeMap<String, String>> {
         let own = Some(&self.annotations).filter(|own| own.contains_key(REVISION));

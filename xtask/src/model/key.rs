@@ -2,10 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::str::FromStr;
 
 use sha2::{Digest as _, Sha256};
 
 use super::commit::Commit;
+use super::problem::Problem;
 use super::reference::Digest;
 
 /// Changes when the list below does: images of another version are not found again, and are rebuilt.
@@ -45,6 +47,18 @@ impl Key {
         let mut hex: String = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
         hex.truncate(DIGITS);
         Key(hex)
+    }
+}
+
+/// As an index says it.
+impl FromStr for Key {
+    type Err = Problem;
+
+    fn from_str(text: &str) -> Result<Key, Problem> {
+        if text.len() == DIGITS && text.bytes().all(|b| b.is_ascii_digit() || matches!(b, b'a'..=b'f')) {
+            return Ok(Key(text.to_owned()));
+        }
+        Err(Problem::new(format!("key `{text}`"), "not a key").rule(format!("{DIGITS} lower-case hex digits")))
     }
 }
 

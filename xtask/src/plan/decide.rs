@@ -47,6 +47,8 @@ pub enum Reason {
     /// An input is not committed, so there is no key.
     NotCommitted(String),
     Forced,
+    /// The tag is there, and not where the target of this name keeps its copy.
+    NotCopied(String),
     /// What changed, in words.
     Changed(String),
     NeverBuilt,
@@ -65,6 +67,7 @@ impl fmt::Display for Reason {
             Reason::OtherInputs => f.write_str("nothing with these inputs is built"),
             Reason::NotCommitted(path) => write!(f, "{path} is not committed"),
             Reason::Forced => f.write_str("forced"),
+            Reason::NotCopied(target) => write!(f, "not at the target `{target}` yet"),
             Reason::Changed(what) => f.write_str(what),
             Reason::NeverBuilt => f.write_str("never built"),
         }

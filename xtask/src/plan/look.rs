@@ -92,6 +92,17 @@ pub fn for_verify(run: &Run, expected: &[&Expected]) -> anyhow::Result<Vec<anyho
     Ok(look.jobs.into_iter().map(|(_, state)| state).collect())
 }
 
+/// What a copy of published tags may meet where it goes. For each job there is one result.
+///
+/// # Errors
+/// As [`for_merge`].
+pub fn for_copy(run: &Run, expected: &[&Expected]) -> anyhow::Result<Vec<anyhow::Result<RegistryState>>> {
+    let mut look = Look::new(run, expected);
+    look.ask(|_, _| vec![Place::Tag, Place::Key])?;
+    look.read(|_, _| vec![Place::Key])?;
+    Ok(look.jobs.into_iter().map(|(_, state)| state).collect())
+}
+
 fn parts(expected: &Expected) -> Vec<Place> {
     expected.arches.iter().map(|&arch| Place::Part(arch)).collect()
 }

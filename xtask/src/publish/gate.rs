@@ -14,6 +14,8 @@ pub enum Passed {
     Create { sources: Vec<Descriptor>, images: Vec<Manifest> },
     /// An index of this commit is made of the images of an earlier one, and no layer moves.
     Reuse(Index),
+    /// The index that is published elsewhere is copied as it is.
+    Copy { source: Reference, index: Index },
 }
 
 impl Passed {
@@ -21,7 +23,7 @@ impl Passed {
     pub fn sources(&self) -> &[Descriptor] {
         match self {
             Passed::Create { sources, .. } => sources,
-            Passed::Unchanged(index) | Passed::Reuse(index) => &index.descriptors,
+            Passed::Unchanged(index) | Passed::Reuse(index) | Passed::Copy { index, .. } => &index.descriptors,
         }
     }
 
@@ -29,7 +31,7 @@ impl Passed {
     pub fn images(&self) -> &[Manifest] {
         match self {
             Passed::Create { images, .. } => images,
-            Passed::Unchanged(index) | Passed::Reuse(index) => &index.images,
+            Passed::Unchanged(index) | Passed::Reuse(index) | Passed::Copy { index, .. } => &index.images,
         }
     }
 }
@@ -69,6 +71,31 @@ pub fn pass(expected: &Expected, state: &RegistryState) -> Result<Passed, Vec<Pr
         }
         (_, _, Err(problems)) => Err(problems),
     }
+}
+
+/// Decides how a job's tag comes to be here that is published elsewhere, and was checked there. It keeps its digest, so
+/// other content is every other digest.
+///
+/// # Errors
+/// The tag exists with another; or what was enough there is not enough here.
+pub fn pass_copy(
+    expected: &Expected,
+    existing: Option<&Index>,
+    source: Reference,
+    index: &Index,
+) -> Result<Passed, Vec<Problem>> {
+    match existing {
+        Some(existing) if existing.digest == index.digest => return Ok(Passed::Unchanged(index.clone())),
+        Some(existing) if !expected.is_dirty() => {
+            let what = format!("exists with other content: {}, and not {}", existing.digest, index.digest);
+            let problem = Problem::new(expected.reference(None).to_string(), what);
+            let help = "publish another tag, or delete this one in the registry";
+            return Err(vec![problem.rule("a published tag never changes").help(help)]);
+        }
+        _ => {}
+    }
+    let problems = expected.problems(None, index);
+    if problems.is_empty() { Ok(Passed::Copy { source, index: index.clone() }) } else { Err(problems) }
 }
 
 /// Checks a published index, and that it agrees with the architectures' own tags: gives every reason why not.
@@ -138,17 +165,19 @@ fn other_content(expected: &Expected, existing: &Index, wanted: &Index) -> Probl
 }
 
 /// Checks what was just made: `imagetools create` checks nothing, and somebody else may write the same tag. It has to
-/// hold the images that passed, whose content need not be read again.
+/// hold the images that passed, whose content need not be read again; and a copy is the same to the byte.
 ///
 /// # Errors
 /// It is not there, or not what was meant.
-pub fn check_read_back(expected: &Expected, index: Option<Index>, wanted: &[Manifest]) -> Result<Index, Vec<Problem>> {
+pub fn check_read_back(expected: &Expected, index: Option<Index>, passed: &Passed) -> Result<Index, Vec<Problem>> {
+    let wanted = passed.images();
     let (at, job) = (expected.reference(None).to_string(), &expected.job);
     let Some(mut index) = index else {
         let what = "was made, and is not there: the registry lost it, or somebody deleted it";
         return Err(vec![Problem::new(at, what).help(format!("cargo xtask merge {job}"))]);
     };
-    if index.digests() != wanted.iter().map(|image| &image.digest).collect() {
+    let is_other_copy = matches!(passed, Passed::Copy { index: copied, .. } if copied.digest != index.digest);
+    if is_other_copy || index.digests() != wanted.iter().map(|image| &image.digest).collect() {
         let what = "was made, and now holds other images: somebody else writes the same tag";
         return Err(vec![Problem::new(at, what).help(format!("cargo xtask verify {job}"))]);
     }

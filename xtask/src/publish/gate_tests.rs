@@ -118,12 +118,45 @@ fn the_tag_of_a_dirty_tree_may_be_made_anew() {
 
 #[test]
 fn what_is_read_back_has_to_be_what_was_made() {
-    let wanted = whole().images;
+    let wanted = Passed::Reuse(whole());
     assert_eq!(check_read_back(&expected(), Some(whole()), &wanted), Ok(whole()));
-    let what = |index, wanted: &[Manifest]| check_read_back(&expected(), index, wanted).unwrap_err()[0].what.clone();
+    let what = |index, wanted: &Passed| check_read_back(&expected(), index, wanted).unwrap_err()[0].what.clone();
     assert_eq!(what(None, &wanted), "was made, and is not there: the registry lost it, or somebody deleted it");
-    let other = [image('1', "linux/amd64"), image('3', "linux/arm64")];
-    assert_eq!(what(Some(whole()), &other), "was made, and now holds other images: somebody else writes the same tag");
+    let other = Passed::Reuse(index(vec![image('1', "linux/amd64"), image('3', "linux/arm64")]));
+    let changed = "was made, and now holds other images: somebody else writes the same tag";
+    assert_eq!(what(Some(whole()), &other), changed);
+    // The same images under another digest are no copy.
+    let copy = Passed::Copy { source: source(), index: whole() };
+    assert_eq!(check_read_back(&expected(), Some(whole()), &copy), Ok(whole()));
+    assert_eq!(what(Some(Index { digest: digest('e'), ..whole() }), &copy), changed);
+}
+
+fn source() -> Reference {
+    expected().repository.with_digest(&whole().digest)
+}
+
+#[test]
+fn a_copy_keeps_its_digest_and_takes_no_ones_place() {
+    let copy = |expected: &Expected, existing: Option<&Index>| pass_copy(expected, existing, source(), &whole());
+    let copied = Passed::Copy { source: source(), index: whole() };
+    assert_eq!(copy(&expected(), None), Ok(copied.clone()));
+    assert_eq!(copy(&expected(), Some(&whole())), Ok(Passed::Unchanged(whole())));
+    let other = Index { digest: digest('e'), ..whole() };
+    assert_eq!(
+        copy(&expected(), Some(&other)).unwrap_err()[0].to_string(),
+        format!(
+            "{}: exists with other content: {}, and not {}\n  rule: a published tag never changes\n  \
+             help: publish another tag, or delete this one in the registry",
+            expected().reference(None),
+            digest('e'),
+            digest('f')
+        )
+    );
+    let dirty = Expected { revision: Revision::of_label(&format!("{COMMIT}-dirty")), ..expected() };
+    assert_eq!(copy(&dirty, Some(&other)), Ok(copied));
+    // A target may want more of its images than the one that they come from.
+    let attested = Expected { attested: true, ..expected() };
+    assert!(copy(&attested, None).unwrap_err()[0].what.contains("carries no attestation"));
 }
 
 #[test]

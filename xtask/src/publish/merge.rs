@@ -1,33 +1,49 @@
 //! Merging: what passes the gate becomes an index under the job's tag, and under `key-…`; then come a signature, and
 //! moving tags last.
 
+mod promote;
+mod signatures;
+
+use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Instant;
 
-use anyhow::Context as _;
-use camino::{Utf8Path, Utf8PathBuf};
+use camino::Utf8Path;
 use xshell::{Cmd, Shell};
 
 use super::gate::{self, Passed};
+use super::handover::hand_over;
 use super::moving::move_tags;
-use crate::model::{Exit, Expected, Failure, Index, Problem, Reference, Tag, TrustedWorkflow};
-use crate::plan::{Recipe, RegistryState, for_merge, for_verify};
-use crate::run::Context;
+use crate::model::{Digest, Exit, Expected, Failure, Index, JobName, Problem, Reference, Tag};
+use crate::plan::{Recipe, RegistryState, for_copy, for_merge, for_verify};
 use crate::run::fleet::{self, OnFailure, Tally};
-use crate::run::{count, human_time, markdown, set_output, summary};
+use crate::run::{count, human_time, markdown, summary};
 use crate::settings::Run;
-use crate::tools::{Signer, buildx, check_gh, process, verify_attestation};
+use crate::tools::{buildx, process};
+
+pub use promote::{as_published, promote_all, promote_commands};
+pub use signatures::check_signatures;
+use signatures::{Signatures, have_attested};
 
 /// How many jobs are merged side by side: a merge waits for the registry most of the time.
 const PARALLEL: usize = 32;
-/// How many indexes GitHub attests at once: <https://github.com/actions/attest#subject-limits>.
-const MOST_ATTESTED: usize = 1024;
 
 /// A job whose tag is published.
 #[derive(Clone)]
 pub struct Merged {
+    /// What was expected of it.
+    pub expected: Expected,
     pub reference: Reference,
     pub index: Index,
+    /// What `key-…` points to, as far as that was looked up.
+    pub keyed: Option<Digest>,
+}
+
+impl Merged {
+    fn new(expected: &Expected, index: &Index, keyed: Option<&Index>) -> Merged {
+        let keyed = keyed.filter(|keyed| keyed.key() == index.key()).map(|keyed| keyed.digest.clone());
+        Merged { expected: expected.clone(), reference: expected.reference(None), index: index.clone(), keyed }
+    }
 }
 
 impl fmt::Display for Merged {
@@ -43,44 +59,62 @@ impl fmt::Display for Merged {
 /// What concerns all jobs; a single job's refusal is part of the tally.
 pub fn merge_all(run: &Run, recipes: &[&Recipe], parallel: Option<u16>) -> anyhow::Result<Tally<Merged>> {
     let start = Instant::now();
-    let signatures = Signatures::to_make(run, recipes.len())?;
-    let parallel = parallel.map_or(PARALLEL, usize::from);
     let expected: Vec<&Expected> = recipes.iter().map(|recipe| &recipe.expected).collect();
-    let tally = passed(run, &expected)?
-        .then(|merges| Ok(each(run, parallel, &merges, Merge::create)))?
-        .then(|merges| read_back(run, merges))?
-        .then(|merges| Ok(each(run, parallel, &merges, |merge, run| merge.sign(run, &signatures))))?
-        .then(|merged| if run.target.attest { hand_over(run, merged) } else { move_tags(run, parallel, merged) })?;
+    let tally = publish(run, expected.len(), parallel, || passed(run, &expected))?;
     let (done, tag) = (tally.done.len(), &run.target.tag.value);
     let line =
         format!("{done} of {} published as {tag} in {}", count(recipes.len(), "job"), human_time(start.elapsed()));
-    run.ctx.ui.status("Finished", &line);
-    let rows: Vec<Vec<String>> =
-        tally.done.iter().map(|merged| vec![merged.reference.to_string(), merged.index.digest.to_string()]).collect();
-    summary(&run.ctx, &format!("### Merge\n\n{line}\n\n{}", markdown(&["tag", "digest"], &rows)))?;
+    report(run, "Merge", &line, &tally.done)?;
     Ok(tally)
 }
 
-/// Hands the published indexes to the step of the workflow that has them attested: a list such as `sha256sum` writes,
-/// and its path as the step's output. Where nothing was published, nothing is handed over.
-fn hand_over(run: &Run, merged: Vec<Merged>) -> anyhow::Result<Tally<Merged>> {
-    let line = |Merged { reference, index }: &Merged| {
-        format!("{}  {}\n", index.digest.to_string().trim_start_matches("sha256:"), reference.repository)
-    };
-    if !merged.is_empty() {
-        let path = run.ctx.own_path("subjects.txt");
-        let shown = run.ctx.shown(&path);
-        let dir = path.parent().map_or(Ok(()), std::fs::create_dir_all);
-        let written = dir.and_then(|()| std::fs::write(&path, merged.iter().map(line).collect::<String>()));
-        written.with_context(|| format!("could not write {shown}"))?;
-        set_output(&run.ctx, "subjects", shown.as_str())?;
-        let what = format!("until GitHub attests what {shown} lists: moving tags stay");
-        run.ctx.ui.status("Waiting", what);
+/// Makes the tags of what has passed, of so many jobs, and copies them to where the target has copies: everywhere
+/// `<tag>` and `key-…` and then signatures, before a moving tag moves anywhere.
+fn publish<'a>(
+    run: &Run,
+    jobs: usize,
+    parallel: Option<u16>,
+    passed: impl FnOnce() -> anyhow::Result<Tally<Merge<'a>>>,
+) -> anyhow::Result<Tally<Merged>> {
+    let (copies, parallel) = (run.copies()?, parallel.map_or(PARALLEL, usize::from));
+    let places = std::iter::once(run).chain(&copies).map(|place| Ok((place, Signatures::to_make(place, jobs)?)));
+    let places = places.collect::<anyhow::Result<Vec<_>>>()?;
+    let Tally { done, failures } = write(run, parallel, &places[0].1, passed()?)?;
+    // Of each job, what is published at each of the places.
+    let mut tally = Tally { done: done.into_iter().map(|merged| vec![merged]).collect(), failures };
+    for (copy, signatures) in &places[1..] {
+        tally = tally.then(|jobs: Vec<Vec<Merged>>| {
+            let published: Vec<Merged> = jobs.iter().map(|places| places[0].clone()).collect();
+            let expected = expected_there(copy, &published)?;
+            let copied = write(copy, parallel, signatures, copies_of(copy, &expected, &published)?)?;
+            Ok(left(jobs, copied, |places, copied| [places, vec![copied]].concat()))
+        })?;
     }
-    Ok(Tally { done: merged, failures: Ok(()) })
+    match run.target.attest {
+        true => have_attested(run, tally.done.iter().map(|places| &places[0]))?,
+        false => tally = move_everywhere(places.iter().map(|(place, _)| *place), parallel, tally)?,
+    }
+    hand_over(run, &tally.done)?;
+    tally.then(|jobs| Ok(Tally::of(jobs.into_iter().map(|mut places| Ok(places.swap_remove(0))))))
 }
 
-/// Moves the target's moving tags to what is published, signed, and attested by this file; publishes nothing else.
+/// Moves the moving tags of each place to what is published there.
+fn move_everywhere<'a>(
+    places: impl Iterator<Item = &'a Run>,
+    parallel: usize,
+    mut tally: Tally<Vec<Merged>>,
+) -> anyhow::Result<Tally<Vec<Merged>>> {
+    for (i, place) in places.enumerate() {
+        tally = tally.then(|jobs| {
+            let moved = move_tags(place, parallel, jobs.iter().map(|places| places[i].clone()).collect())?;
+            Ok(left(jobs, moved, |places, _| places))
+        })?;
+    }
+    Ok(tally)
+}
+
+/// Moves moving tags, at the target and at its copies, to what is published, signed, and attested by this file;
+/// publishes nothing else.
 ///
 /// # Errors
 /// What concerns all jobs; a single job's refusal is part of the tally.
@@ -90,10 +124,70 @@ pub fn move_attested(
     parallel: Option<u16>,
     bundle: &Utf8Path,
 ) -> anyhow::Result<Tally<Merged>> {
-    let signatures = Signatures::of(run, Some(bundle))?;
+    let (signatures, copies) = (Signatures::of(run, Some(bundle))?, run.copies()?);
     let expected = || recipes.iter().map(|recipe| recipe.expected.clone()).collect();
-    verify_signed(run, expected(), parallel, &signatures, || Ok(expected()))?
-        .then(|merged| move_tags(run, parallel.map_or(PARALLEL, usize::from), merged))
+    let Tally { done, failures } = verify_signed(run, expected(), parallel, &signatures, |_| Ok(expected()))?;
+    let mut places: Vec<Vec<Merged>> = done.iter().map(|merged| vec![merged.clone()]).collect();
+    for copy in &copies {
+        for ((places, expected), merged) in places.iter_mut().zip(expected_there(copy, &done)?).zip(&done) {
+            places.push(Merged::new(&expected, &merged.index, None));
+        }
+    }
+    let (tally, parallel) = (Tally { done: places, failures }, parallel.map_or(PARALLEL, usize::from));
+    let moved = move_everywhere(std::iter::once(run).chain(&copies), parallel, tally)?;
+    moved.then(|jobs| Ok(Tally::of(jobs.into_iter().map(|mut places| Ok(places.swap_remove(0))))))
+}
+
+/// Makes tags at one place, reads them back, and signs what they point to.
+fn write(run: &Run, parallel: usize, signatures: &Signatures, passed: Tally<Merge>) -> anyhow::Result<Tally<Merged>> {
+    passed
+        .then(|merges| Ok(each(run, parallel, &merges, Merge::create)))?
+        .then(|merges| read_back(run, merges))?
+        .then(|merges| Ok(each(run, parallel, &merges, |merge, run| merge.sign(run, signatures))))
+}
+
+/// The jobs that did not fail at one more place, with what came of them there.
+fn left<T>(jobs: Vec<Vec<Merged>>, there: Tally<Merged>, with: impl Fn(Vec<Merged>, Merged) -> T) -> Tally<T> {
+    let mut done: BTreeMap<JobName, Merged> =
+        there.done.into_iter().map(|merged| (merged.expected.job.clone(), merged)).collect();
+    let left = jobs.into_iter().filter_map(|places| {
+        let there = done.remove(&places[0].expected.job)?;
+        Some(with(places, there))
+    });
+    Tally { done: left.collect(), failures: there.failures }
+}
+
+/// What the copies of published tags have to be.
+fn expected_there(to: &Run, published: &[Merged]) -> anyhow::Result<Vec<Expected>> {
+    let there = |Merged { expected, index, .. }: &Merged| {
+        Ok(Expected {
+            repository: to.target.repository(&expected.job).map_err(|problem| problem.exit(Exit::Usage))?,
+            key: index.key().and_then(|key| key.parse().ok()),
+            attested: to.target.attested,
+            ..expected.clone()
+        })
+    };
+    published.iter().map(there).collect()
+}
+
+/// Looks up what there is where copies go, and asks the gate.
+fn copies_of<'e>(to: &Run, expected: &'e [Expected], published: &[Merged]) -> anyhow::Result<Tally<Merge<'e>>> {
+    let states = for_copy(to, &expected.iter().collect::<Vec<_>>())?;
+    let copies = expected.iter().zip(published).zip(states);
+    Ok(Tally::of(copies.map(|((expected, Merged { reference, index, .. }), state)| {
+        let state = state?;
+        let source = reference.repository.with_digest(&index.digest);
+        let passed = gate::pass_copy(expected, state.index.as_ref(), source, index).map_err(refused)?;
+        Ok(Merge { expected, keyed: state.keyed, passed })
+    })))
+}
+
+/// Says what is published, also in the summary of a step.
+fn report(run: &Run, heading: &str, line: &str, merged: &[Merged]) -> anyhow::Result<()> {
+    run.ctx.ui.status("Finished", line);
+    let rows: Vec<Vec<String>> =
+        merged.iter().map(|merged| vec![merged.reference.to_string(), merged.index.digest.to_string()]).collect();
+    summary(&run.ctx, &format!("### {heading}\n\n{line}\n\n{}", markdown(&["tag", "digest"], &rows)))
 }
 
 /// The commands that [`merge_all`] would run first, quoted for a shell: one for each job whose tag is to be made.
@@ -102,17 +196,20 @@ pub fn move_attested(
 /// The registry cannot be reached. What the gate refuses is part of the tally, with exit code 3.
 pub fn merge_commands(run: &Run, recipes: &[Recipe]) -> anyhow::Result<Tally<String>> {
     let expected: Vec<&Expected> = recipes.iter().map(|recipe| &recipe.expected).collect();
-    passed(run, &expected)?.then(|merges| {
-        let to_make = merges.iter().filter(|merge| !merge.targets().is_empty());
-        Ok(Tally::of(to_make.map(|merge| process::shown(&run.ctx, |sh| merge.command(run, sh)))))
-    })
+    passed(run, &expected)?.then(|merges| commands(run, &merges))
+}
+
+/// The commands that make the tags that are to be made.
+fn commands(run: &Run, merges: &[Merge]) -> anyhow::Result<Tally<String>> {
+    let to_make = merges.iter().filter(|merge| !merge.targets().is_empty());
+    Ok(Tally::of(to_make.map(|merge| process::shown(&run.ctx, |sh| merge.command(run, sh)))))
 }
 
 /// A job on its way to its tag.
 #[derive(Clone)]
 struct Merge<'a> {
     expected: &'a Expected,
-    /// Under `key-…`, before this run.
+    /// Under `key-…`: before this run, and once it is read back, after it.
     keyed: Option<Index>,
     passed: Passed,
 }
@@ -145,9 +242,9 @@ impl<'a> Merge<'a> {
         let (tag, is_right) = match passed {
             // What this commit published before a base moved has another key.
             Passed::Unchanged(index) => (None, expected.problems(None, index).is_empty()),
-            Passed::Create { .. } | Passed::Reuse(_) => (Some(expected.reference(None)), true),
+            _ => (Some(expected.reference(None)), true),
         };
-        let is_new = matches!(passed, Passed::Create { .. });
+        let is_new = matches!(passed, Passed::Create { .. } | Passed::Copy { .. });
         let is_for_key = is_right && gate::is_for_key(expected, keyed.as_ref(), passed.images(), is_new);
         let key = expected.key.as_ref().filter(|_| is_for_key);
         tag.into_iter().chain(key.map(|key| expected.repository.with_tag(&Tag::for_key(key)))).collect()
@@ -156,6 +253,7 @@ impl<'a> Merge<'a> {
     /// The command that makes the job's tags: what `--dry-run` prints and what runs.
     fn command<'s>(&self, run: &Run, sh: &'s Shell) -> Cmd<'s> {
         let annotations = match &self.passed {
+            Passed::Copy { source, .. } => return buildx::copy(sh, &self.targets(), source),
             Passed::Unchanged(index) => index.annotations.clone(),
             passed => self.expected.annotations(run.target.source.as_deref(), passed.images()),
         };
@@ -167,6 +265,7 @@ impl<'a> Merge<'a> {
     fn create(&self, run: &Run) -> anyhow::Result<Merge<'a>> {
         match self.write(run) {
             Ok(()) => Ok(self.clone()),
+            Err(error) if matches!(self.passed, Passed::Copy { .. }) => Err(error),
             Err(error) if error.downcast_ref::<Failure>().is_some_and(|failure| failure.exit == Exit::Refused) => {
                 let again = passed(run, &[self.expected])?.result()?.remove(0);
                 if matches!((&again.passed, &self.passed), (Passed::Create { .. }, Passed::Create { .. })) {
@@ -186,11 +285,11 @@ impl<'a> Merge<'a> {
     /// Signs the index that is published.
     fn sign(&self, run: &Run, signatures: &Signatures) -> anyhow::Result<Merged> {
         let reference = self.expected.reference(None);
-        let Passed::Unchanged(index) = self.passed.clone() else {
+        let Passed::Unchanged(index) = &self.passed else {
             return Err(anyhow::anyhow!("{reference} was not read back"));
         };
-        signatures.sign(run, self.expected, &index)?;
-        Ok(Merged { reference, index })
+        signatures.sign(run, self.expected, index)?;
+        Ok(Merged::new(self.expected, index, self.keyed.as_ref()))
     }
 }
 
@@ -201,32 +300,43 @@ fn read_back<'a>(run: &Run, merges: Vec<Merge<'a>>) -> anyhow::Result<Tally<Merg
     let mut found = run.client.indexes(&run.ctx, &made)?.into_iter();
     Ok(Tally::of(merges.into_iter().map(|merge| {
         let reference = merge.expected.reference(None);
-        let (verb, more) = match &merge.passed {
-            Passed::Unchanged(_) => {
+        let index = match &merge.passed {
+            Passed::Unchanged(index) => {
                 run.ctx.ui.status("Unchanged", &reference);
-                return Ok(merge);
+                index.clone()
             }
-            Passed::Create { .. } => {
-                let arches: Vec<&str> = merge.expected.arches.iter().map(|arch| arch.as_str()).collect();
-                ("Merged", format!(" ({})", arches.join(", ")))
-            }
-            Passed::Reuse(keyed) => {
-                let since = keyed.revision().map_or("an unknown commit".to_owned(), |r| r.commit.short().to_owned());
-                ("Reused", format!(", unchanged since {since}"))
-            }
+            _ => check_made(run, &merge, found.next().transpose()?.flatten())?,
         };
-        let index = found.next().transpose()?.flatten();
-        let index = gate::check_read_back(merge.expected, index, merge.passed.images()).map_err(refused)?;
-        if index.annotations.is_empty() {
-            run.ctx.ui.warning(format!("{reference} carries no annotations: the images have Docker's media types"));
-        }
-        run.ctx.ui.status(verb, format!("{reference}{more}"));
-        Ok(Merge { passed: Passed::Unchanged(index), ..merge })
+        let is_keyed = merge.targets().iter().any(|target| *target != reference);
+        let keyed = if is_keyed { Some(index.clone()) } else { merge.keyed };
+        Ok(Merge { expected: merge.expected, keyed, passed: Passed::Unchanged(index) })
     })))
 }
 
+/// Checks what was made of a job, and says so.
+fn check_made(run: &Run, merge: &Merge, found: Option<Index>) -> anyhow::Result<Index> {
+    let reference = merge.expected.reference(None);
+    let index = gate::check_read_back(merge.expected, found, &merge.passed).map_err(refused)?;
+    if index.annotations.is_empty() {
+        run.ctx.ui.warning(format!("{reference} carries no annotations: the images have Docker's media types"));
+    }
+    let (verb, more) = match &merge.passed {
+        Passed::Reuse(keyed) => {
+            let since = keyed.revision().map_or("an unknown commit".to_owned(), |r| r.commit.short().to_owned());
+            ("Reused", format!(", unchanged since {since}"))
+        }
+        Passed::Copy { source, .. } => ("Copied", format!(" from {source}")),
+        _ => {
+            let arches: Vec<&str> = merge.expected.arches.iter().map(|arch| arch.as_str()).collect();
+            ("Merged", format!(" ({})", arches.join(", ")))
+        }
+    };
+    run.ctx.ui.status(verb, format!("{reference}{more}"));
+    Ok(index)
+}
+
 /// Checks the published tags of the jobs; gives each with its index. What a published tag has to be is told by the
-/// commit where it says so itself; `with_keys` works the keys out where that is not enough.
+/// commit where it says so itself; `otherwise` says it by what was found where that is not enough.
 ///
 /// # Errors
 /// What concerns all jobs; a single job's refusal is part of the tally.
@@ -234,9 +344,9 @@ pub fn verify_all(
     run: &Run,
     expected: Vec<Expected>,
     parallel: Option<u16>,
-    with_keys: impl FnOnce() -> anyhow::Result<Vec<Expected>>,
+    otherwise: impl FnOnce(&[anyhow::Result<RegistryState>]) -> anyhow::Result<Vec<Expected>>,
 ) -> anyhow::Result<Tally<Merged>> {
-    verify_signed(run, expected, parallel, &Signatures::of(run, None)?, with_keys)
+    verify_signed(run, expected, parallel, &Signatures::of(run, None)?, otherwise)
 }
 
 fn verify_signed(
@@ -244,7 +354,7 @@ fn verify_signed(
     expected: Vec<Expected>,
     parallel: Option<u16>,
     signatures: &Signatures,
-    with_keys: impl FnOnce() -> anyhow::Result<Vec<Expected>>,
+    otherwise: impl FnOnce(&[anyhow::Result<RegistryState>]) -> anyhow::Result<Vec<Expected>>,
 ) -> anyhow::Result<Tally<Merged>> {
     let (ctx, parallel) = (&run.ctx, parallel.map_or(PARALLEL, usize::from));
     let total = expected.len();
@@ -253,9 +363,9 @@ fn verify_signed(
         Ok(RegistryState { index: Some(index), .. }) => expected.problems_of_published(None, index).is_empty(),
         _ => true,
     };
-    let expected = if expected.iter().zip(&states).all(is_right) { expected } else { with_keys()? };
+    let expected = if expected.iter().zip(&states).all(is_right) { expected } else { otherwise(&states)? };
     let verified = states.into_iter().zip(&expected).map(|(state, expected)| verified(expected, &state?));
-    let tally = Tally::of(verified).then(|verified| {
+    let mut tally = Tally::of(verified).then(|verified| {
         let job = |(expected, _): &(&Expected, Merged)| expected.job.clone();
         Ok(fleet::run(ctx, parallel, OnFailure::GoOn, &verified, job, |(expected, merged)| {
             signatures.check(run, expected, &merged.index)?;
@@ -263,122 +373,38 @@ fn verify_signed(
             Ok(merged.clone())
         }))
     })?;
+    for copy in run.copies()? {
+        tally = tally.then(|verified| check_copies(&copy, verified))?;
+    }
     ctx.ui.status("Finished", format!("{} of {} right", tally.done.len(), count(total, "published tag")));
     Ok(tally)
 }
 
 fn verified<'e>(expected: &'e Expected, state: &RegistryState) -> anyhow::Result<(&'e Expected, Merged)> {
-    let reference = expected.reference(None);
-    let Some(index) = &state.index else {
-        let problem = Problem::new(reference.to_string(), "is not published");
-        return Err(problem.help(format!("cargo xtask merge {}", expected.job)).exit(Exit::Refused));
-    };
+    let Some(index) = &state.index else { return Err(not_published(expected)) };
     let problems = gate::check_published(expected, index, state);
     if problems.is_empty() {
-        Ok((expected, Merged { reference, index: index.clone() }))
+        Ok((expected, Merged::new(expected, index, state.keyed.as_ref())))
     } else {
         Err(refused(problems))
     }
 }
 
-/// Whose signatures and attestations the indexes of a target need.
-struct Signatures {
-    signer: Option<Signer>,
-    attested_by: Option<TrustedWorkflow>,
-    /// The file with the attestation that `actions/attest` has just made; without one, GitHub is asked.
-    bundle: Option<Utf8PathBuf>,
+fn not_published(expected: &Expected) -> anyhow::Error {
+    let problem = Problem::new(expected.reference(None).to_string(), "is not published");
+    problem.help(format!("cargo xtask merge {}", expected.job)).exit(Exit::Refused)
 }
 
-impl Signatures {
-    /// Whose signatures count, and whose attestations: those in a file, or else those that GitHub has.
-    ///
-    /// # Errors
-    /// A program that checks them is missing, or nobody can tell whose count: with exit code 4.
-    fn of(run: &Run, bundle: Option<&Utf8Path>) -> anyhow::Result<Signatures> {
-        let (ctx, target) = (&run.ctx, &run.target);
-        let signer = target.sign.then(|| Signer::find(ctx, target.workflow.clone())).transpose()?;
-        let attested_by = target.attest.then(|| {
-            check_gh(ctx)?;
-            target.workflow.clone().map_err(|problem| problem.exit(Exit::Missing))
-        });
-        Ok(Signatures { signer, attested_by: attested_by.transpose()?, bundle: bundle.map(Utf8Path::to_owned) })
-    }
-
-    /// The same, where they are to be made, of so many jobs.
-    ///
-    /// # Errors
-    /// They cannot be made here, or would not be accepted, with exit code 4; or they are too many, with 2.
-    fn to_make(run: &Run, jobs: usize) -> anyhow::Result<Signatures> {
-        let signatures = Signatures::of(run, None)?;
-        signatures.check_here(&run.ctx).map_err(|problem| problem.exit(Exit::Missing))?;
-        if signatures.attested_by.is_some() && jobs > MOST_ATTESTED {
-            return Err(Problem::new("merge", format!("{} at once", count(jobs, "job")))
-                .rule(format!("GitHub attests at most {MOST_ATTESTED} indexes at once"))
-                .help("name fewer of them: cargo xtask merge JOB…")
-                .exit(Exit::Usage));
-        }
-        Ok(signatures)
-    }
-
-    /// Checks that whoever is to sign can, and is trusted.
-    fn check_here(&self, ctx: &Context) -> Result<(), Problem> {
-        let by_identity = match &self.signer {
-            Some(Signer::Key { private: None, .. }) => {
-                return Err(Problem::new("sign", "only the public key is known").help("set JOBS_COSIGN_KEY"));
-            }
-            Some(Signer::Workflow(_)) if ctx.env.get("ACTIONS_ID_TOKEN_REQUEST_TOKEN").is_none() => {
-                const HELP: &str = "add `id-token: write` to the job's `permissions` in the workflow; elsewhere, set \
-                                    JOBS_COSIGN_KEY";
-                return Err(Problem::new("sign", "a workflow signs by its identity, and there is none here").help(HELP));
-            }
-            Some(Signer::Workflow(workflow)) => Some(workflow),
-            Some(Signer::Key { .. }) | None => None,
-        };
-        let mut workflows = by_identity.into_iter().chain(&self.attested_by);
-        workflows.try_for_each(|workflow| workflow.check(ctx.env.get("GITHUB_WORKFLOW_REF")))
-    }
-
-    /// Signs an index that is published.
-    ///
-    /// # Errors
-    /// It cannot be signed.
-    fn sign(&self, run: &Run, expected: &Expected, index: &Index) -> anyhow::Result<()> {
-        let digest = expected.repository.with_digest(&index.digest);
-        self.signer.as_ref().map_or(Ok(()), |signer| signer.sign(&run.ctx, &digest))
-    }
-
-    /// Checks what a published index carries.
-    ///
-    /// # Errors
-    /// It is not signed, or not attested.
-    fn check(&self, run: &Run, expected: &Expected, index: &Index) -> anyhow::Result<()> {
-        let digest = expected.repository.with_digest(&index.digest);
-        let refused = |what: &str, rule: &str| {
-            Problem::new(digest.to_string(), what).rule(rule).help(format!("cargo xtask merge {}", expected.job))
-        };
-        if let Some(signer) = &self.signer {
-            let rule = "the target wants every index signed";
-            let not_signed = |said| refused(&format!("carries no valid signature: {said}"), rule);
-            signer.verify(&run.ctx, &digest)?.map_err(|said| not_signed(said).exit(Exit::Refused))?;
-        }
-        if let Some(workflow) = &self.attested_by {
-            let rule = "the target wants every index attested, by this repository's workflow";
-            let help = "run the workflow of this commit again: its step `Attest` makes the attestation";
-            let not_attested = |said| refused(&format!("is not attested: {said}"), rule).help(help);
-            let verified = verify_attestation(&run.ctx, workflow, self.bundle.as_deref(), &digest)?;
-            verified.map_err(|said| not_attested(said).exit(Exit::Refused))?;
-        }
-        Ok(())
-    }
-}
-
-/// Checks that the target's signatures and attestations can be made in this workflow, before anything is built. Only
-/// there is the machine that plans like the one that merges.
-///
-/// # Errors
-/// Why they cannot, with exit code 4.
-pub fn check_signatures(run: &Run) -> anyhow::Result<()> {
-    if run.ctx.env.is_github_actions() { Signatures::to_make(run, 0).map(drop) } else { Ok(()) }
+/// Checks that copies are the same as what is published.
+fn check_copies(copy: &Run, published: Vec<Merged>) -> anyhow::Result<Tally<Merged>> {
+    let expected = expected_there(copy, &published)?;
+    let references: Vec<Reference> = expected.iter().map(|expected| expected.reference(None)).collect();
+    let found = copy.client.indexes(&copy.ctx, &references)?;
+    Ok(Tally::of(published.into_iter().zip(&expected).zip(found).map(|((merged, expected), found)| {
+        let Some(found) = found? else { return Err(not_published(expected)) };
+        let source = merged.reference.clone();
+        gate::pass_copy(expected, Some(&found), source, &merged.index).map_err(refused).map(|_| merged)
+    })))
 }
 
 fn refused(problems: Vec<Problem>) -> anyhow::Error {

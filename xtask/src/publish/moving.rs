@@ -15,8 +15,7 @@ use crate::tools::{buildx, git};
 /// What concerns all jobs; a single job's refusal is part of the tally.
 pub fn move_tags(run: &Run, parallel: usize, merged: Vec<Merged>) -> anyhow::Result<Tally<Merged>> {
     let tags = &run.target.moving_tags;
-    let revision = run.target.published_revision()?;
-    if tags.is_empty() || revision.dirty {
+    if tags.is_empty() || merged.iter().all(|merged| merged.expected.is_dirty()) {
         return Ok(Tally { done: merged, failures: Ok(()) });
     }
     let mut known = BTreeMap::new();
@@ -78,6 +77,7 @@ fn is_forward(
     existing: Option<&Index>,
     merged: &Merged,
 ) -> anyhow::Result<bool> {
+    let Some(to) = merged.expected.revision.as_ref().filter(|to| !to.dirty) else { return Ok(false) };
     let Some(existing) = existing else { return Ok(true) };
     if existing.digest == merged.index.digest {
         return Ok(false);
@@ -92,7 +92,7 @@ fn is_forward(
         known.insert(pair, answer);
         Ok(answer)
     };
-    match gate::check_forward(reference, existing, run.target.published_revision()?, is_ancestor)? {
+    match gate::check_forward(reference, existing, to, is_ancestor)? {
         Move::Forward => Ok(true),
         Move::Overtaken(newer) => {
             run.ctx.ui.status("Overtaken", format!("{reference} is at {}, which is newer", newer.short()));

@@ -48,6 +48,7 @@ impl Environment {
         let signs = program == "cosign";
         let secret = move |name: &&str| match *name {
             "JOBS_PASSWORD" => true,
+            name if name.starts_with("JOBS_PASSWORD_") => true,
             "ACTIONS_ID_TOKEN_REQUEST_TOKEN" | "ACTIONS_ID_TOKEN_REQUEST_URL" => !signs,
             _ => false,
         };

@@ -62,8 +62,14 @@ pub struct TargetSettings {
     pub prefix: Option<String>,
     /// The IAM role that the workflow assumes.
     pub role: Option<String>,
+    /// The environment of GitHub in which jobs of the workflow write to the registry.
+    pub environment: Option<String>,
+    /// Who logs in to a registry that is not ECR's.
+    pub username: Option<String>,
     pub region: Option<String>,
     pub moving_tags: Vec<String>,
+    /// Other targets that get the same indexes.
+    pub copies: Vec<String>,
     /// How much provenance the images carry; where it is named here, images without it are refused.
     pub provenance: Option<Provenance>,
     /// Whether the images carry a bill of their materials; images without it are refused then.
@@ -150,8 +156,23 @@ impl Config {
             let problem = Problem::new(format!("{TABLE}] max-legs"), format!("{} legs", self.max_legs));
             problems.push(problem.rule(format!("between 1 and {MOST_LEGS}, the limit of GitHub Actions")));
         }
+        problems.extend(self.targets.iter().flat_map(|(name, target)| self.check_copies(name, target)));
         let mirrors = self.mirrors.iter().filter_map(|(registry, prefix)| check_mirror(registry, prefix).err());
         problems.extend(mirrors.map(under(&format!("{TABLE}.mirrors]"))));
+    }
+
+    /// The copies of a target are other targets, with a registry of their own and without copies.
+    fn check_copies(&self, name: &str, target: &TargetSettings) -> Vec<Problem> {
+        let check = |copy: &String| {
+            let problem = Problem::new(format!("{TABLE}.targets.{name}] copies: `{copy}`"), "not such a target");
+            match self.targets.get(copy) {
+                None => Some(problem.did_you_mean(copy, self.targets.keys().map(String::as_str))),
+                Some(found) if copy == name || found.registry.is_none() || !found.copies.is_empty() => Some(problem),
+                Some(_) => None,
+            }
+        };
+        let problems = target.copies.iter().filter_map(check);
+        problems.map(|problem| problem.rule("another target, with a registry and without copies of its own")).collect()
     }
 
     /// The mirrors, with those that flags or the environment give as `registry=prefix`.
@@ -220,14 +241,17 @@ fn under(place: &str) -> impl Fn(Problem) -> Problem {
 }
 
 fn check_target(target: &TargetSettings) -> impl Iterator<Item = Problem> {
-    let TargetSettings { registry, prefix, role, region, .. } = target;
+    let TargetSettings { registry, prefix, role, region, username, .. } = target;
     let hosts = registry.iter().filter_map(|host| host.parse::<Registry>().err());
     let prefixes = prefix.iter().filter_map(|prefix| Repository::new(None, prefix).err());
     let tags = target.moving_tags.iter().filter_map(|tag| Tag::for_images(tag).err());
     let refs = target.refs.iter().filter_map(|pattern| check_ref(pattern).err());
-    let texts = [("registry", registry), ("role", role), ("region", region)];
+    let texts = [("registry", registry), ("role", role), ("region", region), ("username", username)];
     let texts = texts.into_iter().filter_map(|(key, text)| check_text(key, text.as_ref()?).err());
-    hosts.chain(prefixes).chain(tags).chain(refs).chain(texts)
+    let both = username.as_ref().zip(role.as_ref()).map(|_| {
+        Problem::new("username", "stands beside a role").rule("a role logs in to ECR, a user to any other registry")
+    });
+    hosts.chain(prefixes).chain(tags).chain(refs).chain(texts).chain(both)
 }
 
 fn check_ref(pattern: &str) -> Result<(), Problem> {

@@ -68,6 +68,23 @@ fn mistakes_in_the_manifest_are_named_all_at_once() {
              repository can read Cargo.toml\n  help: remove it, revoke it, and name the role to assume: \
              arn:aws:iam::<account>:role/<name>",
         ),
+        (
+            json!({"targets": {"x": {"role": "arn:aws:iam::111122223333:role/x", "username": "ghp_0123456789"}}}),
+            "Cargo.toml: [workspace.metadata.jobs.targets.x] username: looks like a secret\n  rule: anyone who has the \
+             repository can read Cargo.toml\n  help: remove it, revoke it, and name the role to assume: \
+             arn:aws:iam::<account>:role/<name>\n\
+             error: Cargo.toml: [workspace.metadata.jobs.targets.x] username: stands beside a role\n  \
+             rule: a role logs in to ECR, a user to any other registry",
+        ),
+        (
+            json!({"targets": {"x": {"copies": ["hubb", "x", "y", "hub"]}, "y": {}, "hub": {"registry": "docker.io"}}}),
+            "Cargo.toml: [workspace.metadata.jobs.targets.x] copies: `hubb`: not such a target\n  \
+             rule: another target, with a registry and without copies of its own\n  help: did you mean `hub`?\n\
+             error: Cargo.toml: [workspace.metadata.jobs.targets.x] copies: `x`: not such a target\n  \
+             rule: another target, with a registry and without copies of its own\n\
+             error: Cargo.toml: [workspace.metadata.jobs.targets.x] copies: `y`: not such a target\n  \
+             rule: another target, with a registry and without copies of its own",
+        ),
     ] {
         assert_eq!(complaints(jobs), complaint);
     }

@@ -1,7 +1,6 @@
 //! Where this run's images go: each value by flag, then environment, then the matching target, then the default.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use clap::Args;
 
@@ -10,27 +9,9 @@ use crate::model::{
     Commit, Exit, Failure, JobName, Problem, Provenance, Registry, Repository, Revision, Tag, TrustedWorkflow,
 };
 use crate::run::Context;
-use crate::tools::{Builder, RegistryClient, git};
+use crate::tools::{Builder, git};
 
 use super::config::{Cache, Config, TargetSettings};
-
-/// What every stage of the flow is given: the context, the configuration, where images go, and who reads registries.
-#[derive(Clone, Debug)]
-pub struct Run {
-    pub ctx: Context,
-    pub config: Config,
-    pub target: Target,
-    pub client: Arc<RegistryClient>,
-}
-
-impl Run {
-    /// # Errors
-    /// All values of the target that are not valid, with exit code 2.
-    pub fn new(ctx: &Context, config: &Config, given: &Given) -> anyhow::Result<Run> {
-        let target = Target::resolve(ctx, config, given)?;
-        Ok(Run { ctx: ctx.clone(), config: config.clone(), target, client: Arc::default() })
-    }
-}
 
 /// What flags and their environment variables say about where images go. A flag goes before its variable, and both
 /// before the configuration.
@@ -75,8 +56,14 @@ pub struct Target {
     pub prefix: Sourced<String>,
     pub tag: Sourced<Tag>,
     pub role: Option<Sourced<String>>,
+    /// The environment of GitHub in which jobs of the workflow write to the registry.
+    pub environment: Option<String>,
+    /// Who logs in to the registry that the configuration names.
+    pub username: Option<String>,
     pub region: Option<Sourced<String>>,
     pub moving_tags: Vec<Tag>,
+    /// The names of the targets that get the same indexes.
+    pub copies: Vec<String>,
     pub mirrors: BTreeMap<String, String>,
     pub provenance: Provenance,
     /// Whether images without attestations are refused.
@@ -95,7 +82,10 @@ pub struct Target {
 
 impl Target {
     /// Puts the values together; says of all that are not valid.
-    fn resolve(ctx: &Context, config: &Config, given: &Given) -> anyhow::Result<Target> {
+    ///
+    /// # Errors
+    /// Those, with exit code 2; git cannot answer, with 4.
+    pub fn resolve(ctx: &Context, config: &Config, given: &Given) -> anyhow::Result<Target> {
         let git_ref = match ctx.env.get("GITHUB_REF") {
             Some(name) => Some(name.to_owned()),
             None => git::branch(ctx)?,
@@ -130,6 +120,12 @@ impl Target {
             (Some(git_ref), None) => format!("{git_ref} matches the `refs` of no target in Cargo.toml"),
             (None, None) => "there is no registry".to_owned(),
         }
+    }
+
+    /// The environment variable with the password for this target's registry alone.
+    pub fn password_variable(&self) -> Option<String> {
+        let name = self.name.as_ref()?.value.to_uppercase();
+        Some(format!("JOBS_PASSWORD_{}", name.replace(|c: char| !c.is_ascii_alphanumeric(), "_")))
     }
 
     /// The registry, for everything that publishes.
@@ -294,7 +290,11 @@ impl Layers<'_> {
         Failure::unless_empty(Exit::Usage, problems)?;
         let Ok(tag) = tag else { anyhow::bail!("a tag or a problem with it was expected") };
         let role = self.of_target(self.settings.role.as_ref());
-        let TargetSettings { provenance, sbom, sign, attest, cache, refs, .. } = self.settings;
+        let is_own = registry.as_ref().is_some_and(|r| Some(&r.value.to_string()) == self.settings.registry.as_ref());
+        let TargetSettings { environment, username, copies, provenance, sbom, sign, attest, cache, refs, .. } =
+            self.settings;
+        // A registry that is given instead knows nobody of the target's, and has no copies.
+        let (username, copies) = if is_own { (username, copies) } else { (None, Vec::new()) };
         let source = source(self.ctx)?;
         Ok(Target {
             name: self.name,
@@ -302,8 +302,11 @@ impl Layers<'_> {
             prefix,
             tag,
             role,
+            environment,
+            username,
             region,
             moving_tags,
+            copies,
             mirrors,
             provenance: provenance.unwrap_or(self.config.provenance),
             attested: sbom || matches!(provenance, Some(Provenance::Min | Provenance::Max)),

@@ -279,9 +279,14 @@ impl<'a> Identity<'a> {
         let told: Vec<String> = known.iter().map(|(name, value)| format!("{name} = {value}")).collect();
         let issuer = claims["iss"].as_str().and_then(|issuer| issuer.strip_prefix("https://")).unwrap_or(ISSUER);
         let account = self.role.split(':').nth(4).unwrap_or_default();
-        // The subject comes first, and counts where nothing else is known.
-        let trusted =
-            known.split_first().map_or(&[][..], |(_, others)| if others.is_empty() { &known } else { others });
+        // The subject comes first. It counts where nothing else is known, or where it names an environment.
+        let by_subject = |subject: &str, others: &[_]| others.is_empty() || subject.contains(":environment:");
+        let trusted = known.split_first().map_or(
+            &[][..],
+            |((_, subject), others)| {
+                if by_subject(subject, others) { &known } else { others }
+            },
+        );
         let trusted = trusted.iter().chain([&("aud", AUDIENCE)]);
         let trusted = trusted.map(|&(name, value)| (format!("{issuer}:{name}"), value.into()));
         let statement = json!({

@@ -117,6 +117,13 @@ pub fn create<'a>(
     cmd!(sh, "docker buildx imagetools create --progress plain {targets...} {annotations...} {sources...}")
 }
 
+/// The command that copies an index, with all that it lists, under each of the tags: the same bytes, the same digest.
+pub fn copy<'a>(sh: &'a Shell, targets: &[Reference], source: &Reference) -> Cmd<'a> {
+    let targets = targets.iter().flat_map(|target| ["-t".to_owned(), target.to_string()]);
+    let source = source.to_string();
+    cmd!(sh, "docker buildx imagetools create --progress plain {targets...} {source}")
+}
+
 /// Runs a command that writes to a registry, and again where the registry was only busy.
 ///
 /// # Errors

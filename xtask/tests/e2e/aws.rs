@@ -253,6 +253,24 @@ fn a_refusal_says_what_to_do() {
 }
 
 #[test]
+fn a_job_in_an_environment_is_let_in_by_its_subject() {
+    // `sub` is `repo:o@11/r@22:environment:production`.
+    const TOKEN: &str = concat!(
+        "eyJhbGciOiJSUzI1NiJ9.eyJpc3MiOiJodHRwczovL3Rva2VuLmFjdGlvbnMuZ2l0aHVidXNlcmNvbnRlbnQuY29tI",
+        "iwiYXVkIjoic3RzLmFtYXpvbmF3cy5jb20iLCJzdWIiOiJyZXBvOm9AMTEvckAyMjplbnZpcm9ubWVudDpwcm9kdWN",
+        "0aW9uIiwicmVwb3NpdG9yeV9pZCI6IjIyIiwiam9iX3dvcmtmbG93X3JlZiI6Im8vci8uZ2l0aHViL3dvcmtmbG93c",
+        "y9pbWFnZXMueW1sQHJlZnMvaGVhZHMvbWFpbiJ9.c2lnbmF0dXJlLW9mLXRlc3Q",
+    );
+    let runner = Runner::new("AWS", OWN_PASSWORD, manifest);
+    let said = "An error occurred (AccessDenied) when calling the AssumeRoleWithWebIdentity operation: Not authorized";
+    let path = Programs::new().script("aws", &format!("echo '{said}' >&2; exit 254"));
+    let (issuer, path) = (Issuer::of(BEARER, TOKEN), path.first());
+    let errors = errors(&runner.login(&workflow(&issuer, "http://127.0.0.1:1", &path)).ended(4));
+    let condition = "\"token.actions.githubusercontent.com:sub\": \"repo:o@11/r@22:environment:production\"";
+    assert!(errors.contains(condition), "{errors}");
+}
+
+#[test]
 fn other_registries_take_a_name_and_a_password() {
     let runner = Runner::new("me", PLAIN_PASSWORD, |address| {
         format!(
@@ -268,9 +286,9 @@ fn other_registries_take_a_name_and_a_password() {
         error: registry `<registry>`: the login failed: `docker login --username me --password-stdin <registry>` exited with 1: Error response from daemon: login attempt to http://<registry>/v2/ failed with status: 401 Unauthorized
           help: check the user name and the password, and that they are for this registry"#]].assert_eq(runner.login(&[me[0], ("JOBS_PASSWORD", "wrong-password")]).ended(4).errors());
     expect![[r#"
-        error: login: no password
+        error: registry `<registry>`: no password to log in with
           rule: a password is never an argument, where every user of the machine can read it
-          help: give it over stdin with --password-stdin, or set JOBS_PASSWORD"#]]
+          help: give it over stdin with --password-stdin, or set JOBS_PASSWORD or JOBS_PASSWORD_OWN"#]]
     .assert_eq(runner.login(&me[..1]).ended(2).errors());
     std::fs::remove_file(runner.docker.0.join("config.json")).unwrap();
     assert_eq!(with_stdin(&runner, &format!("{}\n", PLAIN_PASSWORD.0)).code, 0);
@@ -288,6 +306,24 @@ fn other_registries_take_a_name_and_a_password() {
         error: registry `registry.example.com`: no user name to log in with
           help: set JOBS_USERNAME and JOBS_PASSWORD, or give --username and --password-stdin"#]]
     .assert_eq(nowhere.run_with(&["login"], &[("JOBS_REGISTRY", "registry.example.com")]).ended(2).errors());
+}
+
+#[test]
+fn a_target_names_its_user_and_has_a_password_of_its_own() {
+    let runner = Runner::new("me", PLAIN_PASSWORD, |address| {
+        format!(
+            "[workspace]\n[workspace.metadata.jobs.targets.own-1]\nrefs = [\"refs/heads/*\"]\nusername = \"me\"\n\
+             registry = \"{address}\"\n"
+        )
+    });
+    let (own, common) = (("JOBS_PASSWORD_OWN_1", PLAIN_PASSWORD.0), ("JOBS_PASSWORD", "of-another-registry"));
+    runner.login(&[common]).ended(4);
+    runner.login(&[common, own]).ended(0);
+    assert!(runner.is_logged_in());
+    std::fs::remove_file(runner.docker.0.join("config.json")).unwrap();
+    // A registry that is given instead knows nobody of the target's.
+    let run = runner.login(&[own, ("JOBS_REGISTRY", "127.0.0.1:1")]).ended(0);
+    assert!(run.stderr.contains("no user name is set"), "{}", run.stderr);
 }
 
 /// Logs in as `me` with this on stdin.

@@ -3,7 +3,9 @@
 use expect_test::expect;
 
 use crate::engine::{Engine, Store};
-use crate::harness::{BOTH, DOCKERFILE, LocalImages, OTHER, OWN, Registry, Tree, docker, run_image, without_digests};
+use crate::harness::{
+    BOTH, DOCKERFILE, LocalImages, OTHER, OWN, Registry, Tree, docker, docker_command, run_image, without_digests,
+};
 
 #[test]
 fn images_of_both_architectures_are_pushed_merged_verified_and_run() {
@@ -236,6 +238,7 @@ fn what_a_dry_run_prints_for_many_jobs_builds_them() {
     let status = std::process::Command::new("sh")
         .args(["-c", &format!("set -e\n{}", run.stdout)])
         .current_dir(tree.path())
+        .envs(docker_command().get_envs().filter_map(|(name, value)| Some((name, value?))))
         .stderr(std::process::Stdio::null())
         .status();
     assert!(status.unwrap().success());

@@ -116,8 +116,10 @@ fn config_tells_every_value_and_where_it_came_from() {
         prefix jobs default
         tag <sha> git
         role arn:aws:iam::111122223333:role/jobs-push target `staging` in Cargo.toml
+        environment - target `staging` in Cargo.toml
         region eu-west-1 target `staging` in Cargo.toml
         moving-tags latest target `staging` in Cargo.toml
+        copies - target `staging` in Cargo.toml
         mirrors docker.io=127.0.0.1:5000 Cargo.toml and JOBS_MIRRORS
     "#]]
     .assert_eq(&table(&[]));
@@ -128,8 +130,10 @@ fn config_tells_every_value_and_where_it_came_from() {
         prefix jobs default
         tag v1.2.3 GITHUB_REF
         role - default
+        environment - target `release` in Cargo.toml
         region - default
         moving-tags - target `release` in Cargo.toml
+        copies - target `release` in Cargo.toml
         mirrors docker.io=127.0.0.1:5000 Cargo.toml and JOBS_MIRRORS
     "#]]
     .assert_eq(&table(&[("GITHUB_REF", "refs/tags/v1.2.3"), ("JOBS_REGISTRY", "127.0.0.1:5000")]));
@@ -140,8 +144,10 @@ fn config_tells_every_value_and_where_it_came_from() {
         prefix jobs default
         tag pr-12-<sha> GITHUB_REF
         role - default
+        environment - default
         region - default
         moving-tags - default
+        copies - default
         mirrors docker.io=127.0.0.1:5000 Cargo.toml and JOBS_MIRRORS
     "#]]
     .assert_eq(&table(&[("GITHUB_REF", "refs/pull/12/merge")]));
@@ -155,7 +161,7 @@ fn config_writes_outputs_without_a_registrys_host() {
         .ended(0);
     assert_eq!(
         std::fs::read_to_string(&outputs).unwrap(),
-        "target=release\ntag=v1-dirty\nregion=\npush=true\nrole=\n".replace("-dirty", "")
+        "target=release\ntag=v1-dirty\nregion=\nenvironment=\npush=true\nrole=\n".replace("-dirty", "")
     );
 }
 
@@ -203,6 +209,7 @@ fn help_names_every_command_with_an_example() {
         "merge",
         "verify",
         "pipeline",
+        "promote",
         "login",
         "ecr",
         "doctor",
@@ -266,8 +273,9 @@ fn an_argument_that_clap_refuses_is_shown_escaped() {
 #[test]
 fn the_loopback_registry_is_started_without_secrets() {
     let tree = Tree::new(&[("jobs/README.md", "none yet")]);
-    let secrets = ["JOBS_PASSWORD", "ACTIONS_ID_TOKEN_REQUEST_TOKEN"];
-    tree.run_with(&["pipeline"], &[(secrets[0], "pass-word"), (secrets[1], "token"), ("JOBS_PREFIX", "kept")]).ended(0);
+    let secrets = ["JOBS_PASSWORD", "JOBS_PASSWORD_HUB", "ACTIONS_ID_TOKEN_REQUEST_TOKEN"];
+    let env = [(secrets[0], "pass-word"), (secrets[1], "pass-word"), (secrets[2], "token"), ("JOBS_PREFIX", "kept")];
+    tree.run_with(&["pipeline"], &env).ended(0);
     let config = tree.path().join("target/xtask/registry/config.yml");
     let processes = std::fs::read_dir("/proc").unwrap().flatten().map(|entry| entry.path());
     let is_registry = |path: &std::path::PathBuf| {

@@ -137,7 +137,13 @@ impl Registry {
 
     /// The digest that a tag points to; `None` if there is no such tag.
     pub fn digest(&self, repository: &str, tag: &str) -> Option<String> {
-        let answer = self.request("HEAD", &format!("/v2/{repository}/manifests/{tag}"), &[ACCEPT])?;
+        self.digest_for(repository, tag, "")
+    }
+
+    /// The same for somebody with a login, `user:password` in base64.
+    pub fn digest_for(&self, repository: &str, tag: &str, login: &str) -> Option<String> {
+        let headers = [ACCEPT, &format!("Authorization: Basic {login}")];
+        let answer = self.request("HEAD", &format!("/v2/{repository}/manifests/{tag}"), &headers)?;
         if !answer.starts_with("HTTP/1.1 200") {
             return None;
         }

@@ -170,6 +170,8 @@ fn a_forced_image_has_a_tag_of_its_own_and_replaces_the_one_behind_the_key() {
     let forced = registry.digest("jobs/job", "again").unwrap();
     assert_ne!(forced, first);
     assert_eq!(registry.digest("jobs/job", &key_tag).as_ref(), Some(&forced), "it replaces the key's");
+    let file = std::fs::read_to_string(tree.path().join("target/xtask/images.json")).unwrap();
+    assert!(file.contains(&format!("\"key-digest\": \"{forced}\"")), "{file}");
     assert_eq!(registry.digest("jobs/job", &tree.tag()).as_ref(), Some(&first), "what was published stays");
     // Repeated, it is done; and later commits use the forced image.
     let plan = tree.run_with(&["plan", "--force", "--exit-code"], &again).ended(0).stdout;

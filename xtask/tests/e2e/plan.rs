@@ -293,6 +293,26 @@ fn with_slices_every_leg_builds_from_the_same_base() {
 }
 
 #[test]
+fn what_an_environment_guards_is_merged_in_it() {
+    let published = Published::new();
+    let target = "[workspace]\n[workspace.metadata.jobs.targets.production]\nenvironment = \"production\"\n";
+    published.tree.write("Cargo.toml", target);
+    published.tree.commit("an environment");
+    let outputs = published.tree.path().join("target/outputs");
+    let env = [
+        ("JOBS_REGISTRY", published.registry.address.as_str()),
+        ("JOBS_TARGET", "production"),
+        ("GITHUB_OUTPUT", outputs.to_str().unwrap()),
+    ];
+    published.tree.run_with(&["config"], &env).ended(0);
+    published.tree.run_with(&["discover", "--changed", "--format", "matrix"], &env).ended(0);
+    let outputs = std::fs::read_to_string(outputs).unwrap();
+    for line in ["environment=production", "any=false", "any-merge=true", "any-unchanged=false"] {
+        assert!(outputs.lines().any(|output| output == line), "{line}: {outputs}");
+    }
+}
+
+#[test]
 fn a_clone_without_the_content_of_older_files_is_enough() {
     let published = Published::new();
     let since = published.tree.head();

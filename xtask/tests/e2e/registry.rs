@@ -6,7 +6,7 @@ mod content;
 mod failures;
 mod login;
 mod proxy;
-mod published;
+pub mod published;
 mod redirects;
 mod requests;
 mod secrets;

@@ -181,6 +181,17 @@ impl Act {
         serde_json::from_str::<Value>(body).unwrap()["manifests"].clone()
     }
 
+    /// The jobs that were handed over, with whether they changed, from all artifacts of that kind.
+    pub fn handed_over(&self) -> BTreeMap<String, bool> {
+        let folders = std::fs::read_dir(self.folder.0.join("artifacts")).unwrap().flatten().map(|entry| entry.path());
+        let files = folders.filter_map(|folder| std::fs::read_to_string(folder.join("images.json")).ok());
+        let images = files.flat_map(|text| {
+            let parts: Value = serde_json::from_str(&text).unwrap();
+            parts["images"].as_array().unwrap().clone()
+        });
+        images.map(|image| (image["job"].as_str().unwrap().to_owned(), image["changed"] == true)).collect()
+    }
+
     /// What the registry holds, as it says so.
     pub fn catalog(&self) -> String {
         let answer = self.ask("GET", "/v2/_catalog");
@@ -283,13 +294,14 @@ runs:
         r#"
 name: upload-artifact
 description: Copies a file or a folder's files into a folder
-inputs: { name: { required: true }, path: { required: true }, if-no-files-found: {}, retention-days: {} }
+inputs: { name: { required: true }, path: { required: true }, if-no-files-found: {}, retention-days: {}, overwrite: {} }
 runs:
   using: composite
   steps:
     - shell: bash
-      env: { NAME: "${{ inputs.name }}", FILE: "${{ inputs.path }}" }
+      env: { NAME: "${{ inputs.name }}", FILE: "${{ inputs.path }}", MISSING: "${{ inputs.if-no-files-found }}" }
       run: |
+        [ -e "$FILE" ] || [ "$MISSING" != ignore ] || exit 0
         mkdir -p "$TEST_ARTIFACTS/$NAME"
         find "$FILE" -type f | while read -r file; do
           install -m 644 "$file" "$TEST_ARTIFACTS/$NAME/.$$"

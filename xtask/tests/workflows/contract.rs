@@ -31,7 +31,7 @@ fn the_workflows_keep_every_rule() {
 }
 
 /// A rule, and a change of `images.yml` that breaks it.
-const BREAKAGES: [(&str, &str, &str); 35] = [
+const BREAKAGES: [(&str, &str, &str); 36] = [
     ("pinned-actions", "@1e69f48acb82d1966a394da916b4c1698aa569d6 # v4.2.2", "@v4"),
     ("pinned-actions", "@3d3c42e5aac5ba805825da76410c181273ba90b1 # v7.0.1", "@v7"),
     ("pinned-actions", " # v7.0.0", ""),
@@ -66,6 +66,7 @@ const BREAKAGES: [(&str, &str, &str); 35] = [
         "&& needs.plan.outputs.any == 'true'",
         "&& needs.plan.result == 'skipped' || needs.plan.outputs.any == 'true'",
     ),
+    ("writes-in-the-environment", "    environment: ${{ needs.plan.outputs.environment }}\n", ""),
     ("timeout", "    timeout-minutes: 15\n", ""),
     ("timeout", "    timeout-minutes: 15\n", "    timeout-minutes: ${{ matrix.minutes }}\n"),
     ("concurrency", "  cancel-in-progress: ${{ github.event_name == 'pull_request' }}", "  cancel-in-progress: true"),

@@ -10,7 +10,7 @@ pub struct Rule {
     pub complaints: fn(&Workflow) -> Vec<String>,
 }
 
-pub const RULES: [Rule; 19] = [
+pub const RULES: [Rule; 20] = [
     Rule { name: "pinned-actions", complaints: pinned_actions },
     Rule { name: "no-rights-by-default", complaints: no_rights_by_default },
     Rule { name: "no-expression-in-run", complaints: no_expression_in_run },
@@ -19,6 +19,7 @@ pub const RULES: [Rule; 19] = [
     Rule { name: "checkout-keeps-no-credentials", complaints: checkout_keeps_no_credentials },
     Rule { name: "merge-unless-cancelled", complaints: merge_unless_cancelled },
     Rule { name: "no-token-before-the-merge", complaints: no_token_before_the_merge },
+    Rule { name: "writes-in-the-environment", complaints: writes_in_the_environment },
     Rule { name: "timeout", complaints: timeout },
     Rule { name: "concurrency", complaints: concurrency },
     Rule { name: "no-registry-in-outputs", complaints: no_registry_in_outputs },
@@ -63,8 +64,8 @@ fn no_expression_in_run(workflow: &Workflow) -> Vec<String> {
 }
 
 /// Where GitHub evaluates an expression and no shell sees it. `name` and `outputs` are shown or handed on.
-const PLACES: [&str; 9] =
-    ["env", "if", "with", "strategy", "runs-on", "timeout-minutes", "name", "outputs", "concurrency"];
+const PLACES: [&str; 10] =
+    ["environment", "env", "if", "with", "strategy", "runs-on", "timeout-minutes", "name", "outputs", "concurrency"];
 
 fn expressions_in_their_places(workflow: &Workflow) -> Vec<String> {
     let in_place = |keys: &[String]| keys.iter().any(|key| PLACES.contains(&key.as_str()));
@@ -122,6 +123,14 @@ fn no_token_before_the_merge(workflow: &Workflow) -> Vec<String> {
 }
 
 /// A number of minutes, or the one of a planned leg.
+/// Whoever may ask for a token, and knows the target, is in the target's environment.
+fn writes_in_the_environment(workflow: &Workflow) -> Vec<String> {
+    let writes = |job: &Value| job["permissions"].get("id-token").is_some() && job.get("needs").is_some();
+    let outside = |job: &Value| job["environment"] != "${{ needs.plan.outputs.environment }}";
+    let jobs = workflow.jobs().filter(|(_, job)| writes(job) && outside(job));
+    jobs.map(|(name, _)| name.to_owned()).collect()
+}
+
 fn timeout(workflow: &Workflow) -> Vec<String> {
     let planned = |job: &Value| job["strategy"]["matrix"].is_string();
     let ends = |job: &Value| {

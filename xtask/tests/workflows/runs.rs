@@ -23,6 +23,9 @@ fn a_push_builds_what_it_changes_and_tags_every_job() {
     assert_eq!(built(&legs), ["hello (amd64)", "hello (arm64)", "world (amd64)", "world (arm64)"], "{}", first.said());
     // Once for each job that works with the registry: the plan, four legs, the merge.
     assert_eq!(act.issuer.asked.lock().unwrap().len(), 6);
+    let handed_over =
+        |of: [(&str, bool); 2]| assert_eq!(act.handed_over(), of.map(|(job, new)| (job.to_owned(), new)).into());
+    handed_over([("hello", true), ("world", true)]);
     let first_world = act.images("jobs/world", &act.tree.tag());
     assert_eq!(act.digest("jobs/world", "latest"), act.digest("jobs/world", &act.tree.tag()));
     // The engine was made to hold what comes with an image: two images, and the provenance of each.
@@ -35,6 +38,7 @@ fn a_push_builds_what_it_changes_and_tags_every_job() {
     act.push();
     let second = act.run_push().checked("success");
     assert_eq!(built(&second.legs("build", "Build")), ["hello (amd64)", "hello (arm64)"], "{}", second.said());
+    handed_over([("hello", true), ("world", false)]);
     let second_hello = act.images("jobs/hello", &act.tree.tag());
     assert_eq!(act.images("jobs/world", &act.tree.tag()), first_world);
     act.xtask(&["verify"], &[]).ended(0);
