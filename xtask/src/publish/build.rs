@@ -178,9 +178,14 @@ fn build_one(ctx: &Context, image: &Image) -> anyhow::Result<Built> {
     let start = Instant::now();
     ctx.ui.status("Building", image.shown());
     let mut outcome = attempt(ctx, image).map_err(|error| cannot(image, &error))?;
-    if matches!(outcome.end, End::Failure(_)) && pushing_failed_for_now(&outcome.stderr) && ctx.interrupted().is_none()
-    {
-        ctx.ui.status("Retrying", format!("{}: the registry was busy", image.shown()));
+    for made in 0.. {
+        let why = matches!(outcome.end, End::Failure(_)).then(|| why_not_pushed_for_now(&outcome.stderr)).flatten();
+        let Some(why) = why else { break };
+        // BuildKit has tried four times by itself, but not where there were too many requests.
+        let is_hopeless = made > 0 && !fleet::is_throttled(&why);
+        if is_hopeless || !fleet::pause(ctx, made, &image.shown(), &why) {
+            break;
+        }
         outcome = attempt(ctx, image).map_err(|error| cannot(image, &error))?;
     }
     if !outcome.success() {
@@ -225,10 +230,10 @@ fn attempt(ctx: &Context, image: &Image) -> anyhow::Result<Outcome> {
     process::run(ctx, |sh| buildx::build(sh, image), &given)
 }
 
-/// Whether a build failed only because the registry was busy; the steps themselves are cached by then.
-fn pushing_failed_for_now(log: &str) -> bool {
+/// The error of a build that failed only because the registry was busy; the steps themselves are cached by then.
+fn why_not_pushed_for_now(log: &str) -> Option<String> {
     let lines: Vec<&str> = log.lines().collect();
-    pushing_failed(&lines) && error(&lines).is_some_and(|error| fleet::is_transient(&error))
+    error(&lines).filter(|error| pushing_failed(&lines) && fleet::is_transient(error))
 }
 
 /// What a log ends with: the last `ERROR:`, and the lines below it where it announces several errors.
@@ -348,23 +353,26 @@ mod tests {
 
     #[test]
     fn only_a_busy_registry_is_tried_again() {
-        assert!(pushing_failed_for_now("ERROR: failed to solve: failed to push x: 502 Bad Gateway\n"));
-        assert!(!pushing_failed_for_now("ERROR: failed to solve: process \"curl 502 Bad Gateway\" did not complete\n"));
-        assert!(!pushing_failed_for_now("ERROR: failed to solve: failed to push x: 401 Unauthorized\n"));
+        assert!(why_not_pushed_for_now("ERROR: failed to solve: failed to push x: 502 Bad Gateway\n").is_some());
+        assert!(
+            why_not_pushed_for_now("ERROR: failed to solve: process \"curl 502 Bad Gateway\" did not complete\n")
+                .is_none()
+        );
+        assert!(why_not_pushed_for_now("ERROR: failed to solve: failed to push x: 401 Unauthorized\n").is_none());
         // As docker-registry answers two pushes of one layer at the same instant.
         let several = "ERROR: failed to push x: errors:\nunknown: provided digest did not match uploaded content\n\
                        unknown: blob unknown to registry - sha256:90a4\n\n";
-        assert!(pushing_failed_for_now(several));
+        assert!(why_not_pushed_for_now(several).is_some());
         assert_eq!(
             error(&several.lines().collect::<Vec<_>>()).unwrap(),
             "failed to push x: errors: unknown: provided digest did not match uploaded content; unknown: blob unknown to \
              registry - sha256:90a4"
         );
-        assert!(!pushing_failed_for_now("ERROR: failed to push x: errors:\ndenied: no\n\n502 Bad Gateway\n"));
+        assert!(why_not_pushed_for_now("ERROR: failed to push x: errors:\ndenied: no\n\n502 Bad Gateway\n").is_none());
         // With the classic image store.
         let failed = |error: &str| format!(" > pushing x with docker:\n------\nERROR: failed to build: {error}\n");
-        assert!(pushing_failed_for_now(&failed("received unexpected HTTP status: 502 Bad Gateway")));
-        assert!(!pushing_failed_for_now(&failed("name unknown: x")));
+        assert!(why_not_pushed_for_now(&failed("received unexpected HTTP status: 502 Bad Gateway")).is_some());
+        assert!(why_not_pushed_for_now(&failed("name unknown: x")).is_none());
     }
 
     #[test]

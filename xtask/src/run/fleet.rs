@@ -1,6 +1,7 @@
 //! Tasks in parallel: bounded, with results in task order, and none started after a signal.
 
 use std::fmt::Display;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -146,10 +147,16 @@ fn joined(first: anyhow::Result<()>, second: anyhow::Result<()>) -> anyhow::Resu
 
 /// Pauses before the second, third and fourth attempt, as BuildKit makes them.
 const PAUSES: [Duration; 3] = [Duration::from_secs(1), Duration::from_secs(2), Duration::from_secs(4)];
+/// How many seconds to wait for a registry that counts requests, again and again: all legs of a run share the limit,
+/// which in ECR is ten manifests a second, and one image has three.
+const PAUSES_THROTTLED: [u64; 7] = [1, 2, 4, 8, 16, 16, 16];
+/// What registries say of too many requests.
+const THROTTLED: [&str; 2] = ["429 Too Many Requests", "toomanyrequests"];
 /// How often a pause checks for a signal.
 const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
-/// Tries until it succeeds, fails with an error that is not transient, has failed four times, or a signal asks to stop.
+/// Tries until it succeeds, fails with an error that is not transient, has failed four times (eight times, where there
+/// were too many requests), or a signal asks to stop.
 ///
 /// # Errors
 /// That of the last attempt.
@@ -168,9 +175,13 @@ pub fn retry<R>(ctx: &Context, what: &str, attempt: impl Fn() -> anyhow::Result<
 /// Waits before something is tried again, longer each time; `made` is how often that was done. `false` if it was done
 /// often enough, or a signal asks to stop.
 pub fn pause(ctx: &Context, made: usize, what: &str, why: &str) -> bool {
-    let Some(pause) = PAUSES.get(made).filter(|_| ctx.interrupted().is_none()) else { return false };
-    ctx.ui.status("Retrying", format!("{what} in {}s: {why}", pause.as_secs()));
-    let end = Instant::now() + *pause;
+    let pause = match is_throttled(why) {
+        true => PAUSES_THROTTLED.get(made).map(|seconds| Duration::from_millis(seconds * spread(&(what, made)))),
+        false => PAUSES.get(made).copied(),
+    };
+    let Some(pause) = pause.filter(|_| ctx.interrupted().is_none()) else { return false };
+    ctx.ui.status("Retrying", format!("{what} in {}s: {why}", pause.as_millis().div_ceil(1_000)));
+    let end = Instant::now() + pause;
     while Instant::now() < end {
         if ctx.interrupted().is_some() {
             return false;
@@ -180,13 +191,23 @@ pub fn pause(ctx: &Context, made: usize, what: &str, why: &str) -> bool {
     true
 }
 
+/// Between 500 and 1,500, for a thousandth of a pause: what was refused together does not come again together.
+fn spread(of: &impl Hash) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    of.hash(&mut hasher);
+    500 + hasher.finish() % 1_000
+}
+
+/// Whether a registry said that there were too many requests.
+pub fn is_throttled(said: &str) -> bool {
+    THROTTLED.iter().any(|text| said.contains(text))
+}
+
 /// Whether what a program said tells of a registry or a network that may work again in a moment.
 /// The texts are those that crane, regclient and BuildKit agree on, and the two of a registry that was sent the same
 /// layer twice at one instant (`DIGEST_INVALID` and `MANIFEST_BLOB_UNKNOWN` of the OCI distribution specification).
 pub fn is_transient(said: &str) -> bool {
-    const TRANSIENT: [&str; 16] = [
-        "429 Too Many Requests",
-        "toomanyrequests",
+    const TRANSIENT: [&str; 14] = [
         "408 Request Timeout",
         "500 Internal Server Error",
         "502 Bad Gateway",
@@ -202,7 +223,7 @@ pub fn is_transient(said: &str) -> bool {
         "provided digest did not match uploaded content",
         "blob unknown to registry",
     ];
-    TRANSIENT.iter().any(|text| said.contains(text))
+    is_throttled(said) || TRANSIENT.iter().any(|text| said.contains(text))
 }
 
 #[cfg(test)]

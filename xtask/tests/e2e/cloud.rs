@@ -74,23 +74,6 @@ impl Aws {
     pub fn url(&self) -> String {
         format!("http://{}", self.address)
     }
-
-    /// Runs the AWS client itself, with moto's own account.
-    #[track_caller]
-    pub fn client(&self, args: &[&str]) -> serde_json::Value {
-        let output = Command::new(python_programs().join("aws"))
-            .args(["--region", "eu-west-1", "--output", "json", "ecr"])
-            .args(args)
-            .envs([
-                ("AWS_ENDPOINT_URL", self.url().as_str()),
-                ("AWS_ACCESS_KEY_ID", "x"),
-                ("AWS_SECRET_ACCESS_KEY", "y"),
-            ])
-            .output()
-            .unwrap();
-        assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
-        serde_json::from_slice(&output.stdout).unwrap_or_default()
-    }
 }
 
 impl Drop for Aws {

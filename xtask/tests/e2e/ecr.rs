@@ -1,4 +1,4 @@
-//! `ecr`: repositories that are missing, unfit and fit, in moto's ECR.
+//! `ecr`: repositories that are missing, unfit and fit.
 
 use std::process::Command;
 
@@ -6,6 +6,7 @@ use expect_test::expect;
 use serde_json::json;
 
 use crate::cloud::{Aws, BEARER, Issuer, Programs, manifest, path_with_client};
+use crate::ecr_front::{Ecr, credentials};
 use crate::harness::{DOCKERFILE, Run, TempDir, Tree, python_programs};
 
 const POLICY: &str = include_str!("../../../.github/ecr-lifecycle.json");
@@ -17,33 +18,20 @@ fn tree(jobs: &[&str]) -> Tree {
     Tree::new(&[paths.iter().map(|path| (path.as_str(), DOCKERFILE)).collect::<Vec<_>>(), files.to_vec()].concat())
 }
 
-fn env(url: &str) -> Vec<(String, String)> {
+fn run(tree: &Tree, ecr: &Ecr, args: &[&str]) -> Run {
+    run_with(tree, &ecr.url(), args, &[])
+}
+
+fn run_with(tree: &Tree, url: &str, args: &[&str], more: &[(&str, &str)]) -> Run {
     let path = path_with_client();
-    let pairs = [
-        ("AWS_ENDPOINT_URL", url),
-        ("AWS_ACCESS_KEY_ID", "x"),
-        ("AWS_SECRET_ACCESS_KEY", "y"),
-        ("AWS_CONFIG_FILE", "/nowhere"),
-        ("PATH", &path),
-    ];
-    pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec()
-}
-
-fn run(tree: &Tree, aws: &Aws, args: &[&str]) -> Run {
-    run_with(tree, aws, args, &[])
-}
-
-fn run_with(tree: &Tree, aws: &Aws, args: &[&str], more: &[(&str, &str)]) -> Run {
-    let env = env(&aws.url());
-    let mut env: Vec<(&str, &str)> = env.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
-    env.extend(more);
-    tree.run_with(&[&["ecr"], args].concat(), &env)
+    tree.run_with(&[&["ecr"], args].concat(), &[&credentials(url)[..], &[("PATH", &path)], more].concat())
 }
 
 #[test]
 fn what_is_missing_is_found_shown_and_made() {
-    let (aws, tree) = (Aws::start(), tree(&["a", "b"]));
-    let missing = run(&tree, &aws, &["check"]).ended(4);
+    let ecr = Ecr::start();
+    let tree = tree(&["a", "b"]);
+    let missing = run(&tree, &ecr, &["check"]).ended(4);
     expect![[r#"
               JOB  REPOSITORY  TAGS  LIFECYCLE  FOUND
         fail  a    jobs/a      -     -          not there
@@ -56,69 +44,71 @@ fn what_is_missing_is_found_shown_and_made() {
           help: cargo xtask ecr ensure"#]]
     .assert_eq(missing.errors());
 
-    let planned = run(&tree, &aws, &["ensure", "--dry-run"]).ended(0);
+    let planned = run(&tree, &ecr, &["ensure", "--dry-run"]).ended(0);
     expect![[r#"
         aws ecr create-repository --region eu-west-1 --output json --repository-name jobs/a --image-tag-mutability IMMUTABLE_WITH_EXCLUSION --image-tag-mutability-exclusion-filters filterType=WILDCARD,filter=latest 'filterType=WILDCARD,filter=key-*' --image-scanning-configuration scanOnPush=true
         aws ecr put-lifecycle-policy --region eu-west-1 --output json --repository-name jobs/a --lifecycle-policy-text file://.github/ecr-lifecycle.json
         aws ecr create-repository --region eu-west-1 --output json --repository-name jobs/b --image-tag-mutability IMMUTABLE_WITH_EXCLUSION --image-tag-mutability-exclusion-filters filterType=WILDCARD,filter=latest 'filterType=WILDCARD,filter=key-*' --image-scanning-configuration scanOnPush=true
         aws ecr put-lifecycle-policy --region eu-west-1 --output json --repository-name jobs/b --lifecycle-policy-text file://.github/ecr-lifecycle.json
     "#]].assert_eq(&planned.stdout);
-    assert_eq!(aws.client(&["describe-repositories"])["repositories"], json!([]), "a dry run makes nothing");
+    assert_eq!(ecr.client(&["describe-repositories"])["repositories"], json!([]), "a dry run makes nothing");
     let host = [("JOBS_REGISTRY", "111122223333.dkr.ecr.eu-west-1.amazonaws.com")];
-    let elsewhere = run_with(&tree, &aws, &["ensure", "--dry-run", "a"], &host).ended(0).stdout;
+    let elsewhere = run_with(&tree, &ecr.url(), &["ensure", "--dry-run", "a"], &host).ended(0).stdout;
     let account = "--output json --registry-id 111122223333 --repository-name jobs/a";
     assert_eq!(elsewhere.matches(account).count(), 2, "the account is the one of the registry's host: {elsewhere}");
     // What a dry run prints is what runs: its first half is pasted, and the rest is made.
     let pasted: Vec<&str> = planned.stdout.lines().take(2).collect();
     let mut shell = Command::new("sh");
-    shell.args(["-ec", &pasted.join("\n")]).envs(env(&aws.url())).current_dir(tree.path());
+    shell.args(["-ec", &pasted.join("\n")]).envs(credentials(&ecr.url())).env("PATH", path_with_client());
+    shell.current_dir(tree.path());
     assert!(shell.output().unwrap().status.success());
-    let ensured = run(&tree, &aws, &["ensure"]).ended(0);
+    let ensured = run(&tree, &ecr, &["ensure"]).ended(0);
     assert!(ensured.stderr.contains("Made jobs/b") && !ensured.stderr.contains("jobs/a"), "{}", ensured.stderr);
 
     for name in ["jobs/a", "jobs/b"] {
-        let made = &aws.client(&["describe-repositories", "--repository-names", name])["repositories"][0];
+        let made = &ecr.client(&["describe-repositories", "--repository-names", name])["repositories"][0];
         assert_eq!(made["imageTagMutability"], "IMMUTABLE_WITH_EXCLUSION");
         assert_eq!(
             made["imageTagMutabilityExclusionFilters"],
             json!(["latest", "key-*"].map(|filter| json!({ "filterType": "WILDCARD", "filter": filter })))
         );
         assert_eq!(made["imageScanningConfiguration"], json!({ "scanOnPush": true }));
-        let policy = aws.client(&["get-lifecycle-policy", "--repository-name", name])["lifecyclePolicyText"].clone();
+        let policy = ecr.client(&["get-lifecycle-policy", "--repository-name", name])["lifecyclePolicyText"].clone();
         let [policy, wanted]: [serde_json::Value; 2] =
             [policy.as_str().unwrap(), POLICY].map(|text| serde_json::from_str(text).unwrap());
         assert_eq!(policy, wanted);
     }
-    let fit = run(&tree, &aws, &["check"]).ended(0);
+    let fit = run(&tree, &ecr, &["check"]).ended(0);
     expect![[r#"
             JOB  REPOSITORY  TAGS                           LIFECYCLE  FOUND
         ok  a    jobs/a      immutable except latest key-*  3 rules    -
         ok  b    jobs/b      immutable except latest key-*  3 rules    -
     "#]]
     .assert_eq(&fit.stdout);
-    let ensured = run(&tree, &aws, &["ensure", "--dry-run"]).ended(0);
+    let ensured = run(&tree, &ecr, &["ensure", "--dry-run"]).ended(0);
     assert_eq!((ensured.stdout.as_str(), ensured.stderr.as_str()), ("", ""), "nothing is missing and nothing differs");
 }
 
 #[test]
 fn what_is_unfit_is_said_once_and_stays() {
-    let (aws, tree) = (Aws::start(), tree(&["a", "b", "c", "d"]));
+    let ecr = Ecr::start();
+    let tree = tree(&["a", "b", "c", "d"]);
     for (name, setting) in [("jobs/a", "IMMUTABLE"), ("jobs/b", "IMMUTABLE"), ("jobs/c", "MUTABLE")] {
-        aws.client(&["create-repository", "--repository-name", name, "--image-tag-mutability", setting]);
+        ecr.client(&["create-repository", "--repository-name", name, "--image-tag-mutability", setting]);
     }
     let policy = json!({ "rules": [{
         "rulePriority": 1,
         "selection": { "tagStatus": "any", "countType": "imageCountMoreThan", "countNumber": 3 },
         "action": { "type": "expire" },
     }] });
-    aws.client(&[
+    ecr.client(&[
         "put-lifecycle-policy",
         "--repository-name",
         "jobs/c",
         "--lifecycle-policy-text",
         &policy.to_string(),
     ]);
-    let found = run(&tree, &aws, &["check"]).ended(4);
+    let found = run(&tree, &ecr, &["check"]).ended(4);
     expect![[r#"
               JOB  REPOSITORY  TAGS       LIFECYCLE  FOUND
         fail  a    jobs/a      immutable  -          2 findings, see below
@@ -154,16 +144,17 @@ fn what_is_unfit_is_said_once_and_stays() {
         warning: repositories `jobs/a`, `jobs/b`, `jobs/c`: not scanned on push: left as it is
                 Made jobs/d
             Finished 1 made, 3 there
-    "#]].assert_eq(&run(&tree, &aws, &["ensure"]).ended(0).stderr);
-    let kept = &aws.client(&["describe-repositories", "--repository-names", "jobs/a"])["repositories"][0];
+    "#]].assert_eq(&run(&tree, &ecr, &["ensure"]).ended(0).stderr);
+    let kept = &ecr.client(&["describe-repositories", "--repository-names", "jobs/a"])["repositories"][0];
     assert_eq!(kept["imageTagMutability"], "IMMUTABLE");
 }
 
 #[test]
 fn warnings_do_not_stop_a_run() {
-    let (aws, tree) = (Aws::start(), tree(&["a"]));
-    aws.client(&["create-repository", "--repository-name", "jobs/a"]);
-    let found = run(&tree, &aws, &["check", "--format", "json"]).ended(0);
+    let ecr = Ecr::start();
+    let tree = tree(&["a"]);
+    ecr.client(&["create-repository", "--repository-name", "jobs/a"]);
+    let found = run(&tree, &ecr, &["check", "--format", "json"]).ended(0);
     let json: serde_json::Value = serde_json::from_str(&found.stdout).unwrap();
     expect![[r#"
         [
@@ -191,32 +182,34 @@ fn warnings_do_not_stop_a_run() {
 fn what_aws_refuses_is_named_with_the_remedy() {
     // From the first call on, moto wants credentials that it has given out itself.
     let (aws, tree) = (Aws::with_env(&[("INITIAL_NO_AUTH_ACTION_COUNT", "0")]), tree(&["a"]));
+    let url = aws.url();
     expect![[r#"
         error: `aws ecr describe-repositories`: exited with 255: An error occurred (403) when calling the DescribeRepositories operation: <?xml version="1.0" encoding="utf-8"?>
             <ErrorResponse><Errors><Error><Code>InvalidClientTokenId</Code><Message>The security token included in the request is invalid.</Message><Type>Sender</Type></Error></Errors></ErrorResponse>
-          help: give the AWS client credentials: `aws sso login` or `aws configure`; in a workflow, set the target's `role`"#]].assert_eq(run(&tree, &aws, &["check"]).ended(4).errors());
+          help: give the AWS client credentials: `aws sso login` or `aws configure`; in a workflow, set the target's `role`"#]].assert_eq(run_with(&tree, &url, &["check"], &[]).ended(4).errors());
     let nowhere = Tree::with_jobs(&["a"]);
     expect![[r#"
         error: ecr check: there is no registry
           help: set JOBS_REGISTRY or --registry, or configure a target in Cargo.toml"#]]
-    .assert_eq(run(&nowhere, &aws, &["check"]).ended(2).errors());
+    .assert_eq(run_with(&nowhere, &url, &["check"], &[]).ended(2).errors());
     let other = [("JOBS_REGISTRY", "registry.example.com")];
     expect![[r#"
         error: registry `registry.example.com`: not an ECR registry
           help: log in with `login --username`"#]]
-    .assert_eq(run_with(&nowhere, &aws, &["check"], &other).ended(2).errors());
+    .assert_eq(run_with(&nowhere, &url, &["check"], &other).ended(2).errors());
     nowhere.write("Cargo.toml", &manifest("127.0.0.1:1").replace("region = \"eu-west-1\"\n", ""));
     expect![[r#"
         error: registry `127.0.0.1:1`: its AWS region is not known
           help: set AWS_REGION, or `region` of the target in Cargo.toml"#]]
-    .assert_eq(run_with(&nowhere, &aws, &["check"], &[("AWS_REGION", "")]).ended(2).errors());
+    .assert_eq(run_with(&nowhere, &url, &["check"], &[("AWS_REGION", "")]).ended(2).errors());
     tree.write(".github/ecr-lifecycle.json", "{\"rules\": 1}");
-    expect!["error: .github/ecr-lifecycle.json: not a lifecycle policy: invalid type: integer `1`, expected a sequence at line 1 column 11"].assert_eq(run(&tree, &aws, &["ensure"]).ended(2).errors());
+    expect!["error: .github/ecr-lifecycle.json: not a lifecycle policy: invalid type: integer `1`, expected a sequence at line 1 column 11"].assert_eq(run_with(&tree, &url, &["ensure"], &[]).ended(2).errors());
 }
 
 #[test]
 fn a_workflow_looks_with_the_rights_of_its_role() {
-    let (aws, issuer, tree) = (Aws::start(), Issuer::start(), tree(&["a"]));
+    let (ecr, issuer) = (Ecr::start(), Issuer::start());
+    let tree = tree(&["a"]);
     let temp = TempDir::new();
     let vouched = [
         ("GITHUB_ACTIONS", "true"),
@@ -224,18 +217,19 @@ fn a_workflow_looks_with_the_rights_of_its_role() {
         ("ACTIONS_ID_TOKEN_REQUEST_URL", &issuer.url),
         ("ACTIONS_ID_TOKEN_REQUEST_TOKEN", BEARER),
     ];
-    run_with(&tree, &aws, &["ensure"], &vouched).ended(0);
-    run_with(&tree, &aws, &["check"], &vouched).ended(0);
+    run_with(&tree, &ecr.url(), &["ensure"], &vouched).ended(0);
+    run_with(&tree, &ecr.url(), &["check"], &vouched).ended(0);
     // It is made in the account of the role, not in that of the credentials that lie about.
-    assert_eq!(aws.client(&["describe-repositories"])["repositories"], json!([]));
+    assert_eq!(ecr.client(&["describe-repositories"])["repositories"], json!([]));
     assert_eq!(issuer.asked.lock().unwrap().len(), 2, "one token for each command");
     assert_eq!(std::fs::read_dir(&temp.0).unwrap().count(), 0);
 }
 
 #[test]
 fn a_right_that_is_missing_is_found_before_the_push() {
-    let (aws, tree) = (Aws::start(), tree(&["a", "b"]));
-    run(&tree, &aws, &["ensure"]).ended(0);
+    let ecr = Ecr::start();
+    let tree = tree(&["a", "b"]);
+    run(&tree, &ecr, &["ensure"]).ended(0);
     let refusing = Programs::new().script(
         "aws",
         &format!(
@@ -245,7 +239,7 @@ fn a_right_that_is_missing_is_found_before_the_push() {
         ),
     );
     let path = refusing.first();
-    let found = run_with(&tree, &aws, &["check"], &[("PATH", &path)]).ended(4);
+    let found = run_with(&tree, &ecr.url(), &["check"], &[("PATH", &path)]).ended(4);
     assert_eq!(found.stdout.matches("ok  ").count(), 2, "{}", found.stdout);
     expect![[r#"
         error: `aws ecr batch-check-layer-availability`: exited with 254: An error occurred (AccessDeniedException): User: x is not authorized to perform: ecr:BatchCheckLayerAvailability

@@ -13,6 +13,9 @@ mod completions;
 mod copies;
 mod corpus;
 mod ecr;
+#[allow(dead_code)] // each target uses its part of it
+mod ecr_front;
+mod ecr_push;
 mod engine;
 mod handover;
 mod harness;
@@ -21,5 +24,6 @@ mod merge;
 mod moving;
 mod plan;
 mod promote;
+mod proxy;
 mod registry;
 mod signing;

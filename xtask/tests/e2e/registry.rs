@@ -5,7 +5,6 @@ mod bearer;
 mod content;
 mod failures;
 mod login;
-mod proxy;
 pub mod published;
 mod redirects;
 mod requests;

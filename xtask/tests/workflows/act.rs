@@ -7,25 +7,22 @@ use std::sync::Mutex;
 
 use serde_json::{Value, json};
 
-use crate::cloud::{Aws, BEARER, Issuer, JWT, OWN_PASSWORD, Programs, path_with_client};
-use crate::harness::{ACCEPT, DOCKERFILE, Registry, Run, TempDir, Tree, python_programs};
+use crate::cloud::{BEARER, Issuer, JWT, OWN_PASSWORD, Programs, path_with_client};
+use crate::ecr_front::{Ecr, OWN_ACCOUNT, authorization};
+use crate::harness::{DOCKERFILE, Run, TempDir, Tree, python_programs};
 use crate::rules::PROPOSALS;
 use crate::workflow::{Workflow, root};
 
 /// A repository on GitHub, as far as the workflow can tell, and the registry that its targets name.
 pub struct Act {
     pub tree: Tree,
-    pub registry: Registry,
-    aws: Aws,
+    pub ecr: Ecr,
     /// Who vouches for the jobs that may ask for it; here they all may, as `act` knows no permissions.
     pub issuer: Issuer,
     /// What is handed from job to job, what logs in, and what `act` keeps.
     folder: TempDir,
     programs: Programs,
 }
-
-/// base64 of `AWS:` and [`OWN_PASSWORD`], as docker keeps it.
-const BASIC: &str = "QVdTOjEyMzQ1Njc4OTAxMi1hdXRoLXRva2Vu";
 
 /// The targets: a branch's images and a release's go to different places of the registry. The roles are of moto's own
 /// account: asked by many at once, it takes one for another, and each account has a password of its own.
@@ -45,28 +42,37 @@ prefix = "releases"
 "#;
 
 impl Act {
-    /// This repository, with these jobs in place of its own.
+    /// This repository, with these jobs in place of its own, whose repositories are made as `ecr ensure` makes them.
     pub fn with_jobs(jobs: &[&str]) -> Act {
-        Act::new(jobs, TARGETS)
+        Act::new(jobs, TARGETS).with_repositories(jobs)
     }
 
     /// The same, with targets whose indexes GitHub attests.
     pub fn with_attestations(jobs: &[&str]) -> Act {
-        Act::new(jobs, &TARGETS.replace("moving-tags", "attest = true\nmoving-tags"))
+        Act::new(jobs, &TARGETS.replace("moving-tags", "attest = true\nmoving-tags")).with_repositories(jobs)
+    }
+
+    /// The same before anybody has made a repository.
+    pub fn without_repositories(jobs: &[&str]) -> Act {
+        Act::new(jobs, TARGETS)
+    }
+
+    fn with_repositories(self, jobs: &[&str]) -> Act {
+        jobs.iter().for_each(|job| self.make_repositories(job));
+        self
     }
 
     fn new(jobs: &[&str], targets: &str) -> Act {
-        let registry = Registry::with_user("AWS", OWN_PASSWORD.1);
+        let ecr = Ecr::start();
         let mut files = of_this_repository();
         files.iter_mut().filter(|(path, _)| path == "Cargo.toml").for_each(|(_, text)| {
-            text.push_str(&targets.replace("<registry>", &registry.address));
+            text.push_str(&targets.replace("<registry>", ecr.address()));
         });
         files.extend(jobs.iter().map(|job| (format!("jobs/{job}/Dockerfile"), DOCKERFILE.to_owned())));
         let files: Vec<(&str, &str)> = files.iter().map(|(path, text)| (path.as_str(), text.as_str())).collect();
         let act = Act {
             tree: Tree::new(&files),
-            registry,
-            aws: Aws::start(),
+            ecr,
             issuer: Issuer::start(),
             folder: TempDir::new(),
             programs: Programs::new().script("gh", GH),
@@ -80,6 +86,13 @@ impl Act {
         act.tree.git(&["remote", "add", "origin", act.tree.path().to_str().unwrap()]);
         act.push();
         act
+    }
+
+    /// Makes the repositories of a job.
+    pub fn make_repositories(&self, job: &str) {
+        for prefix in ["jobs", "releases"] {
+            self.ecr.make(&format!("{prefix}/{job}"), "IMMUTABLE_WITH_EXCLUSION", &["latest", "key-*"]);
+        }
     }
 
     /// Makes the branch what the remote repository has too.
@@ -119,7 +132,8 @@ impl Act {
         command.env("XDG_CACHE_HOME", self.folder.0.join("cache")).env("XDG_CONFIG_HOME", self.folder.0.join("config"));
         let output = command.current_dir(self.tree.path()).stdin(Stdio::null()).output().unwrap();
         let text = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
-        let secret = [OWN_PASSWORD.0, BASIC, JWT, BEARER].into_iter().find(|secret| text.contains(secret));
+        let basic = authorization(OWN_ACCOUNT).replace("Basic ", "");
+        let secret = [OWN_PASSWORD.0, &basic, JWT, BEARER].into_iter().find(|secret| text.contains(secret));
         assert_eq!(secret, None, "a secret is in the log");
         Report { succeeded: output.status.success(), lines: text.lines().map(line).collect() }
     }
@@ -139,7 +153,7 @@ impl Act {
             ("DOCKER_CONFIG", shown(self.folder.0.join("docker"))),
             ("ACTIONS_ID_TOKEN_REQUEST_URL", self.issuer.url.clone()),
             ("ACTIONS_ID_TOKEN_REQUEST_TOKEN", BEARER.to_owned()),
-            ("AWS_ENDPOINT_URL", self.aws.url()),
+            ("AWS_ENDPOINT_URL", self.ecr.url()),
             ("AWS_EC2_METADATA_DISABLED", "true".to_owned()),
             ("PATH", self.programs.first()),
             ("GITHUB_REPOSITORY", "acme/jobs".to_owned()),
@@ -161,24 +175,20 @@ impl Act {
     pub fn xtask(&self, args: &[&str], env: &[(&str, &str)]) -> Run {
         let config = self.folder.0.join("docker-of-the-test");
         std::fs::create_dir_all(&config).unwrap();
-        let login = json!({ "auths": { self.registry.address.as_str(): { "auth": BASIC } } });
+        let basic = authorization(OWN_ACCOUNT).replace("Basic ", "");
+        let login = json!({ "auths": { self.ecr.address(): { "auth": basic } } });
         std::fs::write(config.join("config.json"), login.to_string()).unwrap();
         self.tree.run_with(args, &[env, &[("DOCKER_CONFIG", config.to_str().unwrap())]].concat())
     }
 
     /// The digest that a tag points to; `None` if there is no such tag.
     pub fn digest(&self, repository: &str, tag: &str) -> Option<String> {
-        let answer = self.ask("HEAD", &format!("/v2/{repository}/manifests/{tag}"));
-        let found = answer.starts_with("HTTP/1.1 200");
-        let mut digests = answer.lines().filter_map(|line| line.strip_prefix("Docker-Content-Digest: "));
-        digests.next().filter(|_| found).map(|digest| digest.trim().to_owned())
+        self.ecr.digest(repository, tag)
     }
 
     /// What the index under a tag lists.
     pub fn images(&self, repository: &str, tag: &str) -> Value {
-        let answer = self.ask("GET", &format!("/v2/{repository}/manifests/{tag}"));
-        let body = answer.split_once("\r\n\r\n").unwrap().1;
-        serde_json::from_str::<Value>(body).unwrap()["manifests"].clone()
+        self.ecr.index(repository, tag)["manifests"].clone()
     }
 
     /// The jobs that were handed over, with whether they changed, from all artifacts of that kind.
@@ -190,18 +200,6 @@ impl Act {
             parts["images"].as_array().unwrap().clone()
         });
         images.map(|image| (image["job"].as_str().unwrap().to_owned(), image["changed"] == true)).collect()
-    }
-
-    /// What the registry holds, as it says so.
-    pub fn catalog(&self) -> String {
-        let answer = self.ask("GET", "/v2/_catalog");
-        answer.lines().last().unwrap_or_default().to_owned()
-    }
-
-    fn ask(&self, method: &str, path: &str) -> String {
-        let refused = self.registry.request(method, path, &[]).unwrap();
-        assert!(refused.starts_with("HTTP/1.1 401"), "the registry lets everybody in: {refused}");
-        self.registry.request(method, path, &[ACCEPT, &format!("Authorization: Basic {BASIC}")]).unwrap()
     }
 }
 

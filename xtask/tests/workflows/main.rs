@@ -10,6 +10,9 @@ mod cloud;
 mod contract;
 mod count;
 #[allow(dead_code)] // each target uses its part of it
+#[path = "../e2e/ecr_front.rs"]
+mod ecr_front;
+#[allow(dead_code)] // each target uses its part of it
 #[path = "../e2e/engine.rs"]
 mod engine;
 mod facts;
@@ -17,6 +20,9 @@ mod facts;
 #[path = "../e2e/harness.rs"]
 mod harness;
 mod linters;
+#[allow(dead_code)] // each target uses its part of it
+#[path = "../e2e/proxy.rs"]
+mod proxy;
 mod rules;
 mod runs;
 mod workflow;

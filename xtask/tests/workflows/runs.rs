@@ -89,7 +89,7 @@ fn only_builds_world(act: &Act, event: &str, payload: &Value) {
     assert_eq!(built(&run.legs("check", "Build")), ["world (amd64)", "world (arm64)"], "{}", run.said());
     assert!(!run.steps().contains("Log in to the registry"), "{:?}", run.steps());
     assert_eq!(*act.issuer.asked.lock().unwrap(), Vec::<String>::new());
-    assert_eq!(act.catalog(), "{\"repositories\":[]}");
+    assert_eq!(act.ecr.tags("jobs/world"), [""; 0]);
 }
 
 #[test]
@@ -127,6 +127,7 @@ fn a_broken_job_turns_the_check_red_and_stops_no_other() {
     let act = Act::with_jobs(&["good"]);
     let broken = "FROM busybox:1.37\nRUN echo '##[set-output name=any]x'; echo '::add-mask::good'; exit 3\n";
     act.tree.write("jobs/broken/Dockerfile", broken);
+    act.make_repositories("broken");
     act.tree.commit("break a job");
     act.push();
     let run = act.run_push().checked("failure");
@@ -164,7 +165,17 @@ fn a_tag_is_published_under_its_name_where_releases_go() {
     assert_eq!(run.jobs(), ["images", "plan"], "{}", run.said());
     let run = act.run("workflow_dispatch", &nowhere).checked("success");
     assert_eq!(built(&run.legs("build", "Build")), ["hello (amd64)", "hello (arm64)"], "{}", run.said());
-    assert_eq!(act.catalog(), "{\"repositories\":[\"releases/hello\"]}");
+    assert_eq!(act.ecr.tags("jobs/hello"), [""; 0]);
+}
+
+#[test]
+fn a_new_folder_is_enough_where_a_template_makes_repositories() {
+    let act = Act::without_repositories(&["hello"]);
+    act.ecr.make_on_push("jobs");
+    act.run_push().checked("success");
+    assert_eq!(act.ecr.repositories(), ["jobs/hello"]);
+    assert_eq!(act.digest("jobs/hello", "latest"), act.digest("jobs/hello", &act.tree.tag()));
+    act.xtask(&["verify"], &[]).ended(0);
 }
 
 /// The stand-in for GitHub's action refuses what a moving tag already points to.

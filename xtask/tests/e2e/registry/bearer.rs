@@ -1,10 +1,10 @@
 //! Registries that want tokens: one request for a token serves many repositories, where the registry allows it.
 
-use super::proxy::{Answer, Proxy};
 use super::published::{self, DockerConfig, READERS, USER, base64};
 use super::token::{Login, Scopes, Tokens};
 use crate::cloud::PLAIN_PASSWORD;
 use crate::harness::{TempDir, Tree, free_port};
+use crate::proxy::{Answer, Proxy};
 
 const A: &str = "repository:jobs/a:pull";
 const B: &str = "repository:jobs/b:pull";

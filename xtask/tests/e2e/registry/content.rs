@@ -4,9 +4,9 @@ use std::time::{Duration, Instant};
 
 use sha2::{Digest as _, Sha256};
 
-use super::proxy::{Answer, End, Proxy, Request};
 use super::published::{self, DockerConfig, READERS};
 use crate::harness::{Registry, Run};
+use crate::proxy::{Answer, End, Proxy, Request};
 
 fn digest_of(body: &[u8]) -> String {
     let hex: String = Sha256::digest(body).iter().map(|byte| format!("{byte:02x}")).collect();

@@ -7,9 +7,9 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use super::proxy::{Answer, End, Proxy, Request, Upstream};
 use super::published::{self, DockerConfig, READERS};
 use crate::harness::{TempDir, free_port};
+use crate::proxy::{Answer, End, Proxy, Request, Upstream};
 
 /// Answers the first requests of each path with one failure after the other, and then as the registry does.
 fn first(times: usize, failures: Vec<Answer>) -> impl Fn(&Request, &Upstream) -> Answer + Send + Sync {

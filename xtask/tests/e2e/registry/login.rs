@@ -2,10 +2,10 @@
 
 use serde_json::json;
 
-use super::proxy::Proxy;
 use super::published::{self, DockerConfig, READERS, USER};
 use crate::cloud::{PLAIN_PASSWORD, Programs};
 use crate::harness::{Run, TempDir};
+use crate::proxy::Proxy;
 
 #[test]
 fn a_password_in_dockers_configuration_is_used() {

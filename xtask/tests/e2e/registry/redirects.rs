@@ -3,11 +3,11 @@
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 
-use super::proxy::{Answer, Proxy};
 use super::published::{self, DockerConfig, READERS, USER};
 use super::token::{Login, Scopes, Tokens};
 use crate::cloud::PLAIN_PASSWORD;
 use crate::harness::Registry;
+use crate::proxy::{Answer, Proxy};
 
 /// A registry that sends whoever asks for a blob to another server, which wants no login and notes what it is sent.
 struct Elsewhere {

@@ -2,9 +2,9 @@
 
 use expect_test::{Expect, expect};
 
-use super::proxy::Proxy;
 use super::published::{self, DockerConfig};
 use crate::harness::{Registry, Tree, without_digests};
+use crate::proxy::Proxy;
 
 /// The requests of a command that ends with this code, sorted: method and path, with neither digests nor keys.
 fn requests(registry: &Registry, tree: &Tree, args: &[&str], code: i32) -> Vec<String> {

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use super::proxy::Proxy;
 use super::published::{self, DockerConfig, READERS, USER, base64};
 use super::token::{Login, Scopes, Tokens};
 use crate::cloud::{Watch, files_with};
 use crate::harness::{Run, TempDir, Tree};
+use crate::proxy::Proxy;
 
 /// Of these tests alone: others may show theirs to everybody, and all processes are watched.
 const PASSWORD: &str = "the-watched-password";

@@ -8,9 +8,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::json;
 
-use super::proxy::{Answer, Proxy, Request};
 use super::published::base64;
 use crate::harness::TempDir;
+use crate::proxy::{Answer, Proxy, Request};
 
 /// Who gets a token.
 #[derive(Clone)]

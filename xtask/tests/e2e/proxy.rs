@@ -16,6 +16,13 @@ pub struct Request {
 }
 
 impl Request {
+    pub fn post(headers: &[(&str, &str)], body: String) -> Request {
+        let length = body.len().to_string();
+        let headers = [headers, &[("Content-Length", &length)]].concat();
+        let headers = headers.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+        Request { method: "POST".to_owned(), path: "/".to_owned(), headers, body: body.into(), at: Instant::now() }
+    }
+
     pub fn header(&self, name: &str) -> Option<&str> {
         find(&self.headers, name)
     }
@@ -40,6 +47,8 @@ pub enum End {
     Close,
     /// The connection ends before as much has come as was told.
     TooEarly,
+    /// The connection ends, and there is no answer at all.
+    Nothing,
 }
 
 impl Answer {
@@ -54,6 +63,11 @@ impl Answer {
         Answer::new(status, &[&[("Content-Type", "application/json")], headers].concat(), body.to_string())
     }
 
+    /// No answer: the connection is closed.
+    pub fn nothing() -> Answer {
+        Answer { end: End::Nothing, ..Answer::new("", &[], "") }
+    }
+
     /// Replaces a header.
     pub fn set(&mut self, name: &str, value: &str) {
         self.headers.retain(|(known, _)| !known.eq_ignore_ascii_case(name));
@@ -66,7 +80,7 @@ fn find<'a>(headers: &'a [(String, String)], name: &str) -> Option<&'a str> {
 }
 
 /// The server behind a proxy.
-pub struct Upstream(String);
+pub struct Upstream(pub String);
 
 impl Upstream {
     /// Passes a request on.
@@ -92,6 +106,9 @@ impl Upstream {
     }
 }
 
+/// The first byte of who speaks TLS.
+const TLS_HANDSHAKE: u8 = 22;
+
 /// A proxy on a free port of this machine.
 pub struct Proxy {
     pub address: String,
@@ -101,7 +118,16 @@ pub struct Proxy {
 impl Proxy {
     /// Answers each request as `hook` says, which may ask the server behind.
     pub fn start(upstream: &str, hook: impl Fn(&Request, &Upstream) -> Answer + Send + Sync + 'static) -> Proxy {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        Proxy::on("127.0.0.1", upstream, hook)
+    }
+
+    /// The same on another address of this machine.
+    pub fn on(
+        host: &str,
+        upstream: &str,
+        hook: impl Fn(&Request, &Upstream) -> Answer + Send + Sync + 'static,
+    ) -> Proxy {
+        let listener = TcpListener::bind((host, 0)).unwrap();
         let address = listener.local_addr().unwrap().to_string();
         let requests = Arc::new(Mutex::new(Vec::new()));
         let (seen, server) = (Arc::clone(&requests), Arc::new((Upstream(upstream.to_owned()), hook)));
@@ -139,20 +165,47 @@ fn serve(
     answer: impl Fn(&Request) -> Answer,
 ) -> std::io::Result<()> {
     let mut reader = BufReader::new(stream);
+    // Engines try TLS first, and plain HTTP where the answer is of that.
+    if reader.fill_buf()?.first() == Some(&TLS_HANDSHAKE) {
+        return stream.write_all(b"HTTP/1.0 400 Bad Request\r\n\r\nthis is HTTP");
+    }
     loop {
         let (line, headers) = head(&mut reader)?;
         let mut words = line.split(' ').map(str::to_owned);
         let (method, path) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
-        let mut body = vec![0; find(&headers, "content-length").map_or(0, |length| length.parse().unwrap())];
-        reader.read_exact(&mut body)?;
-        let request = Request { method, path, headers, body, at: Instant::now() };
+        let mut request = Request { method, path, headers, body: Vec::new(), at: Instant::now() };
+        read_body(&mut reader, &mut request)?;
         seen.lock().unwrap().push(request.clone());
         let answer = answer(&request);
+        if answer.end == End::Nothing {
+            return Ok(());
+        }
         send(&mut stream, &request, &answer)?;
         if answer.end != End::Length {
             return Ok(());
         }
     }
+}
+
+/// Reads what comes after a request's head; of a body in chunks, it notes the length.
+fn read_body(reader: &mut impl BufRead, request: &mut Request) -> std::io::Result<()> {
+    if request.header("transfer-encoding").is_none_or(|encoding| encoding != "chunked") {
+        request.body = vec![0; request.header("content-length").map_or(0, |length| length.parse().unwrap())];
+        return reader.read_exact(&mut request.body);
+    }
+    loop {
+        let mut size = String::new();
+        reader.read_line(&mut size)?;
+        let size = u64::from_str_radix(size.trim(), 16).map_err(std::io::Error::other)?;
+        reader.by_ref().take(size).read_to_end(&mut request.body)?;
+        reader.read_line(&mut String::new())?;
+        if size == 0 {
+            break;
+        }
+    }
+    request.headers.retain(|(name, _)| !name.eq_ignore_ascii_case("transfer-encoding"));
+    request.headers.push(("Content-Length".to_owned(), request.body.len().to_string()));
+    Ok(())
 }
 
 fn send(stream: &mut impl Write, request: &Request, answer: &Answer) -> std::io::Result<()> {
@@ -166,7 +219,7 @@ fn send(stream: &mut impl Write, request: &Request, answer: &Answer) -> std::io:
         }
     }
     text += &match (is_head, answer.end) {
-        (true, _) => String::new(),
+        (true, _) | (_, End::Nothing) => String::new(),
         (false, End::Length) => format!("Content-Length: {}\r\n", answer.body.len()),
         (false, End::TooEarly) => format!("Content-Length: {}\r\n", answer.body.len() + 10),
         (false, End::Close) => "Connection: close\r\n".to_owned(),
