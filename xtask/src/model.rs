@@ -15,7 +15,9 @@ mod workflow;
 
 pub use arch::Arch;
 pub use commit::{Commit, Revision};
-pub use ecr::{EcrFinding, EcrRepository, LifecycleRule, check_repository, lifecycle_rules};
+pub use ecr::{
+    CreationTemplate, EcrFinding, EcrRepository, LifecycleRule, check_repository, lifecycle_rules, named_repositories,
+};
 pub use image::{Image, Output, Provenance};
 pub use index::{Descriptor, Expected, Index, Manifest};
 pub use job::{DOCKERFILE, JOBS_DIR, JobName, NAME_RULE, SETTINGS_FILE};

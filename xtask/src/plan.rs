@@ -9,6 +9,7 @@ mod jobs;
 mod leg;
 mod look;
 mod recipe;
+mod repositories;
 mod slice;
 mod tree;
 
@@ -34,7 +35,7 @@ pub struct Planned {
 ///
 /// # Errors
 /// What makes a Dockerfile unusable, a slice of another commit (2); a forced rebuild under a tag that is published (3);
-/// a base, a registry or git that cannot be asked (4).
+/// a base, a registry or git that cannot be asked, a repository that no push would make (4).
 pub fn make(run: &Run, jobs: Vec<Job>, basis: &Basis) -> anyhow::Result<Vec<Planned>> {
     let recipes = recipes(run, jobs, basis)?;
     let decisions = match (basis, &run.target.registry) {
@@ -43,7 +44,12 @@ pub fn make(run: &Run, jobs: Vec<Job>, basis: &Basis) -> anyhow::Result<Vec<Plan
         (_, Some(_)) => by_registry(run, &recipes)?,
     };
     let planned = recipes.into_iter().zip(decisions);
-    Ok(planned.map(|(recipe, decision)| Planned { recipe, decision }).collect())
+    let planned: Vec<Planned> = planned.map(|(recipe, decision)| Planned { recipe, decision }).collect();
+    // The legs of a plan need not ask AWS what the plan has asked already.
+    if let Basis::Registry { .. } = basis {
+        repositories::check(run, &planned)?;
+    }
+    Ok(planned)
 }
 
 fn by_registry(run: &Run, recipes: &[Recipe]) -> anyhow::Result<Vec<Decision>> {

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use crate::cli::{EcrCommand, Format};
 use crate::model::{
     EcrFinding, EcrRepository, Exit, Failure, LifecycleRule, Problem, check_repository, lifecycle_rules,
+    named_repositories,
 };
 use crate::plan::{Job, select_jobs};
 use crate::run::{Context, count, fleet, markdown, summary, table};
@@ -19,8 +20,6 @@ use crate::tools::AwsClient;
 const PARALLEL: usize = 4;
 /// The lifecycle policy of new repositories.
 const POLICY: &str = ".github/ecr-lifecycle.json";
-/// How many repositories a message names.
-const MAX_NAMES: usize = 5;
 
 pub fn run(ctx: &Context, config: &Config, command: &EcrCommand) -> anyhow::Result<()> {
     let run = |destination| Run::new(ctx, config, destination);
@@ -148,7 +147,7 @@ fn report_differences(ctx: &Context, rows: &[JobRepository], wanted: &EcrReposit
         row.findings.iter().for_each(|finding| add(&finding.what));
     }
     for (what, repositories) in grouped(differences) {
-        ctx.ui.warning(format!("{}: {what}: left as it is", named(&repositories)));
+        ctx.ui.warning(format!("{}: {what}: left as it is", named_repositories(&repositories)));
     }
 }
 
@@ -163,15 +162,7 @@ fn grouped<'a, T: Ord>(pairs: impl IntoIterator<Item = (T, &'a str)>) -> BTreeMa
 
 fn problem(finding: &EcrFinding, repositories: &[&str]) -> Problem {
     let help = finding.help.replace("<name>", if let [one] = repositories { one } else { "<name>" });
-    Problem::new(named(repositories), &finding.what).rule(finding.rule).help(help)
-}
-
-fn named(repositories: &[&str]) -> String {
-    let shown: Vec<String> = repositories.iter().take(MAX_NAMES).map(|name| format!("`{name}`")).collect();
-    let more = repositories.len().saturating_sub(MAX_NAMES);
-    let word = if repositories.len() == 1 { "repository" } else { "repositories" };
-    let rest = if more > 0 { format!(" and {more} more") } else { String::new() };
-    format!("{word} {}{rest}", shown.join(", "))
+    Problem::new(named_repositories(repositories), &finding.what).rule(finding.rule).help(help)
 }
 
 fn print(ctx: &Context, format: Format, rows: &[JobRepository]) -> anyhow::Result<()> {

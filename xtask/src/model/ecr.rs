@@ -6,6 +6,8 @@
 //! [tag mutability]: https://docs.aws.amazon.com/AmazonECR/latest/userguide/image-tag-mutability.html
 //! [lifecycle policies]: https://docs.aws.amazon.com/AmazonECR/latest/userguide/LifecyclePolicies.html
 
+mod registry;
+
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
@@ -13,7 +15,10 @@ use serde::Deserialize;
 use super::arch::Arch;
 use super::problem::Problem;
 use super::reference::Tag;
+pub use registry::CreationTemplate;
 
+/// How many repositories a message names.
+const MAX_NAMES: usize = 5;
 /// How many patterns of tags ECR lets a repository exclude from its setting.
 const MAX_EXCLUSIONS: usize = 5;
 /// The tags by which later runs find images. A forced rebuild moves such a tag to the image that it has made.
@@ -306,6 +311,15 @@ impl LifecycleRule {
         };
         format!("lifecycle rule {} {verb} images tagged like `{}` {when}", self.rule_priority, tags.join("`, `"))
     }
+}
+
+/// Repositories as a message names them: the first few, and how many more there are.
+pub fn named_repositories(names: &[&str]) -> String {
+    let shown: Vec<String> = names.iter().take(MAX_NAMES).map(|name| format!("`{name}`")).collect();
+    let more = names.len().saturating_sub(MAX_NAMES);
+    let word = if names.len() == 1 { "repository" } else { "repositories" };
+    let rest = if more > 0 { format!(" and {more} more") } else { String::new() };
+    format!("{word} {}{rest}", shown.join(", "))
 }
 
 /// Whether a tag matches a pattern, in which `*` stands for any characters or none.

@@ -1,6 +1,7 @@
 //! aws: the registry's password, and its repositories, with the rights of a role that GitHub's identity token gives.
 
-use std::collections::BTreeMap;
+mod repositories;
+
 use std::fs::OpenOptions;
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
@@ -15,16 +16,12 @@ use xshell::{Cmd, Shell, cmd};
 
 use super::process::{self, Options, Outcome};
 use super::system;
-use crate::model::{EcrRepository, Exit, LifecycleRule, Problem, Registry, lifecycle_rules};
-use crate::run::{Context, Environment, Secret, fleet};
+use crate::model::{Exit, Problem, Registry};
+use crate::run::{Context, Environment, Secret};
 
 /// What the AWS client would use before the role: credentials in the environment win over an identity token.
 const CREDENTIALS: [&str; 5] =
     ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_PROFILE", "AWS_DEFAULT_PROFILE"];
-/// A digest that no layer has: asking for it needs the same right, and neither downloads nor makes anything.
-const NO_LAYER: &str = "sha256:0000000000000000000000000000000000000000000000000000000000000000";
-/// A tag that no image of this tool has.
-const NO_TAG: &str = "imageTag=xtask-ecr-check";
 /// After how long the client is ended; it makes several attempts by itself.
 const TIMEOUT: Duration = Duration::from_secs(180);
 /// Where GitHub hands out identity tokens; it is set for a job that may ask for them.
@@ -39,9 +36,6 @@ const ISSUER: &str = "token.actions.githubusercontent.com";
 const CLAIMS: [&str; 3] = ["sub", "repository_id", "job_workflow_ref"];
 /// After how long curl is ended: its four attempts of 60 seconds.
 const TOKEN_TIMEOUT: Duration = Duration::from_secs(240);
-/// How many calls of the client run side by side: each needs the processor more than the network.
-const PARALLEL: usize = 4;
-
 /// Remedies for what AWS and its client are known to say.
 const HINTS: [(&[&str], &str); 4] = [
     (
@@ -108,92 +102,6 @@ impl<'a> AwsClient<'a> {
             return Err(Problem::new("`aws ecr get-login-password`", "gave no password").exit(Exit::Missing));
         }
         Ok(Secret::new(password))
-    }
-
-    /// Those of the repositories that exist, each with its lifecycle policy, by name.
-    pub fn inspect(&self, names: &[String]) -> anyhow::Result<BTreeMap<String, EcrRepository>> {
-        // One call for all of them: nobody has to know which exist, and the client asks page by page.
-        let stdout = self.read(|sh| self.command(sh, "describe-repositories", &["--page-size", "1000"]))?;
-        let answer: Value = serde_json::from_str(&stdout)?;
-        let name = |described: &Value| described["repositoryName"].as_str().unwrap_or_default().to_owned();
-        let mut existing: Vec<&Value> = answer["repositories"].as_array().into_iter().flatten().collect();
-        existing.retain(|described| names.contains(&name(described)));
-        let found = fleet::all(self.ctx, PARALLEL, &existing, |described| {
-            Ok(repository(described, self.lifecycle_policy(&name(described))?))
-        })?;
-        Ok(existing.into_iter().map(name).zip(found).collect())
-    }
-
-    fn lifecycle_policy(&self, name: &str) -> anyhow::Result<Option<Vec<LifecycleRule>>> {
-        let outcome = self.run(|sh| self.command(sh, "get-lifecycle-policy", &["--repository-name", name]))?;
-        if outcome.stderr.contains("LifecyclePolicyNotFoundException") {
-            return Ok(None);
-        }
-        let answer: Value = serde_json::from_str(&self.accepted(outcome)?)?;
-        let text = answer["lifecyclePolicyText"].as_str().unwrap_or_default();
-        let rules = lifecycle_rules(&format!("lifecycle policy of `{name}`"), text);
-        rules.map(Some).map_err(|problem| problem.exit(Exit::Missing))
-    }
-
-    /// Tries what a login, a push and a pull begin with, and tells what AWS refuses. Nothing is changed, and nothing
-    /// secret printed: of the login's answer, the client shows only the date.
-    pub fn refused_rights(&self, name: &str) -> anyhow::Result<Vec<Problem>> {
-        let region = self.region;
-        let query = "authorizationData[0].expiresAt";
-        let layers = ["--repository-name", name, "--layer-digests", NO_LAYER];
-        let calls = [
-            self.run(|sh| cmd!(sh, "aws ecr get-authorization-token --region {region} --query {query}"))?,
-            self.run(|sh| self.command(sh, "batch-check-layer-availability", &layers))?,
-            self.run(|sh| self.command(sh, "batch-get-image", &["--repository-name", name, "--image-ids", NO_TAG]))?,
-        ];
-        let refused = calls.iter().filter(|outcome| !outcome.success());
-        Ok(refused.map(|outcome| self.refused(outcome)).collect())
-    }
-
-    /// The commands with which [`AwsClient::create`] makes a repository, as they can be pasted into a shell.
-    pub fn creation(&self, name: &str, wanted: &EcrRepository, policy_file: &str) -> anyhow::Result<Vec<String>> {
-        let mut commands = vec![process::shown(self.ctx, |sh| self.create_repository(sh, name, wanted))?];
-        if wanted.policy.is_some() {
-            commands.push(process::shown(self.ctx, |sh| self.put_policy(sh, name, policy_file))?);
-        }
-        Ok(commands)
-    }
-
-    /// Makes a repository, and gives it its lifecycle policy, which is in a file. One that somebody else has just made
-    /// is as good, and left as it is.
-    ///
-    /// # Errors
-    /// AWS refuses.
-    pub fn create(&self, name: &str, wanted: &EcrRepository, policy_file: &str) -> anyhow::Result<()> {
-        let created = self.run(|sh| self.create_repository(sh, name, wanted))?;
-        if created.stderr.contains("RepositoryAlreadyExistsException") {
-            self.ctx.ui.status("Unchanged", format!("{name}: somebody else has just made it"));
-            return Ok(());
-        }
-        self.accepted(created)?;
-        if wanted.policy.is_some() {
-            self.read(|sh| self.put_policy(sh, name, policy_file))?;
-        }
-        self.ctx.ui.status("Made", name);
-        Ok(())
-    }
-
-    fn create_repository<'s>(&self, sh: &'s Shell, name: &str, wanted: &EcrRepository) -> Cmd<'s> {
-        let create = self.command(sh, "create-repository", &["--repository-name", name]);
-        let create = create.args(wanted.mutability_flags());
-        create.args(["--image-scanning-configuration", &format!("scanOnPush={}", wanted.scan_on_push)])
-    }
-
-    fn put_policy<'s>(&self, sh: &'s Shell, name: &str, policy_file: &str) -> Cmd<'s> {
-        let file = format!("file://{policy_file}");
-        self.command(sh, "put-lifecycle-policy", &["--repository-name", name, "--lifecycle-policy-text", &file])
-    }
-
-    /// A command about the registry: its account is given where it is known, else it is that of the credentials.
-    fn command<'s>(&self, sh: &'s Shell, action: &str, args: &[&str]) -> Cmd<'s> {
-        let region = self.region;
-        let account = self.account.iter().flat_map(|account| ["--registry-id", account]);
-        cmd!(sh, "aws ecr {action} --region {region} --output json {account...} {args...}")
     }
 
     fn read(&self, cmd: impl FnOnce(&Shell) -> Cmd<'_>) -> anyhow::Result<String> {
@@ -315,17 +223,6 @@ impl Drop for Identity<'_> {
     fn drop(&mut self) {
         // If this fails, the file is gone already, or stays readable for this user alone until the token expires.
         let _ = std::fs::remove_file(&self.file);
-    }
-}
-
-/// A repository as `describe-repositories` tells of it, which leaves out what is not set.
-fn repository(described: &Value, policy: Option<Vec<LifecycleRule>>) -> EcrRepository {
-    let filters = described["imageTagMutabilityExclusionFilters"].as_array().into_iter().flatten();
-    EcrRepository {
-        tag_mutability: described["imageTagMutability"].as_str().unwrap_or_default().to_owned(),
-        exclusions: filters.filter_map(|filter| filter["filter"].as_str()).map(str::to_owned).collect(),
-        scan_on_push: described["imageScanningConfiguration"]["scanOnPush"] == true,
-        policy,
     }
 }
 

@@ -1,5 +1,7 @@
 //! Pushes to ECR: what it refuses is known before anything is built, or told with its cause.
 
+use expect_test::expect;
+
 use crate::cloud::{manifest, path_with_client};
 use crate::ecr_front::{Ecr, Limits, OWN_ACCOUNT, authorization, credentials};
 use crate::harness::{BOTH, DOCKERFILE, Run, TempDir, Tree};
@@ -35,6 +37,58 @@ impl Client<'_> {
         self.run(&[&["build"], &BOTH[..]].concat()).ended(0);
         self.run(&["merge"]).ended(0);
     }
+}
+
+#[test]
+fn what_is_missing_is_said_before_anything_is_built() {
+    let ecr = Ecr::start();
+    let client = Client::new(&ecr, &["a", "b", "c"]);
+    ecr.make("jobs/b", "MUTABLE", &[]);
+    let missing = expect![[r#"
+        error: repositories `jobs/a`, `jobs/c`: not there
+          rule: ECR takes a push to a repository that is there, or that a creation template makes on push
+          help: cargo xtask ecr ensure --target staging a c"#]];
+    let build = [&["build"], &BOTH[..]].concat();
+    for command in [&["plan"][..], &["discover", "--changed", "--format", "matrix"], &build] {
+        let asked = ecr.actions().len();
+        let run = client.run(command).ended(4);
+        missing.assert_eq(run.errors());
+        assert_eq!((run.stdout.as_str(), run.stderr.contains("Building")), ("", false), "{command:?}");
+        assert_eq!(ecr.actions()[asked..], ["DescribeRepositoryCreationTemplates"], "{command:?}");
+    }
+    client.run(&["ecr", "ensure", "--target", "staging", "a", "c"]).ended(0);
+    let asked = ecr.actions().len();
+    client.publish();
+    client.run(&["verify"]).ended(0);
+    assert_eq!(ecr.actions()[asked..], [""; 0], "nothing is missing");
+    assert!(ecr.sent_blobs());
+    assert_eq!(ecr.digest("jobs/a", "latest"), ecr.digest("jobs/a", &client.tree.tag()));
+}
+
+#[test]
+fn a_repository_that_a_template_makes_on_push_need_not_be_there() {
+    let ecr = Ecr::start();
+    let client = Client::new(&ecr, &["a"]);
+    ecr.make_on_push("jobs");
+    let plan = client.run(&["plan"]).ended(0);
+    assert!(plan.stdout.contains("a    build  amd64 arm64  never built"), "{}", plan.stdout);
+    assert_eq!(ecr.repositories(), [""; 0]);
+    client.publish();
+    assert_eq!(ecr.repositories(), ["jobs/a"]);
+}
+
+#[test]
+fn a_role_that_may_not_ask_for_templates_is_told() {
+    let ecr = Ecr::start();
+    let client = Client::new(&ecr, &["a"]);
+    ecr.make_on_push("jobs");
+    ecr.forbid("DescribeRepositoryCreationTemplates");
+    expect![[r#"
+        error: repository `jobs/a`: not there
+          rule: ECR takes a push to a repository that is there, or that a creation template makes on push
+          help: cargo xtask ecr ensure --target staging a
+            whether a creation template makes them could not be seen: `aws ecr describe-repository-creation-templates`: exited with 255: An error occurred (AccessDeniedException) when calling the DescribeRepositoryCreationTemplates operation: User: arn:aws:sts::123456789012:assumed-role/jobs-push/xtask is not authorized to perform: ecr:DescribeRepositoryCreationTemplates on resource: *
+              help: allow it in the role's policy: README.md, "Set up on GitHub and AWS", has the whole of it"#]].assert_eq(client.run(&["plan"]).ended(4).errors());
 }
 
 #[test]

@@ -169,6 +169,23 @@ fn a_tag_is_published_under_its_name_where_releases_go() {
 }
 
 #[test]
+fn a_new_folder_without_a_repository_turns_the_plan_red_before_anything_is_built() {
+    let act = Act::with_jobs(&["hello"]);
+    for job in ["new", "newer"] {
+        act.tree.write(&format!("jobs/{job}/Dockerfile"), DOCKERFILE);
+    }
+    act.tree.commit("add jobs");
+    act.push();
+    let run = act.run_push().checked("failure");
+    assert!(run.legs("build", "Build").is_empty() && !run.jobs().contains(&"merge"), "{}", run.said());
+    let errors: Vec<&str> = run.commands().into_iter().filter(|command| command.starts_with("::error")).collect();
+    let expected = "::error::repositories `jobs/new`, `jobs/newer`: not there%0A\
+                    help: cargo xtask ecr ensure --target staging new newer";
+    assert_eq!(errors, [expected], "{}", run.said());
+    assert_eq!(act.ecr.tags("jobs/hello"), [""; 0]);
+}
+
+#[test]
 fn a_new_folder_is_enough_where_a_template_makes_repositories() {
     let act = Act::without_repositories(&["hello"]);
     act.ecr.make_on_push("jobs");

@@ -33,6 +33,8 @@ struct Access {
     challenge: Option<Challenge>,
     /// By the names of repositories; or why there is none. A token is good for a few minutes.
     tokens: BTreeMap<String, Result<Secret, String>>,
+    /// The repositories that it says are not there.
+    missing: BTreeSet<String>,
 }
 
 impl RegistryClient {
@@ -100,6 +102,13 @@ impl RegistryClient {
         Ok(results)
     }
 
+    /// Whether a registry has said of a repository that it is not there, when it was asked for something in it.
+    pub fn is_missing(&self, repository: &Repository) -> bool {
+        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let access = repository.registry.as_ref().and_then(|registry| known.get(registry));
+        access.is_some_and(|access| access.missing.contains(repository.name()))
+    }
+
     /// Forgets who asked: a new login counts from the next round.
     pub fn forget_logins(&self) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clear();
@@ -130,6 +139,7 @@ impl RegistryClient {
                 responses[i] = response;
             }
         }
+        note_missing(&mut known, questions, &responses);
         let answer = |(question, response)| answer(question, with_reason(&known, question, response));
         let answers = questions.iter().zip(responses).map(answer).collect();
         // What kept a server from giving a token may have passed by the next round.
@@ -226,7 +236,7 @@ fn greet(
         };
         // Where nobody asks who it is, docker's login is not needed, and may be broken.
         let login = challenge.as_ref().map_or(Ok(Login::Anonymous), |_| Login::of(ctx, &registry))?;
-        known.insert(registry, Access { login, challenge, tokens: BTreeMap::new() });
+        known.insert(registry, Access { login, challenge, tokens: BTreeMap::new(), missing: BTreeSet::new() });
     }
     Ok(unreachable)
 }
@@ -385,6 +395,21 @@ fn renew(
         access.map(|access| access.tokens.remove(repository.name()));
     }
     Ok(again)
+}
+
+/// Notes the repositories that a registry says are not there, and not only that they lack what was asked for.
+fn note_missing(
+    known: &mut BTreeMap<Registry, Access>,
+    questions: &[Question],
+    responses: &[Result<Response, String>],
+) {
+    let is_unknown =
+        |response: &Response| response.from.is_none() && words(response).starts_with("404 Not Found: NAME_UNKNOWN");
+    let lacking = questions.iter().zip(responses).filter(|(_, response)| response.as_ref().is_ok_and(is_unknown));
+    for repository in lacking.map(|(question, _)| question.reference().repository) {
+        let access = repository.registry.as_ref().and_then(|registry| known.get_mut(registry));
+        access.map(|access| access.missing.insert(repository.name().to_owned()));
+    }
 }
 
 /// A refusal for want of a token says why there is none.
