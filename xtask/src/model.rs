@@ -16,7 +16,8 @@ mod workflow;
 pub use arch::Arch;
 pub use commit::{Commit, Revision};
 pub use ecr::{
-    CreationTemplate, EcrFinding, EcrRepository, LifecycleRule, check_repository, lifecycle_rules, named_repositories,
+    CreationTemplate, EcrFinding, EcrRepository, LifecycleRule, Publishing, check_repository, lifecycle_rules,
+    named_repositories,
 };
 pub use image::{Image, Output, Provenance};
 pub use index::{Descriptor, Expected, Index, Manifest};

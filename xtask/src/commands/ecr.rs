@@ -8,12 +8,12 @@ use serde_json::{Value, json};
 
 use crate::cli::{EcrCommand, Format};
 use crate::model::{
-    EcrFinding, EcrRepository, Exit, Failure, LifecycleRule, Problem, check_repository, lifecycle_rules,
-    named_repositories,
+    Arch, CreationTemplate, EcrFinding, EcrRepository, Exit, Failure, LifecycleRule, Problem, Publishing,
+    check_repository, lifecycle_rules, named_repositories,
 };
 use crate::plan::{Job, select_jobs};
 use crate::run::{Context, count, fleet, markdown, summary, table};
-use crate::settings::{Config, Run, Target, aws_client};
+use crate::settings::{Cache, Config, Run, Target, aws_client};
 use crate::tools::AwsClient;
 
 /// How many repositories are made side by side: the AWS client needs the processor more than the network.
@@ -32,7 +32,12 @@ pub fn run(ctx: &Context, config: &Config, command: &EcrCommand) -> anyhow::Resu
 fn check(run: &Run, names: &[String], format: Format) -> anyhow::Result<()> {
     let Run { ctx, config, target, .. } = run;
     let client = client(ctx, target, "ecr check")?;
-    let rows = inspect(target, &client, &select_jobs(ctx, config, names)?)?;
+    let jobs = select_jobs(ctx, config, names)?;
+    let names = repositories(target, &jobs)?;
+    let mut existing = client.inspect(&names)?;
+    count_tags(ctx, &client, &mut existing);
+    let templates = if existing.len() < names.len() { known(ctx, client.creation_templates()) } else { Vec::new() };
+    let rows = rows(target, &jobs, names, existing, &templates);
     let mut problems = match rows.iter().find(|row| row.found.is_some()) {
         // A role's policy covers a prefix, so one repository stands for all of them.
         Some(row) => client.refused_rights(&row.repository)?,
@@ -53,10 +58,13 @@ fn check(run: &Run, names: &[String], format: Format) -> anyhow::Result<()> {
 
 fn ensure(run: &Run, names: &[String], dry_run: bool) -> anyhow::Result<()> {
     let Run { ctx, config, target, .. } = run;
-    let wanted = EcrRepository::wanted(&target.moving_tags, checked_in_policy(ctx)?)
+    let wanted = EcrRepository::wanted(&publishing(target, &[]), checked_in_policy(ctx)?)
         .map_err(|problem| problem.exit(Exit::Usage))?;
     let client = client(ctx, target, "ecr ensure")?;
-    let rows = inspect(target, &client, &select_jobs(ctx, config, names)?)?;
+    let jobs = select_jobs(ctx, config, names)?;
+    let names = repositories(target, &jobs)?;
+    let existing = client.inspect(&names)?;
+    let rows = rows(target, &jobs, names, existing, &[]);
     report_differences(ctx, &rows, &wanted);
     let missing: Vec<&JobRepository> = rows.iter().filter(|row| row.found.is_none()).collect();
     if dry_run {
@@ -86,6 +94,8 @@ struct JobRepository {
     repository: String,
     /// The repository, if it exists.
     found: Option<EcrRepository>,
+    /// What makes it on the first push, if it does not exist.
+    template: Option<CreationTemplate>,
     findings: Vec<EcrFinding>,
 }
 
@@ -98,24 +108,60 @@ impl JobRepository {
         }
     }
 
+    /// The repository as it is, or as it will be made.
+    fn described(&self) -> Option<&EcrRepository> {
+        self.found.as_ref().or(self.template.as_ref().map(|template| &template.repository))
+    }
+
     /// How many rules the lifecycle policy has, if there is one.
     fn rules(&self) -> Option<usize> {
-        Some(self.found.as_ref()?.policy.as_ref()?.len())
+        Some(self.described()?.policy.as_ref()?.len())
     }
 }
 
-/// Looks at every job's repository.
-fn inspect(target: &Target, client: &AwsClient<'_>, jobs: &[Job]) -> anyhow::Result<Vec<JobRepository>> {
+/// The names of the jobs' repositories.
+fn repositories(target: &Target, jobs: &[Job]) -> anyhow::Result<Vec<String>> {
     let name =
         |job: &Job| Ok(target.repository(&job.name).map_err(|problem| problem.exit(Exit::Usage))?.name().to_owned());
-    let names: Vec<String> = jobs.iter().map(name).collect::<anyhow::Result<_>>()?;
-    let mut existing = client.inspect(&names)?;
+    jobs.iter().map(name).collect()
+}
+
+/// Judges every job's repository by what was found of it.
+fn rows(
+    target: &Target,
+    jobs: &[Job],
+    names: Vec<String>,
+    mut existing: BTreeMap<String, EcrRepository>,
+    templates: &[CreationTemplate],
+) -> Vec<JobRepository> {
     let row = |(job, repository): (&Job, String)| {
         let found = existing.remove(&repository);
-        let findings = check_repository(found.as_ref(), &target.tag.value, &job.arches, &target.moving_tags);
-        JobRepository { job: job.name.to_string(), repository, found, findings }
+        let template = CreationTemplate::for_push(templates, &repository).filter(|_| found.is_none()).cloned();
+        let findings = check_repository(found.as_ref(), template.as_ref(), &publishing(target, &job.arches));
+        JobRepository { job: job.name.to_string(), repository, found, template, findings }
     };
-    Ok(jobs.iter().zip(names).map(row).collect())
+    jobs.iter().zip(names).map(row).collect()
+}
+
+fn publishing<'a>(target: &'a Target, arches: &'a [Arch]) -> Publishing<'a> {
+    let Target { tag, moving_tags, cache, .. } = target;
+    Publishing { tag: &tag.value, arches, moving_tags, caches: *cache == Cache::Registry }
+}
+
+/// Counts the tags of images. The call costs as much as that for a lifecycle policy, and only an image that got its
+/// tags by other means than this tool has many: here, every commit has an index of its own.
+fn count_tags(ctx: &Context, client: &AwsClient<'_>, existing: &mut BTreeMap<String, EcrRepository>) {
+    let names: Vec<String> = existing.keys().cloned().collect();
+    let counted = known(ctx, fleet::all(ctx, PARALLEL, &names, |name| client.most_tags(name)));
+    existing.values_mut().zip(counted).for_each(|(repository, most)| repository.most_tags = most);
+}
+
+/// What AWS told; nothing, with a warning, where it refused: no run needs to know it.
+fn known<T>(ctx: &Context, told: anyhow::Result<Vec<T>>) -> Vec<T> {
+    told.unwrap_or_else(|error| {
+        ctx.ui.warning(format!("{error:#}"));
+        Vec::new()
+    })
 }
 
 /// The policy that is checked in; `None` if there is none.
@@ -136,9 +182,6 @@ fn report_differences(ctx: &Context, rows: &[JobRepository], wanted: &EcrReposit
     for row in rows {
         let Some(found) = &row.found else { continue };
         let mut add = |what| differences.push((what, row.repository.as_str()));
-        if !found.scan_on_push {
-            add("not scanned on push");
-        }
         match (&found.policy, &wanted.policy) {
             (None, Some(_)) => add("no lifecycle policy"),
             (Some(policy), Some(wanted)) if policy != wanted => add("another lifecycle policy"),
@@ -177,10 +220,12 @@ fn print(ctx: &Context, format: Format, rows: &[JobRepository]) -> anyhow::Resul
 
 fn cells(row: &JobRepository) -> Vec<String> {
     let none = || "-".to_owned();
-    let tags = row.found.as_ref().map_or_else(none, EcrRepository::shown_tags);
+    let tags = row.described().map_or_else(none, EcrRepository::shown_tags);
     let policy = row.rules().map_or_else(none, |rules| count(rules, "rule"));
     let findings = match &row.findings[..] {
-        [] => none(),
+        [] => row.template.as_ref().map_or_else(none, |template| {
+            format!("not there, the first push makes it by template `{}`", template.prefix)
+        }),
         [one] => one.what.clone(),
         more => format!("{} findings, see below", more.len()),
     };
@@ -198,7 +243,8 @@ fn json(row: &JobRepository) -> Value {
         "repository": row.repository,
         "health": row.health(),
         "exists": row.found.is_some(),
-        "tags": row.found.as_ref().map(EcrRepository::shown_tags),
+        "template": row.template.as_ref().map(|template| &template.prefix),
+        "tags": row.described().map(EcrRepository::shown_tags),
         "lifecycle-rules": row.rules(),
         "findings": row.findings.iter().map(finding).collect::<Vec<_>>(),
     })

@@ -23,6 +23,10 @@ const MAX_NAMES: usize = 5;
 const MAX_EXCLUSIONS: usize = 5;
 /// The tags by which later runs find images. A forced rebuild moves such a tag to the image that it has made.
 const KEY_TAGS: &str = "key-*";
+/// The tags of cached layers, one for each architecture. Each build replaces them.
+const CACHE_TAGS: &str = "cache-*";
+/// From how many tags of an image on it is time to say that ECR lets it have 1,000.
+const MANY_TAGS: usize = 900;
 /// For how many days GitHub lets a run be repeated.
 const REPEATABLE_DAYS: u32 = 30;
 
@@ -32,7 +36,10 @@ pub struct EcrRepository {
     /// `IMMUTABLE` or `MUTABLE`, or one of them with `_WITH_EXCLUSION` for the tags that match `exclusions`.
     pub tag_mutability: String,
     pub exclusions: Vec<String>,
+    /// Whether images are scanned when they are pushed, by a setting of its own or of the registry.
     pub scan_on_push: bool,
+    /// How many tags the image with the most of them has, as far as that was counted.
+    pub most_tags: usize,
     /// The rules by which ECR removes images, if there is a lifecycle policy.
     pub policy: Option<Vec<LifecycleRule>>,
 }
@@ -66,10 +73,12 @@ struct ImageSelection {
 
 /// What a run publishes in a repository.
 #[derive(Clone, Copy, Debug)]
-struct Publishing<'a> {
-    tag: &'a Tag,
-    arches: &'a [Arch],
-    moving_tags: &'a [Tag],
+pub struct Publishing<'a> {
+    pub tag: &'a Tag,
+    pub arches: &'a [Arch],
+    pub moving_tags: &'a [Tag],
+    /// Whether it keeps the layers of builds there too.
+    pub caches: bool,
 }
 
 /// Why an image that a run publishes is needed.
@@ -95,7 +104,7 @@ pub struct EcrFinding {
 
 /// The rules without which a run would fail, or images would vanish that are in use. To break another is a warning.
 const FATAL: [&str; 4] = [EXISTS, TAGS_MOVE, PUSHED_STAYS, LIVE_STAYS];
-const EXISTS: &str = "a repository is there before the first push";
+const EXISTS: &str = "a repository is there before the first push, or a creation template makes it then";
 const TAGS_MOVE: &str = "the target's moving tags are excluded from immutability";
 const PUSHED_STAYS: &str = "what one run pushes stays until it is published";
 const LIVE_STAYS: &str = "an unchanged job keeps its image, which keeps its first day: it would expire in use";
@@ -106,39 +115,49 @@ impl EcrFinding {
     }
 }
 
-/// What is wrong with a repository, if it exists, for a run that publishes these tags.
+/// What is wrong with a repository, or else with the one that a template makes, for a run that publishes this.
 pub fn check_repository(
     repository: Option<&EcrRepository>,
-    tag: &Tag,
-    arches: &[Arch],
-    moving_tags: &[Tag],
+    template: Option<&CreationTemplate>,
+    publishing: &Publishing<'_>,
 ) -> Vec<EcrFinding> {
-    let Some(repository) = repository else {
+    let Some(found) = repository.or(template.map(|template| &template.repository)) else {
         return vec![EcrFinding::new("not there".to_owned(), EXISTS, "cargo xtask ecr ensure".to_owned())];
     };
-    let publishing = Publishing { tag, arches, moving_tags };
-    let mut findings = repository.check_tags(&publishing);
-    findings.extend(repository.policy.iter().flat_map(|rules| check_policy(rules, &publishing)));
+    let mut findings = found.check_tags(publishing);
+    findings.extend(found.check_images());
+    findings.extend(found.policy.iter().flat_map(|rules| check_policy(rules, publishing)));
+    if let (None, Some(template)) = (repository, template) {
+        let of_template = format!("update-repository-creation-template --prefix {}", template.prefix);
+        for finding in &mut findings {
+            finding.help = finding.help.replace("put-image-tag-mutability --repository-name <name>", &of_template);
+        }
+    }
     findings
 }
 
 impl EcrRepository {
-    /// The repository as it is to be made: no tag can change, except the moving tags and `key-…`.
+    /// The repository as it is to be made: no tag can change, except the moving tags, `key-…`, and those of the cache.
     ///
     /// # Errors
     /// There are more moving tags than ECR can exclude.
-    pub fn wanted(moving_tags: &[Tag], policy: Option<Vec<LifecycleRule>>) -> Result<EcrRepository, Problem> {
-        let exclusions: Vec<String> = moving_tags.iter().map(Tag::to_string).chain([KEY_TAGS.to_owned()]).collect();
+    pub fn wanted(publishing: &Publishing<'_>, policy: Option<Vec<LifecycleRule>>) -> Result<EcrRepository, Problem> {
+        let moving = publishing.moving_tags;
+        let own = if publishing.caches { vec![KEY_TAGS, CACHE_TAGS] } else { vec![KEY_TAGS] };
+        let exclusions = moving.iter().map(Tag::to_string).chain(own.iter().map(|&pattern| pattern.to_owned()));
+        let exclusions: Vec<String> = exclusions.collect();
         if exclusions.len() > MAX_EXCLUSIONS {
-            return Err(Problem::new("moving-tags", format!("there are {}", moving_tags.len()))
+            let taken = if publishing.caches { "are two" } else { "is one" };
+            return Err(Problem::new("moving-tags", format!("there are {}", moving.len()))
                 .rule(format!(
                     "ECR lets at most {MAX_EXCLUSIONS} patterns of tags change in an immutable repository, and \
-                     `{KEY_TAGS}` is one of them"
+                     `{}` {taken} of them",
+                    own.join("`, `")
                 ))
                 .help("give this target fewer moving tags"));
         }
         let tag_mutability = "IMMUTABLE_WITH_EXCLUSION".to_owned();
-        Ok(EcrRepository { tag_mutability, exclusions, scan_on_push: true, policy })
+        Ok(EcrRepository { tag_mutability, exclusions, scan_on_push: true, most_tags: 0, policy })
     }
 
     /// The setting of its tags as flags of the AWS client.
@@ -171,8 +190,36 @@ impl EcrRepository {
         if !self.can_change(&key_tag()) {
             add("a forced rebuild could not replace the image behind `key-…`", "`key-*` is excluded from immutability");
         }
+        if publishing.caches && !publishing.arches.iter().all(|arch| self.can_change(&format!("cache-{arch}"))) {
+            add("no later build could replace the cached layers", "`cache-*` is excluded from immutability");
+        }
         if fixed.iter().any(|tag| self.can_change(tag)) {
             add("anybody who may push can change a published tag", "a published tag never changes");
+        }
+        findings
+    }
+
+    /// Finds images that nobody scans, and one that will get no further tag.
+    fn check_images(&self) -> Vec<EcrFinding> {
+        let mut findings = Vec::new();
+        let mut add = |what: String, rule, help: &str| findings.push(EcrFinding::new(what, rule, help.to_owned()));
+        if !self.scan_on_push {
+            add(
+                "not scanned on push".to_owned(),
+                "images are scanned for known weaknesses when they are pushed, by a setting of the registry or of each \
+                 repository",
+                "set it for the registry with `aws ecr put-registry-scanning-configuration`, or here: aws ecr \
+                 put-image-scanning-configuration --repository-name <name> --image-scanning-configuration \
+                 scanOnPush=true",
+            );
+        }
+        if self.most_tags >= MANY_TAGS {
+            add(
+                format!("an image has {} tags", self.most_tags),
+                "ECR lets an image have 1,000 tags, and refuses the next",
+                "delete those that nobody uses: aws ecr batch-delete-image --repository-name <name> --image-ids \
+                 imageTag=<tag>",
+            );
         }
         findings
     }
@@ -188,7 +235,7 @@ impl EcrRepository {
 impl Publishing<'_> {
     /// The command that gives a repository the right setting for its tags.
     fn remedy(&self) -> String {
-        match EcrRepository::wanted(self.moving_tags, None) {
+        match EcrRepository::wanted(self, None) {
             Ok(wanted) => {
                 // A shell would look for files that match the `*`.
                 let quoted = |flag: String| if flag.contains('*') { format!("'{flag}'") } else { flag };

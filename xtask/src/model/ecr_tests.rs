@@ -12,6 +12,7 @@ fn repository(setting: &str, exclusions: &[&str]) -> EcrRepository {
         tag_mutability: setting.to_owned(),
         exclusions: exclusions.iter().map(|pattern| (*pattern).to_owned()).collect(),
         scan_on_push: true,
+        most_tags: 0,
         policy: None,
     }
 }
@@ -20,8 +21,17 @@ fn rules(rules: &Value) -> Vec<LifecycleRule> {
     lifecycle_rules("x", &json!({ "rules": rules }).to_string()).unwrap()
 }
 
+/// What a run of these moving tags publishes, which keeps layers in the registry or not.
+fn with_publishing<R>(moving: &[&str], caches: bool, work: impl FnOnce(&Publishing<'_>) -> R) -> R {
+    let (tag, moving) = ("0123456".parse().unwrap(), tags(moving));
+    work(&Publishing { tag: &tag, arches: &Arch::ALL, moving_tags: &moving, caches })
+}
+
 fn findings(repository: Option<&EcrRepository>, moving: &[&str]) -> String {
-    let findings = check_repository(repository, &"0123456".parse().unwrap(), &Arch::ALL, &tags(moving));
+    shown(&with_publishing(moving, false, |publishing| check_repository(repository, None, publishing)))
+}
+
+fn shown(findings: &[EcrFinding]) -> String {
     let severity = |finding: &EcrFinding| if finding.is_fatal { "Fail" } else { "Warn" };
     findings.iter().map(|f| format!("{}: {} ({})\n", severity(f), f.what, f.rule)).collect()
 }
@@ -36,13 +46,17 @@ fn of_rule(selection: Value, moving: &[&str]) -> String {
 }
 
 fn of_policy(policy: Value, moving: &[&str]) -> String {
-    let tags = EcrRepository::wanted(&tags(moving), Some(rules(&policy))).unwrap();
+    let tags =
+        with_publishing(moving, false, |publishing| EcrRepository::wanted(publishing, Some(rules(&policy)))).unwrap();
     findings(Some(&tags), moving)
 }
 
 #[test]
 fn a_repository_has_to_exist() {
-    assert_eq!(findings(None, &["latest"]), "Fail: not there (a repository is there before the first push)\n");
+    assert_eq!(
+        findings(None, &["latest"]),
+        "Fail: not there (a repository is there before the first push, or a creation template makes it then)\n"
+    );
 }
 
 #[test]
@@ -96,11 +110,53 @@ fn a_published_tag_that_can_change_is_a_warning() {
 }
 
 #[test]
+fn a_cache_that_cannot_be_replaced_is_a_warning() {
+    let found = |exclusions: &[&str]| {
+        let found = repository("IMMUTABLE_WITH_EXCLUSION", exclusions);
+        shown(&with_publishing(&[], true, |publishing| check_repository(Some(&found), None, publishing)))
+    };
+    expect![[r#"
+        Warn: no later build could replace the cached layers: the tags are immutable except key-* (`cache-*` is excluded from immutability)
+    "#]]
+    .assert_eq(&found(&["key-*"]));
+    assert_eq!(found(&["key-*", "cache-*"]), "");
+    assert!(found(&["key-*", "cache-amd64"]).starts_with("Warn: no later build"));
+    assert_eq!(of_tags("IMMUTABLE_WITH_EXCLUSION", &["key-*"], &[]), "", "nothing is cached");
+}
+
+#[test]
+fn images_are_scanned_and_have_room_for_tags() {
+    let fit = repository("IMMUTABLE_WITH_EXCLUSION", &["key-*"]);
+    let found =
+        |scan_on_push, most_tags| findings(Some(&EcrRepository { scan_on_push, most_tags, ..fit.clone() }), &[]);
+    assert_eq!(found(true, 899), "");
+    expect![[r#"
+        Warn: not scanned on push (images are scanned for known weaknesses when they are pushed, by a setting of the registry or of each repository)
+        Warn: an image has 900 tags (ECR lets an image have 1,000 tags, and refuses the next)
+    "#]]
+    .assert_eq(&found(false, 900));
+}
+
+#[test]
+fn a_template_is_judged_by_what_it_makes() {
+    let found = |exclusions: &[&str]| {
+        let made = repository("IMMUTABLE_WITH_EXCLUSION", exclusions);
+        let template = CreationTemplate { prefix: "jobs".to_owned(), on_push: true, repository: made };
+        with_publishing(&["latest"], false, |publishing| check_repository(None, Some(&template), publishing))
+    };
+    assert_eq!(found(&["latest", "key-*"]), []);
+    assert_eq!(
+        found(&["key-*"])[0].help,
+        "aws ecr update-repository-creation-template --prefix jobs --image-tag-mutability IMMUTABLE_WITH_EXCLUSION \
+         --image-tag-mutability-exclusion-filters filterType=WILDCARD,filter=latest 'filterType=WILDCARD,filter=key-*'"
+    );
+}
+
+#[test]
 fn the_remedy_can_be_pasted() {
     let help = |moving: &[&str]| {
-        check_repository(Some(&repository("MUTABLE", &[])), &"0123456".parse().unwrap(), &Arch::ALL, &tags(moving))[0]
-            .help
-            .clone()
+        let mutable = repository("MUTABLE", &[]);
+        with_publishing(moving, false, |publishing| check_repository(Some(&mutable), None, publishing)[0].help.clone())
     };
     assert_eq!(
         help(&[]),
@@ -118,10 +174,15 @@ fn the_remedy_can_be_pasted() {
 
 #[test]
 fn a_repository_has_room_for_four_moving_tags() {
-    let wanted = EcrRepository::wanted(&tags(&["a", "b", "c", "d"]), None).unwrap();
-    assert_eq!(wanted.shown_tags(), "immutable except a b c d key-*");
+    let wanted =
+        |moving: &[&str], caches| with_publishing(moving, caches, |publishing| EcrRepository::wanted(publishing, None));
+    assert_eq!(wanted(&["a", "b", "c", "d"], false).unwrap().shown_tags(), "immutable except a b c d key-*");
+    assert_eq!(wanted(&["a", "b", "c"], true).unwrap().shown_tags(), "immutable except a b c key-* cache-*");
+    assert!(
+        wanted(&["a", "b", "c", "d"], true).unwrap_err().to_string().contains("`key-*`, `cache-*` are two of them")
+    );
     assert_eq!(
-        EcrRepository::wanted(&tags(&["a", "b", "c", "d", "e"]), None).unwrap_err().to_string(),
+        wanted(&["a", "b", "c", "d", "e"], false).unwrap_err().to_string(),
         "moving-tags: there are 5\n  rule: ECR lets at most 5 patterns of tags change in an immutable repository, and \
          `key-*` is one of them\n  help: give this target fewer moving tags"
     );

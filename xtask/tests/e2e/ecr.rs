@@ -40,7 +40,7 @@ fn what_is_missing_is_found_shown_and_made() {
     .assert_eq(&missing.stdout);
     expect![[r#"
         error: repositories `jobs/a`, `jobs/b`: not there
-          rule: a repository is there before the first push
+          rule: a repository is there before the first push, or a creation template makes it then
           help: cargo xtask ecr ensure"#]]
     .assert_eq(missing.errors());
 
@@ -111,9 +111,9 @@ fn what_is_unfit_is_said_once_and_stays() {
     let found = run(&tree, &ecr, &["check"]).ended(4);
     expect![[r#"
               JOB  REPOSITORY  TAGS       LIFECYCLE  FOUND
-        fail  a    jobs/a      immutable  -          2 findings, see below
-        fail  b    jobs/b      immutable  -          2 findings, see below
-        fail  c    jobs/c      mutable    1 rule     2 findings, see below
+        fail  a    jobs/a      immutable  -          3 findings, see below
+        fail  b    jobs/b      immutable  -          3 findings, see below
+        fail  c    jobs/c      mutable    1 rule     3 findings, see below
         fail  d    jobs/d      -          -          not there
     "#]]
     .assert_eq(&found.stdout);
@@ -124,6 +124,9 @@ fn what_is_unfit_is_said_once_and_stays() {
         warning: repository `jobs/c`: anybody who may push can change a published tag: the tags are mutable
               rule: a published tag never changes
               help: aws ecr put-image-tag-mutability --repository-name jobs/c --image-tag-mutability IMMUTABLE_WITH_EXCLUSION --image-tag-mutability-exclusion-filters filterType=WILDCARD,filter=latest 'filterType=WILDCARD,filter=key-*'
+        warning: repositories `jobs/a`, `jobs/b`, `jobs/c`: not scanned on push
+              rule: images are scanned for known weaknesses when they are pushed, by a setting of the registry or of each repository
+              help: set it for the registry with `aws ecr put-registry-scanning-configuration`, or here: aws ecr put-image-scanning-configuration --repository-name <name> --image-scanning-configuration scanOnPush=true
         error: repositories `jobs/a`, `jobs/b`: `latest` cannot move: the tags are immutable
           rule: the target's moving tags are excluded from immutability
           help: aws ecr put-image-tag-mutability --repository-name <name> --image-tag-mutability IMMUTABLE_WITH_EXCLUSION --image-tag-mutability-exclusion-filters filterType=WILDCARD,filter=latest 'filterType=WILDCARD,filter=key-*'
@@ -131,7 +134,7 @@ fn what_is_unfit_is_said_once_and_stays() {
           rule: what one run pushes stays until it is published
           help: narrow the rule's tags, as .github/ecr-lifecycle.json does, or raise its number
         error: repository `jobs/d`: not there
-          rule: a repository is there before the first push
+          rule: a repository is there before the first push, or a creation template makes it then
           help: cargo xtask ecr ensure
     "#]].assert_eq(&found.stderr);
     expect![[r#"
@@ -166,13 +169,20 @@ fn warnings_do_not_stop_a_run() {
                 "rule": "a published tag never changes",
                 "severity": "warn",
                 "what": "anybody who may push can change a published tag: the tags are mutable"
+              },
+              {
+                "help": "set it for the registry with `aws ecr put-registry-scanning-configuration`, or here: aws ecr put-image-scanning-configuration --repository-name jobs/a --image-scanning-configuration scanOnPush=true",
+                "rule": "images are scanned for known weaknesses when they are pushed, by a setting of the registry or of each repository",
+                "severity": "warn",
+                "what": "not scanned on push"
               }
             ],
             "health": "warn",
             "job": "a",
             "lifecycle-rules": null,
             "repository": "jobs/a",
-            "tags": "mutable"
+            "tags": "mutable",
+            "template": null
           }
         ]"#]].assert_eq(&serde_json::to_string_pretty(&json).unwrap());
     assert!(found.stderr.starts_with("warning: repository `jobs/a`: anybody who may push"), "{}", found.stderr);
@@ -244,4 +254,99 @@ fn a_right_that_is_missing_is_found_before_the_push() {
     expect![[r#"
         error: `aws ecr batch-check-layer-availability`: exited with 254: An error occurred (AccessDeniedException): User: x is not authorized to perform: ecr:BatchCheckLayerAvailability
           help: allow it in the role's policy: README.md, "Set up on GitHub and AWS", has the whole of it"#]].assert_eq(found.errors());
+}
+
+#[test]
+fn a_template_that_makes_a_repository_counts_as_one() {
+    let ecr = Ecr::start();
+    let tree = tree(&["a"]);
+    ecr.make_on_push("jobs");
+    expect![[r#"
+            JOB  REPOSITORY  TAGS                           LIFECYCLE  FOUND
+        ok  a    jobs/a      immutable except latest key-*  -          not there, the first push makes it by template `jobs`
+    "#]].assert_eq(&run(&tree, &ecr, &["check"]).ended(0).stdout);
+    let json = run(&tree, &ecr, &["check", "--format", "json"]).ended(0).stdout;
+    assert!(json.contains("\"exists\":false") && json.contains("\"template\":\"jobs\""), "{json}");
+    // It may be made by hand all the same.
+    let planned = run(&tree, &ecr, &["ensure", "--dry-run"]).ended(0).stdout;
+    assert!(planned.starts_with("aws ecr create-repository "), "{planned}");
+    ecr.client(&["create-repository-creation-template", "--prefix", "jobs/a", "--applied-for", "REPLICATION"]);
+    run(&tree, &ecr, &["check"]).ended(0);
+    tree.write("jobs/b/Dockerfile", DOCKERFILE);
+    ecr.client(&["create-repository-creation-template", "--prefix", "ROOT", "--applied-for", "CREATE_ON_PUSH"]);
+    // What AWS tells of another account is not believed.
+    let host = [("JOBS_REGISTRY", "111122223333.dkr.ecr.eu-west-1.amazonaws.com")];
+    let elsewhere = run_with(&tree, &ecr.url(), &["check"], &host).ended(4);
+    expect![[r#"
+        warning: `aws ecr describe-repository-creation-templates`: tells of account 123456789012
+              rule: the registry is that of account 111122223333
+              help: use credentials of that account
+        error: repositories `jobs/a`, `jobs/b`: not there
+          rule: a repository is there before the first push, or a creation template makes it then
+          help: cargo xtask ecr ensure
+    "#]]
+    .assert_eq(&elsewhere.stderr);
+    ecr.forbid("DescribeRepositoryCreationTemplates");
+    let refused = run(&tree, &ecr, &["check"]).ended(4).stderr;
+    assert!(refused.starts_with("warning: `aws ecr describe-repository-creation-templates`: exited with"), "{refused}");
+    assert!(refused.contains("\nerror: repositories `jobs/a`, `jobs/b`: not there\n"), "{refused}");
+}
+
+#[test]
+fn a_target_that_caches_in_the_registry_has_tags_that_change() {
+    let ecr = Ecr::start();
+    let tree = tree(&["a"]);
+    ecr.make("jobs/a", "IMMUTABLE_WITH_EXCLUSION", &["latest", "key-*"]);
+    let cached = format!("{}cache = \"registry\"\n", manifest("127.0.0.1:1"));
+    tree.write("Cargo.toml", &cached);
+    let found = run(&tree, &ecr, &["check"]).ended(0);
+    assert!(found.stderr.contains("warning: repository `jobs/a`: no later build could replace"), "{}", found.stderr);
+    assert!(
+        found.stderr.contains("filter=latest 'filterType=WILDCARD,filter=key-*' 'filterType=WILDCARD,filter=cache-*'")
+    );
+    tree.write("jobs/b/Dockerfile", DOCKERFILE);
+    run(&tree, &ecr, &["ensure"]).ended(0);
+    let made = &ecr.client(&["describe-repositories", "--repository-names", "jobs/b"])["repositories"][0];
+    assert_eq!(made["imageTagMutabilityExclusionFilters"][2]["filter"], "cache-*", "{made}");
+    tree.write("Cargo.toml", &cached.replace("[\"latest\"]", "[\"a\", \"b\", \"c\", \"d\"]"));
+    expect![[r#"
+        error: moving-tags: there are 4
+          rule: ECR lets at most 5 patterns of tags change in an immutable repository, and `key-*`, `cache-*` are two of them
+          help: give this target fewer moving tags"#]].assert_eq(run(&tree, &ecr, &["ensure"]).ended(2).errors());
+}
+
+#[test]
+fn images_that_the_registry_scans_are_scanned() {
+    let ecr = Ecr::start();
+    let tree = tree(&["a"]);
+    ecr.make("jobs/a", "IMMUTABLE_WITH_EXCLUSION", &["latest", "key-*"]);
+    let is_unscanned = |run: Run| run.ended(0).stderr.contains("not scanned on push");
+    assert!(is_unscanned(run(&tree, &ecr, &["check"])));
+    assert!(is_unscanned(run(&tree, &ecr, &["ensure"])));
+    let rules = json!([{ "scanFrequency": "SCAN_ON_PUSH", "repositoryFilters": [{ "filter": "*", "filterType": "WILDCARD" }] }]);
+    ecr.client(&["put-registry-scanning-configuration", "--scan-type", "BASIC", "--rules", &rules.to_string()]);
+    assert!(!is_unscanned(run(&tree, &ecr, &["check"])));
+    assert!(!is_unscanned(run(&tree, &ecr, &["ensure"])));
+    ecr.forbid("GetRegistryScanningConfiguration");
+    let found = run(&tree, &ecr, &["check"]).ended(0).stderr;
+    assert!(found.contains("not authorized to perform: ecr:GetRegistryScanningConfiguration"), "{found}");
+}
+
+#[test]
+fn an_image_with_nearly_as_many_tags_as_it_may_have_is_a_warning() {
+    let ecr = Ecr::start();
+    let tree = tree(&["a"]);
+    run(&tree, &ecr, &["ensure"]).ended(0);
+    ecr.add_tags("jobs/a", "sha256:0", 899);
+    ecr.add_tags("jobs/a", "sha256:1", 300);
+    assert_eq!(run(&tree, &ecr, &["check"]).ended(0).stderr, "");
+    ecr.add_tags("jobs/a", "sha256:0", 1);
+    expect![[r#"
+        warning: repository `jobs/a`: an image has 900 tags
+              rule: ECR lets an image have 1,000 tags, and refuses the next
+              help: delete those that nobody uses: aws ecr batch-delete-image --repository-name jobs/a --image-ids imageTag=<tag>
+    "#]].assert_eq(&run(&tree, &ecr, &["check"]).ended(0).stderr);
+    ecr.forbid("ListImages");
+    let found = run(&tree, &ecr, &["check"]).ended(0).stderr;
+    assert!(found.contains("not authorized to perform: ecr:ListImages"), "{found}");
 }

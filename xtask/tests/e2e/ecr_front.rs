@@ -167,12 +167,12 @@ impl Ecr {
         self.registry.index(repository, tag)
     }
 
-    /// Says that this many tags point to what a tag points to.
-    pub fn add_tags(&self, repository: &str, tag: &str, count: usize) {
+    /// Says that so many more tags point to a digest.
+    pub fn add_tags(&self, repository: &str, digest: &str, count: usize) {
         let mut tags = self.state.tags.lock().unwrap();
-        let tags = tags.get_mut(repository).unwrap();
-        let digest = tags[tag].clone();
-        tags.extend((0..count).map(|n| (format!("more-{n}"), digest.clone())));
+        let tags = tags.entry(repository.to_owned()).or_default();
+        let first = tags.len();
+        tags.extend((first..first + count).map(|n| (format!("tag-{n}"), digest.to_owned())));
     }
 
     /// Whether blobs were read where they are.

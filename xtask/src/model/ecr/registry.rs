@@ -33,13 +33,16 @@ impl CreationTemplate {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::{Arch, Publishing, Tag};
 
     #[test]
     fn the_template_with_the_longest_prefix_decides() {
+        let tag: Tag = "0123456".parse().unwrap();
+        let publishing = Publishing { tag: &tag, arches: &Arch::ALL, moving_tags: &[], caches: false };
         let template = |prefix: &str, on_push| CreationTemplate {
             prefix: prefix.to_owned(),
             on_push,
-            repository: EcrRepository::wanted(&[], None).unwrap(),
+            repository: EcrRepository::wanted(&publishing, None).unwrap(),
         };
         let templates = [template("jobs", true), template("jobs/old", false), template("jobs/old/new", true)];
         let found = |templates: &[CreationTemplate], name| {

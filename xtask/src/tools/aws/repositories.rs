@@ -29,7 +29,33 @@ impl AwsClient<'_> {
         let found = fleet::all(self.ctx, PARALLEL, &existing, |described| {
             Ok(repository(described, self.lifecycle_policy(&name(described))?))
         })?;
-        Ok(existing.into_iter().map(name).zip(found).collect())
+        let mut found: BTreeMap<String, EcrRepository> = existing.into_iter().map(name).zip(found).collect();
+        if found.values().any(|repository| !repository.scan_on_push) {
+            let configuration = self.scanning();
+            found.iter_mut().for_each(|(name, repository)| repository.scan_on_push |= is_scanned(&configuration, name));
+        }
+        Ok(found)
+    }
+
+    /// What the registry says of scanning; nothing, with a warning, where the role may not ask.
+    fn scanning(&self) -> Value {
+        let told = self.of_registry("get-registry-scanning-configuration");
+        told.unwrap_or_else(|error| {
+            self.ctx.ui.warning(format!("{error:#}"));
+            Value::Null
+        })
+    }
+
+    /// How many tags the image of a repository has that has most of them.
+    ///
+    /// # Errors
+    /// AWS refuses.
+    pub fn most_tags(&self, name: &str) -> anyhow::Result<usize> {
+        let query = "imageIds[].imageDigest";
+        let args = ["--repository-name", name, "--filter", "tagStatus=TAGGED", "--page-size", "1000", "--query", query];
+        let mut digests: Vec<String> = serde_json::from_str(&self.read(|sh| self.command(sh, "list-images", &args))?)?;
+        digests.sort();
+        Ok(digests.chunk_by(|one, other| one == other).map(<[_]>::len).max().unwrap_or_default())
     }
 
     /// The templates by which ECR makes repositories that are not there.
@@ -136,7 +162,9 @@ fn template(described: &Value) -> Result<CreationTemplate, Problem> {
     let policy = described["lifecyclePolicy"].as_str().filter(|text| !text.is_empty());
     let policy = policy.map(|text| lifecycle_rules(&format!("creation template `{prefix}`"), text)).transpose()?;
     let on_push = described["appliedFor"].as_array().into_iter().flatten().any(|action| action == "CREATE_ON_PUSH");
-    Ok(CreationTemplate { prefix, on_push, repository: repository(described, policy) })
+    // A template says nothing of scanning: what the registry does about it shows when the repository is there.
+    let repository = EcrRepository { scan_on_push: true, ..repository(described, policy) };
+    Ok(CreationTemplate { prefix, on_push, repository })
 }
 
 /// A repository as `describe-repositories` tells of it, which leaves out what is not set.
@@ -146,6 +174,44 @@ fn repository(described: &Value, policy: Option<Vec<LifecycleRule>>) -> EcrRepos
         tag_mutability: described["imageTagMutability"].as_str().unwrap_or("MUTABLE").to_owned(),
         exclusions: filters.filter_map(|filter| filter["filter"].as_str()).map(str::to_owned).collect(),
         scan_on_push: described["imageScanningConfiguration"]["scanOnPush"] == true,
+        most_tags: 0,
         policy,
+    }
+}
+
+/// Whether a registry's setting has the images of a repository scanned when they are pushed. A [filter] without a `*`
+/// matches every name that it is a part of.
+///
+/// [filter]: https://docs.aws.amazon.com/AmazonECR/latest/userguide/image-scanning-filters.html
+fn is_scanned(configuration: &Value, name: &str) -> bool {
+    let rules = configuration["scanningConfiguration"]["rules"].as_array().into_iter().flatten();
+    let scanning =
+        rules.filter(|rule| matches!(rule["scanFrequency"].as_str(), Some("SCAN_ON_PUSH" | "CONTINUOUS_SCAN")));
+    let mut filters = scanning.flat_map(|rule| rule["repositoryFilters"].as_array().into_iter().flatten());
+    filters.any(|filter| {
+        let filter = filter["filter"].as_str().unwrap_or_default();
+        let matches = |pattern: glob::Pattern| pattern.matches(name);
+        if filter.contains('*') { glob::Pattern::new(filter).is_ok_and(matches) } else { name.contains(filter) }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_registry_scans_what_its_filters_match() {
+        let scans = |frequency: &str, filter: &str, name: &str| {
+            let filters = [json!({ "filter": filter, "filterType": "WILDCARD" })];
+            let rules = json!([{ "scanFrequency": frequency, "repositoryFilters": filters }]);
+            is_scanned(&json!({ "scanningConfiguration": { "scanType": "BASIC", "rules": rules } }), name)
+        };
+        for (filter, is_match) in [("*", true), ("jobs", true), ("jobs/*", true), ("*jobs", false), ("prod", false)] {
+            assert_eq!(scans("SCAN_ON_PUSH", filter, "jobs/a"), is_match, "{filter}");
+        }
+        assert!(scans("CONTINUOUS_SCAN", "*", "jobs/a") && !scans("MANUAL", "*", "jobs/a"));
+        assert!(!is_scanned(&Value::Null, "jobs/a"));
     }
 }
