@@ -31,8 +31,11 @@ fn main() -> ExitCode {
     let env = Environment::of_this_process();
     let cli = cli::parse(|variable| env.is_empty(variable));
     let ui = Ui::new(cli.color, cli.verbosity(), &env);
-    let outcome = context(env, ui.clone()).map(|(ctx, metadata)| {
-        let result = Config::read(&ctx, &metadata).and_then(|config| commands::dispatch(&ctx, &config, &cli.command));
+    let outcome = context(env, ui.clone()).map(|(mut ctx, metadata)| {
+        let result = Config::read(&ctx, &metadata).and_then(|config| {
+            ctx.env.withheld = config.secrets.variables().into_values().collect();
+            commands::dispatch(&ctx, &config, &cli.command)
+        });
         (ctx.interrupted(), result)
     });
     match outcome {

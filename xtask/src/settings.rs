@@ -7,6 +7,7 @@ mod config;
 mod job;
 mod read;
 mod run;
+mod secrets;
 mod target;
 
 pub use access::aws_client;

@@ -213,6 +213,11 @@ impl Tag {
             return Err(Problem::new(at, format!("ends in `-{arch}`"))
                 .rule("a tag does not end in `-amd64` or `-arm64`: the images of one architecture do"));
         }
+        if text == "cache" {
+            return Err(Problem::new(at, "its images would stand where layers are kept")
+                .rule("`cache-amd64` and `cache-arm64` are the tags of caches")
+                .help("give another with --tag or JOBS_TAG"));
+        }
         Ok(tag)
     }
 

@@ -100,6 +100,11 @@ fn tags_of_images_leave_room_for_the_architecture() {
         "at most 122: an architecture's suffix is added, and 128 is the limit"
     );
     assert_eq!(
+        Tag::for_images("cache").unwrap_err().to_string(),
+        "tag `cache`: its images would stand where layers are kept\n  rule: `cache-amd64` and `cache-arm64` are the tags \
+         of caches\n  help: give another with --tag or JOBS_TAG"
+    );
+    assert_eq!(
         Tag::for_images("feature/x").unwrap_err().to_string(),
         "tag `feature/x`: not a valid tag\n  rule: a letter, digit or '_', then at most 127 more of them or '.' or '-'\n  \
          help: give another with --tag or JOBS_TAG, e.g. `feature-x`"

@@ -41,6 +41,8 @@ fn all(ctx: &Context, config: &Config) -> anyhow::Result<Vec<Job>> {
     for (position, job) in jobs.iter_mut().enumerate() {
         job.position = position;
     }
+    let named: Vec<_> = jobs.iter().map(|job| (&job.name, job.settings.secrets.as_slice())).collect();
+    Failure::unless_empty(Exit::Usage, config.secrets.check(&named))?;
     Ok(jobs)
 }
 

@@ -8,6 +8,7 @@ use anyhow::Context as _;
 use camino::Utf8PathBuf;
 use serde_json::Value;
 
+use super::cache;
 use super::images::BuildOptions;
 use crate::model::{Digest, Image, Output};
 use crate::run::Context;
@@ -55,7 +56,7 @@ pub fn command(ctx: &Context, slice: &[&Image]) -> anyhow::Result<String> {
 }
 
 /// Builds a slice. `on_pushed` is called with each image as it is pushed; with those that are missing in the end, it
-/// went wrong.
+/// went wrong. Gives the images whose layers the registry did not keep, with the reasons.
 ///
 /// # Errors
 /// The file cannot be written, or the program cannot be started.
@@ -63,7 +64,7 @@ pub fn run<'i>(
     ctx: &Context,
     slice: &[&'i Image],
     on_pushed: &(dyn Fn(&'i Image, Pushed) + Sync),
-) -> anyhow::Result<()> {
+) -> anyhow::Result<Vec<String>> {
     let (start, file) = (Instant::now(), write_file(ctx, slice)?);
     let pushed = std::cell::RefCell::new(BTreeSet::new());
     let progress = std::cell::RefCell::new(Progress::new(slice));
@@ -80,8 +81,12 @@ pub fn run<'i>(
     };
     let given = Options { on_line: Some(&on_line), ..Options::default() };
     let outcome = process::run(ctx, |sh| buildx::bake(sh, &file, builder(slice)), &given)?;
+    let not_kept = slice.iter().zip(names(slice)).filter_map(|(image, name)| {
+        cache::refusal(&outcome.stderr, &format!("[{name}] ")).map(|why| format!("{}: {why}", image.shown()))
+    });
+    let not_kept = not_kept.collect();
     if !outcome.success() {
-        return Ok(());
+        return Ok(not_kept);
     }
     // An engine with the classic image store says nothing of what it pushes.
     let (progress, pushed) = (progress.into_inner(), pushed.into_inner());
@@ -93,7 +98,7 @@ pub fn run<'i>(
             on_pushed(slice[i], Pushed { digest, time: start.elapsed(), log: progress.logs[i].clone() });
         }
     }
-    Ok(())
+    Ok(not_kept)
 }
 
 /// An image that a bake has pushed.

@@ -12,11 +12,11 @@ use camino::Utf8PathBuf;
 use serde_json::Value;
 
 use super::bake::{self, Pushed};
+use super::cache;
 use super::images::BuildOptions;
 use crate::model::{Digest, Exit, Failure, Image, JobName, Output, Problem, Reference};
-use crate::run::Context;
 use crate::run::fleet::{self, OnFailure, Tally};
-use crate::run::{count, help_for, human_time, markdown, summary};
+use crate::run::{Context, Secret, count, help_for, human_time, markdown, summary};
 use crate::tools::buildx;
 use crate::tools::process::{self, End, Options, Outcome};
 
@@ -34,6 +34,8 @@ pub struct Built {
     reference: Reference,
     /// Where it was pushed.
     digest: Option<Digest>,
+    /// Why the registry did not keep its layers for later builds.
+    not_kept: Option<String>,
 }
 
 impl fmt::Display for Built {
@@ -88,10 +90,11 @@ struct BuildRun<'a> {
     came: Mutex<Came>,
 }
 
-/// The images that failed, and the bars of all that have ended.
+/// The images that failed, those whose layers were not kept, with the reasons, and the bars of all that have ended.
 #[derive(Default)]
 struct Came {
     failed: BTreeSet<String>,
+    not_kept: Vec<String>,
     bars: Vec<String>,
 }
 
@@ -104,7 +107,7 @@ impl BuildRun<'_> {
             // The log is a copy for people: a full disk shows in the build itself.
             let _ = std::fs::write(log_path(self.ctx, image), &log);
             let (job, reference) = (image.job.clone(), image.reference.clone());
-            let built = Ok(Built { job, time, reference, digest: Some(digest) });
+            let built = Ok(Built { job, time, reference, digest: Some(digest), not_kept: None });
             self.note(image, &built, self.start.elapsed().saturating_sub(time));
             self.ctx.ui.folded_output(&format!("{} built in {}", image.shown(), human_time(time)), &log);
             done.lock().unwrap_or_else(PoisonError::into_inner).extend(built);
@@ -113,9 +116,10 @@ impl BuildRun<'_> {
             slice.iter().for_each(|image| self.ctx.ui.status("Building", image.shown()));
             bake::run(self.ctx, slice, &on_pushed)
         };
-        fleet::run(self.ctx, parallel, OnFailure::GoOn, slices, |_| "bake", bake)
+        let not_kept = fleet::run(self.ctx, parallel, OnFailure::GoOn, slices, |_| "bake", bake)
             .result()
             .or_else(|error| if self.ctx.interrupted().is_some() { Ok(Vec::new()) } else { Err(error) })?;
+        self.came.lock().unwrap_or_else(PoisonError::into_inner).not_kept.extend(not_kept.into_iter().flatten());
         Ok(done.into_inner().unwrap_or_else(PoisonError::into_inner))
     }
 
@@ -130,8 +134,9 @@ impl BuildRun<'_> {
     fn note(&self, image: &Image, built: &anyhow::Result<Built>, started: Duration) {
         let length = self.start.elapsed() - started;
         let mut came = self.came.lock().unwrap_or_else(PoisonError::into_inner);
-        if built.is_err() {
-            came.failed.insert(image.shown());
+        match built {
+            Ok(built) => came.not_kept.extend(built.not_kept.iter().map(|why| format!("{}: {why}", image.shown()))),
+            Err(_) => drop(came.failed.insert(image.shown())),
         }
         came.bars.push(bar(&image.shown(), started, length, if built.is_err() { "crit, " } else { "" }));
         report(self.ctx, image, built, &format!("({}/{})", came.bars.len(), self.total));
@@ -140,6 +145,9 @@ impl BuildRun<'_> {
     fn summarize(self, images: &[Image], done: &[Built]) -> anyhow::Result<()> {
         let (took, came) = (self.start.elapsed(), self.came.into_inner().unwrap_or_else(PoisonError::into_inner));
         let rows = rows(images, done, &came.failed);
+        if let Some(warning) = cache_warning(&came.not_kept) {
+            self.ctx.ui.warning(warning);
+        }
         let line = format!("{} of {} built in {}", done.len(), count(images.len(), "image"), human_time(took));
         self.ctx.ui.status("Finished", &line);
         let picture = gantt("builds", &came.bars);
@@ -156,6 +164,14 @@ fn report(ctx: &Context, image: &Image, built: &anyhow::Result<Built>, progress:
         }
         Err(_) => ctx.ui.status("Failed", format!("{progress} {}", image.shown())),
     }
+}
+
+/// Says in one line whose layers were not kept; each of `not_kept` comes with its reason.
+fn cache_warning(not_kept: &[String]) -> Option<String> {
+    let first = not_kept.iter().min()?;
+    let help =
+        if first.contains("immutable") { " (except `cache-*` from the repository's immutable tags)" } else { "" };
+    Some(format!("the layers of {} are not kept for later builds: {first}{help}", count(not_kept.len(), "image")))
 }
 
 /// What became of each image, failures first.
@@ -175,9 +191,9 @@ fn rows(images: &[Image], done: &[Built], failed: &BTreeSet<String>) -> Vec<Vec<
 }
 
 fn build_one(ctx: &Context, image: &Image) -> anyhow::Result<Built> {
-    let start = Instant::now();
+    let (start, secrets) = (Instant::now(), secrets(ctx, image)?);
     ctx.ui.status("Building", image.shown());
-    let mut outcome = attempt(ctx, image).map_err(|error| cannot(image, &error))?;
+    let mut outcome = attempt(ctx, image, &secrets).map_err(|error| cannot(image, &error))?;
     for made in 0.. {
         let why = matches!(outcome.end, End::Failure(_)).then(|| why_not_pushed_for_now(&outcome.stderr)).flatten();
         let Some(why) = why else { break };
@@ -186,14 +202,38 @@ fn build_one(ctx: &Context, image: &Image) -> anyhow::Result<Built> {
         if is_hopeless || !fleet::pause(ctx, made, &image.shown(), &why) {
             break;
         }
-        outcome = attempt(ctx, image).map_err(|error| cannot(image, &error))?;
+        outcome = attempt(ctx, image, &secrets).map_err(|error| cannot(image, &error))?;
     }
     if !outcome.success() {
         return Err(failure(ctx, image, &outcome));
     }
     ctx.ui.folded_output(&format!("{} built in {}", image.shown(), human_time(start.elapsed())), &outcome.stderr);
     let digest = digest(ctx, image).filter(|_| image.output == Output::Push);
-    Ok(Built { job: image.job.clone(), reference: image.reference.clone(), digest, time: start.elapsed() })
+    let not_kept = cache::refusal(&outcome.stderr, "");
+    Ok(Built { job: image.job.clone(), reference: image.reference.clone(), digest, not_kept, time: start.elapsed() })
+}
+
+/// The secrets that a build may mount, by their variables.
+fn secrets(ctx: &Context, image: &Image) -> anyhow::Result<Vec<(String, Secret)>> {
+    let (mut secrets, mut problems) = (Vec::new(), Vec::new());
+    for (id, variable) in &image.secrets {
+        match ctx.env.get(variable) {
+            Some(value) => secrets.push((variable.clone(), Secret::new(value))),
+            None => problems.push(no_secret(image, id, variable)),
+        }
+    }
+    Failure::unless_empty(Exit::Failed, problems).map(|()| secrets)
+}
+
+fn no_secret(image: &Image, id: &str, variable: &str) -> Problem {
+    let at = format!("{}: secrets: `{id}`", image.job.settings_file());
+    Problem::new(at, format!("{variable} is not set, so {} is not built", image.shown()))
+        .rule("a build reads a secret from the environment variable of its name in upper case")
+        .help(format!(
+            "on a laptop, export {variable}; in .github/workflows/images.yml, add it to `env` of the step `Build`:\n\
+             {variable}: ${{{{ secrets.{variable} }}}}\n\
+             GitHub passes none to a pull request from a fork, where this job fails alone"
+        ))
 }
 
 /// The digest that buildx noted of what it pushed.
@@ -213,7 +253,7 @@ fn log_path(ctx: &Context, image: &Image) -> Utf8PathBuf {
 }
 
 /// Runs the build once, its output line by line into the log.
-fn attempt(ctx: &Context, image: &Image) -> anyhow::Result<Outcome> {
+fn attempt(ctx: &Context, image: &Image, secrets: &[(String, Secret)]) -> anyhow::Result<Outcome> {
     let path = log_path(ctx, image);
     let log = Mutex::new(File::create(&path).with_context(|| path.to_string())?);
     let verbose = ctx.ui.verbosity >= 2;
@@ -226,7 +266,7 @@ fn attempt(ctx: &Context, image: &Image) -> anyhow::Result<Outcome> {
             ctx.ui.text(&format!("{} {} | {line}", image.job, image.arch));
         }
     };
-    let given = Options { deadline: image.timeout, on_line: Some(&on_line), ..Options::default() };
+    let given = Options { env: secrets, deadline: image.timeout, on_line: Some(&on_line), ..Options::default() };
     process::run(ctx, |sh| buildx::build(sh, image), &given)
 }
 

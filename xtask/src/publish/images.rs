@@ -8,11 +8,12 @@ use camino::Utf8Path;
 use clap::builder::FalseyValueParser;
 use clap::{Args, value_parser};
 
+use super::cache;
 use crate::dockerfile::BaseRole;
-use crate::model::{Arch, DOCKERFILE, Exit, Expected, Failure, Image, Output, Problem, Provenance};
-use crate::plan::{Job, Planned, Recipe};
+use crate::model::{Arch, DOCKERFILE, Exit, Image, Output, Problem, Provenance};
+use crate::plan::{Planned, Recipe};
 use crate::run::Context;
-use crate::settings::{Cache, Run};
+use crate::settings::Run;
 use crate::tools::{Bootstrap, Builder, git};
 
 /// How images are built, as the flags of `build` and `pipeline` say.
@@ -50,7 +51,6 @@ pub fn settle(
     options: &BuildOptions,
 ) -> anyhow::Result<Vec<Image>> {
     let wanted = wanted(&run.ctx, plan, arches);
-    check_secrets(&run.ctx, wanted.iter().map(|(planned, _)| &planned.recipe.job))?;
     check_checkout(run, output)?;
     if wanted.is_empty() {
         return Ok(Vec::new());
@@ -96,26 +96,6 @@ fn wanted<'a>(ctx: &Context, plan: &'a [Planned], arches: &[Arch]) -> Vec<(&'a P
     wanted
 }
 
-fn check_secrets<'a>(ctx: &Context, jobs: impl Iterator<Item = &'a Job>) -> anyhow::Result<()> {
-    let mut problems = Vec::new();
-    for job in jobs {
-        for (id, variable) in secrets(job).into_iter().filter(|(_, variable)| ctx.env.get(variable).is_none()) {
-            let at = format!("{}: secrets: `{id}`", job.name.settings_file());
-            problems.push(
-                Problem::new(at, format!("{variable} is not set"))
-                    .rule("a secret is read from the environment variable of its name in upper case")
-                    .help(format!("set {variable}, or remove the secret")),
-            );
-        }
-    }
-    Failure::unless_empty(Exit::Usage, problems)
-}
-
-/// The ids of the secrets that a job's build may mount, and the variables that hold them.
-fn secrets(job: &Job) -> BTreeMap<String, String> {
-    job.settings.secrets.iter().map(|id| (id.clone(), id.to_uppercase().replace('-', "_"))).collect()
-}
-
 /// What is pushed says which commit it was built from, so that commit has to be the one that is checked out.
 fn check_checkout(run: &Run, output: Output) -> anyhow::Result<()> {
     if output == Output::Load {
@@ -149,6 +129,8 @@ impl Common<'_> {
         let job = &recipe.job;
         // The local engine's image is what a person runs next: one architecture needs no suffix.
         let suffix = (output == Output::Push || self.several_arches).then_some(arch);
+        let mut secrets = run.config.secrets.variables();
+        secrets.retain(|id, _| job.settings.secrets.contains(id));
         let metadata_file = run.ctx.own_path("logs").join(format!("{}-{arch}.json", job.name));
         Ok(Image {
             job: job.name.clone(),
@@ -159,11 +141,11 @@ impl Common<'_> {
             args: self.args(recipe),
             labels: recipe.expected.labels(run.target.source.as_deref()),
             contexts: contexts(recipe),
-            secrets: secrets(job),
+            secrets,
             output,
             provenance: self.attests.then_some(self.provenance),
             sbom: run.target.sbom && output == Output::Push,
-            cache: cache(run.target.cache, &recipe.expected, arch).filter(|_| self.attests),
+            cache: cache::places(run.target.cache, job, &recipe.expected.repository, arch).filter(|_| self.attests),
             builder: options.builder.clone(),
             no_cache: options.no_cache,
             metadata_file: run.ctx.shown(&metadata_file).into_string(),
@@ -214,21 +196,4 @@ fn contexts(recipe: &Recipe) -> BTreeMap<String, String> {
     // A frontend's name may be that of a base too.
     let images = recipe.bases.iter();
     images.filter_map(|base| Some((base.written.clone(), format!("docker-image://{}", base.image()?)))).collect()
-}
-
-/// Where a build's layers are taken from and kept. What fails there never fails a build (`ignore-error`).
-fn cache(cache: Cache, Expected { job, repository, .. }: &Expected, arch: Arch) -> Option<[String; 2]> {
-    match cache {
-        Cache::None => None,
-        Cache::Gha => {
-            let scope = format!("type=gha,scope={job}-{arch}");
-            Some([scope.clone(), format!("{scope},mode=max,ignore-error=true")])
-        }
-        Cache::Registry => {
-            let store = format!("type=registry,ref={repository}:cache-{arch}");
-            // ECR takes the cache as an OCI image manifest only.
-            let to = format!("{store},mode=max,image-manifest=true,oci-mediatypes=true,ignore-error=true");
-            Some([store, to])
-        }
-    }
 }

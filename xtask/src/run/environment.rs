@@ -1,27 +1,32 @@
 //! The environment variables, read once and in this place alone. clap reads those that stand for a flag.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 
 /// The environment variables of this process.
 #[derive(Clone, Debug, Default)]
-pub struct Environment(BTreeMap<String, String>);
+pub struct Environment {
+    vars: BTreeMap<String, String>,
+    /// Those that hold secrets of jobs: no program inherits them.
+    pub withheld: BTreeSet<String>,
+}
 
 impl Environment {
     /// Variables whose name or value is not UTF-8 are left out: this program uses none of them.
     pub fn of_this_process() -> Environment {
         let vars = std::env::vars_os();
-        Environment(vars.filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?))).collect())
+        let vars = vars.filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?))).collect();
+        Environment { vars, withheld: BTreeSet::new() }
     }
 
     /// A variable's value; an empty one counts as not set, because a workflow of GitHub has no other way to unset one.
     pub fn get(&self, name: &str) -> Option<&str> {
-        self.0.get(name).map(String::as_str).filter(|value| !value.is_empty())
+        self.vars.get(name).map(String::as_str).filter(|value| !value.is_empty())
     }
 
     /// Whether a variable is set to the empty string.
     pub fn is_empty(&self, name: &str) -> bool {
-        self.0.get(name).is_some_and(String::is_empty)
+        self.vars.get(name).is_some_and(String::is_empty)
     }
 
     /// Whether this is a step of a GitHub Actions workflow.
@@ -35,7 +40,7 @@ impl Environment {
     }
 
     /// The variables that a program does not inherit from this one: what `cargo run` sets for its child alone, and
-    /// secrets, which a program is given over its stdin if it needs them. By the last two, cosign alone asks GitHub for
+    /// secrets, of which a program is given those that it needs. By the last two, cosign alone asks GitHub for
     /// an identity token: it knows no other way.
     pub fn kept_from(&self, program: &OsStr) -> impl Iterator<Item = &str> {
         let of_cargo_run = |name: &&str| {
@@ -50,15 +55,16 @@ impl Environment {
             "JOBS_PASSWORD" => true,
             name if name.starts_with("JOBS_PASSWORD_") => true,
             "ACTIONS_ID_TOKEN_REQUEST_TOKEN" | "ACTIONS_ID_TOKEN_REQUEST_URL" => !signs,
-            _ => false,
+            name => self.withheld.contains(name),
         };
-        self.0.keys().map(String::as_str).filter(move |name| by_cargo && of_cargo_run(name) || secret(name))
+        self.vars.keys().map(String::as_str).filter(move |name| by_cargo && of_cargo_run(name) || secret(name))
     }
 }
 
 #[cfg(test)]
 impl<const N: usize> From<[(&str, &str); N]> for Environment {
     fn from(vars: [(&str, &str); N]) -> Environment {
-        Environment(vars.into_iter().map(|(k, v)| (k.to_owned(), v.to_owned())).collect())
+        let vars = vars.into_iter().map(|(k, v)| (k.to_owned(), v.to_owned())).collect();
+        Environment { vars, withheld: BTreeSet::new() }
     }
 }

@@ -1,8 +1,9 @@
 //! `[workspace.metadata.jobs]` and `jobs/<name>/job.json`, read into types, with every mistake named.
 
 use std::collections::BTreeMap;
+use std::str::FromStr;
 
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
 use crate::model::{Arch, Exit, Failure, Problem, Provenance, Registry, Repository, Tag};
@@ -11,6 +12,7 @@ use crate::tools::noted_mirror;
 
 use super::build_args::is_credential;
 use super::read::from_table;
+use super::secrets::JobSecrets;
 
 /// What every matrix of GitHub Actions may hold at most.
 const MOST_LEGS: usize = 256;
@@ -36,6 +38,8 @@ pub struct Config {
     /// Where `mirrors` has an entry that `setup` made for this machine.
     pub mirror_of_setup: Option<String>,
     pub provenance: Provenance,
+    /// Which jobs may mount which secret.
+    pub secrets: JobSecrets,
     pub targets: BTreeMap<String, TargetSettings>,
 }
 
@@ -49,6 +53,7 @@ struct Settings {
     runners: Option<BTreeMap<String, Value>>,
     mirrors: BTreeMap<String, String>,
     provenance: Option<Provenance>,
+    secrets: BTreeMap<String, Value>,
     targets: BTreeMap<String, Value>,
 }
 
@@ -83,15 +88,33 @@ pub struct TargetSettings {
 }
 
 /// Where the layers of builds are kept for later ones.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Cache {
     /// In the job's repository, under `cache-<arch>`.
     Registry,
-    /// In the cache of GitHub Actions.
-    Gha,
     #[default]
     None,
+}
+
+impl FromStr for Cache {
+    type Err = Problem;
+
+    fn from_str(text: &str) -> Result<Cache, Problem> {
+        match text {
+            "registry" => Ok(Cache::Registry),
+            "none" => Ok(Cache::None),
+            // It once was a value, and did nothing.
+            "gha" => Err(Problem::new("`gha`", "a step that runs a command gets no access to GitHub's own cache")
+                .help("write cache = \"registry\"")),
+            _ => Err(Problem::new(format!("`{text}`"), "not a place for a cache").rule("one of `registry`, `none`")),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Cache {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Cache, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+    }
 }
 
 impl Config {
@@ -129,6 +152,7 @@ impl Config {
             problems.extend(check_target(&target).map(under(&at)));
             targets.insert(name, target);
         }
+        let secrets = JobSecrets::from_table(settings.secrets);
         let config = Config {
             prefix: settings.prefix.unwrap_or_else(|| "jobs".to_owned()),
             sha_length: settings.sha_length.unwrap_or(7),
@@ -137,6 +161,7 @@ impl Config {
             mirrors: settings.mirrors,
             mirror_of_setup: None,
             provenance: settings.provenance.unwrap_or(Provenance::Min),
+            secrets: secrets.map_err(|mut found| problems.append(&mut found)).unwrap_or_default(),
             targets,
         };
         config.check(&mut problems);

@@ -23,7 +23,7 @@ fn mistakes_in_the_manifest_are_named_all_at_once() {
         (
             json!({"zzz": 1}),
             "Cargo.toml: [workspace.metadata.jobs]: unknown key `zzz`\n  rule: one of `prefix`, `sha-length`, \
-             `max-legs`, `runners`, `mirrors`, `provenance`, `targets`",
+             `max-legs`, `runners`, `mirrors`, `provenance`, `secrets`, `targets`",
         ),
         (
             json!({"sha-length": "7"}),
@@ -61,6 +61,16 @@ fn mistakes_in_the_manifest_are_named_all_at_once() {
             json!({"mirrors": {"docker.io": "https://x/"}}),
             "Cargo.toml: [workspace.metadata.jobs.mirrors] mirror `docker.io=https://x/`: registry `https:`: has a \
              port that is not a number\n  help: give a host such as `registry.example.com:5000`",
+        ),
+        (
+            json!({"targets": {"x": {"cache": "gha"}, "y": {"cache": "s3"}}, "secrets": {"npm_token": "npm_0123456789"}}),
+            "Cargo.toml: [workspace.metadata.jobs.targets.x] cache: `gha`: a step that runs a command gets no access to \
+             GitHub's own cache\n  help: write cache = \"registry\"\n\
+             error: Cargo.toml: [workspace.metadata.jobs.targets.y] cache: `s3`: not a place for a cache\n  \
+             rule: one of `registry`, `none`\n\
+             error: Cargo.toml: [workspace.metadata.jobs.secrets] `npm_token`: not a list of names of jobs\n  \
+             rule: the secret itself never stands in a file\n  \
+             help: write the jobs that may use it: npm_token = [\"job-a\", \"job-b\"]",
         ),
         (
             json!({"targets": {"x": {"role": "AKIAIOSFODNN7EXAMPLE"}}}),

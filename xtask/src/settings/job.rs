@@ -28,7 +28,7 @@ pub struct JobSettings {
     pub not_secrets: Vec<String>,
     /// Further files or folders that the image depends on, from the repository's root.
     pub inputs: Vec<String>,
-    /// Environment variables that the build may mount as secrets (`RUN --mount=type=secret,id=…`).
+    /// Secrets that the build may mount (`RUN --mount=type=secret,id=…`), if `Cargo.toml` allows them to the job.
     pub secrets: Vec<String>,
     /// After how many minutes a build is ended.
     pub timeout_minutes: Option<u32>,

@@ -39,6 +39,9 @@ const SHORTEST_SECRET: usize = 4;
 pub struct Options<'a> {
     /// Written to its stdin: the way for anything secret.
     pub stdin: Option<&'a str>,
+    /// Variables for this program alone: the secrets of a build, which buildx takes from its environment. They are
+    /// covered in what it says.
+    pub env: &'a [(String, Secret)],
     /// After which time it is ended.
     pub deadline: Option<Duration>,
     /// Called with each line of its output as it comes.
@@ -140,6 +143,11 @@ fn run_prepared(ctx: &Context, mut command: Command, line: String, options: &Opt
     ctx.ui.detail("Running", &line);
     command.stdin(if options.stdin.is_some() { Stdio::piped() } else { Stdio::null() });
     command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    command.envs(options.env.iter().map(|(name, secret)| (name, secret.reveal())));
+    let secrets: Vec<&Secret> =
+        options.secrets.iter().copied().chain(options.env.iter().map(|(_, secret)| secret)).collect();
+    let covered = |line: &str| options.on_line.iter().for_each(|on_line| on_line(&redacted(line.as_bytes(), &secrets)));
+    let on_line: Option<&dyn Fn(&str)> = if options.on_line.is_some() { Some(&covered) } else { None };
     let sign = lead_group(&mut command);
     let mut child = command.spawn().map_err(|error| could_not_start(&command, &error))?;
     let target = format!("{sign}{}", child.id());
@@ -147,17 +155,17 @@ fn run_prepared(ctx: &Context, mut command: Command, line: String, options: &Opt
     let (out, err) = (pieces_of(child.stdout.take()), pieces_of(child.stderr.take()));
     let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
     let mut read = || {
-        let closed = take_pieces(&out, &mut stdout, options.on_line);
-        take_pieces(&err, &mut stderr, options.on_line) && closed
+        let closed = take_pieces(&out, &mut stdout, on_line);
+        take_pieces(&err, &mut stderr, on_line) && closed
     };
     let end = wait(ctx, &mut child, &target, options.deadline, &mut read).context("could not wait for a program")?;
-    for (on_line, all) in options.on_line.iter().flat_map(|on_line| [(on_line, &stdout), (on_line, &stderr)]) {
+    for (on_line, all) in on_line.iter().flat_map(|on_line| [(on_line, &stdout), (on_line, &stderr)]) {
         // A last line without a newline.
         String::from_utf8_lossy(&all[last_line(all)..]).lines().for_each(on_line);
     }
-    let stderr = redacted(&stderr, options.secrets);
+    let stderr = redacted(&stderr, &secrets);
     // What succeeded gives data, which stays as it is; what failed gives its reason.
-    let stdout = if end == End::Success { stdout } else { redacted(&stdout, options.secrets).into_bytes() };
+    let stdout = if end == End::Success { stdout } else { redacted(&stdout, &secrets).into_bytes() };
     if ctx.ui.verbosity >= 2 && options.on_line.is_none() {
         ctx.ui.text(stderr.trim_end());
     }

@@ -144,18 +144,25 @@ fn secrets_are_covered_where_a_program_repeats_them() {
     assert_eq!((outcome.stdout().as_ref(), outcome.stderr.as_str()), ("x: ***\n", "y: ***\npass\n"));
     // What succeeded gives data.
     assert_eq!(perl(&ctx, r#"print "pass-word""#, &options).stdout(), "pass-word");
+    // What a build is given of secrets is in its environment alone, and covered line by line too.
+    let env = [("TOKEN".to_owned(), Secret::new("of-the-build"))];
+    let lines = std::cell::RefCell::new(Vec::new());
+    let on_line = |line: &str| lines.borrow_mut().push(line.to_owned());
+    let options = Options { env: &env, on_line: Some(&on_line), ..Options::default() };
+    let outcome = perl(&ctx, r#"print STDERR "1 $ENV{TOKEN}\n2 $ENV{TOKEN}""#, &options);
+    assert_eq!((outcome.stderr.as_str(), lines.into_inner()), ("1 ***\n2 ***", vec!["1 ***".into(), "2 ***".into()]));
     assert_eq!(redacted(b"abc", &[&Secret::new(""), &Secret::new("b")]), "abc", "too short to be secret");
 }
 
 #[test]
 fn a_daemon_outlives_its_start_and_writes_to_its_log() {
     let mut ctx = Context::for_tests();
-    ctx.env = crate::run::Environment::from([("JOBS_PASSWORD", "x"), ("ACTIONS_ID_TOKEN_REQUEST_TOKEN", "x")]);
+    let secrets = [("JOBS_PASSWORD", "x"), ("ACTIONS_ID_TOKEN_REQUEST_TOKEN", "x"), ("NPM_TOKEN", "x")];
+    ctx.env = crate::run::Environment::from(secrets);
+    ctx.env.withheld.insert("NPM_TOKEN".to_owned());
     let log = ctx.root.join(format!("xtask-daemon-{}", std::process::id())).join("log");
-    let code =
-        r#"$| = 1; print join(",", grep /JOBS_PASSWORD|ID_TOKEN/, keys %ENV), getpgrp, "\n"; warn "e\n"; sleep 30"#;
+    let code = r#"$| = 1; print join(",", grep /JOBS_PASSWORD|ID_TOKEN|NPM_TOKEN/, keys %ENV), getpgrp, "\n"; warn "e\n"; sleep 30"#;
     // The command's environment stands for that of this process.
-    let secrets = [("JOBS_PASSWORD", "x"), ("ACTIONS_ID_TOKEN_REQUEST_TOKEN", "x")];
     let mut child = spawn_daemon(&ctx, |sh| cmd!(sh, "perl -e {code}").envs(secrets), &log).unwrap();
     let wanted = format!("{}\ne\n", child.id());
     let mut said = String::new();

@@ -168,24 +168,6 @@ fn a_signal_stops_the_builds_and_still_sums_up() {
     assert!(stderr.trim_end().ends_with("error: interrupted"), "{stderr}");
 }
 
-#[test]
-fn a_target_keeps_its_layers_in_the_registry_and_a_cache_that_fails_fails_no_build() {
-    // For the export of the cache.
-    let (engine, registry) = (Engine::with(Store::Containerd), Registry::start());
-    let target =
-        "[workspace]\n[workspace.metadata.jobs.targets.main]\nrefs = [\"refs/heads/main\"]\ncache = \"registry\"\n";
-    let tree = Tree::new(&[("jobs/cached/Dockerfile", DOCKERFILE), ("Cargo.toml", target)]);
-    let env = [engine.env(), ("JOBS_REGISTRY", registry.address.as_str())];
-    let dry = tree.run_with(&["build", "--arch", OWN, "--dry-run"], &env).ended(0).stdout;
-    let store = format!("type=registry,ref={}/jobs/cached:cache-{OWN}", registry.address);
-    assert!(dry.contains(&format!(
-        " --cache-from {store} --cache-to {store},mode=max,image-manifest=true,oci-mediatypes=true,ignore-error=true "
-    )));
-    // There is nothing to take from yet.
-    tree.run_with(&["build", "--arch", OWN], &env).ended(0);
-    assert!(registry.digest("jobs/cached", &format!("cache-{OWN}")).is_some());
-}
-
 /// A repository with so many jobs that several are built by one bake; the names of some are alike without their dots.
 fn many_jobs() -> Tree {
     let names = ["a.b", "a_b", "a-b", "c", "d", "e", "f", "g", "h", "i", "j"];

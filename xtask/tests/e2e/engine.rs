@@ -3,6 +3,7 @@
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
@@ -41,14 +42,23 @@ impl Engine {
         })
     }
 
+    /// A private engine of one test, which has built nothing yet.
+    pub fn empty() -> Engine {
+        Engine::start(Store::Containerd)
+    }
+
     fn start(store: Store) -> Engine {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let dir = TempDir::new();
         let features = format!("{{\"features\": {{\"containerd-snapshotter\": {}}}}}", store == Store::Containerd);
         std::fs::write(dir.0.join("daemon.json"), features).unwrap();
         let id = |flag| String::from_utf8(Command::new("id").arg(flag).output().unwrap().stdout).unwrap();
         // Of addresses that are for tests of network devices (RFC 2544).
-        let (name, address) =
-            (format!("e2e-{}", std::process::id()), format!("198.18.{}.1/24", std::process::id() % 256));
+        let (name, address) = (
+            format!("e2e{number}-{}", std::process::id()),
+            format!("198.18.{}.1/24", (std::process::id() + number) % 256),
+        );
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/e2e/engine.sh");
         let sudo: &[&str] = if id("-u").trim() == "0" { &[] } else { &["sudo", "--non-interactive"] };
         let mut words = sudo.iter().copied().chain(["sh", script.to_str().unwrap(), dir.0.to_str().unwrap()]);

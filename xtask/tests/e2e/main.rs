@@ -6,6 +6,7 @@
 mod aws;
 mod bad_inputs;
 mod build;
+mod cache;
 mod classic;
 mod cli;
 mod cloud;
@@ -26,4 +27,5 @@ mod plan;
 mod promote;
 mod proxy;
 mod registry;
+mod secrets;
 mod signing;

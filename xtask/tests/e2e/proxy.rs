@@ -5,6 +5,9 @@ use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
+/// What a connection by TLS begins with.
+const TLS_HANDSHAKE: u8 = 0x16;
+
 /// A request as it came in.
 #[derive(Clone, Debug)]
 pub struct Request {
@@ -105,9 +108,6 @@ impl Upstream {
         Ok(Answer { status, headers, body, end: End::Length })
     }
 }
-
-/// The first byte of who speaks TLS.
-const TLS_HANDSHAKE: u8 = 22;
 
 /// A proxy on a free port of this machine.
 pub struct Proxy {

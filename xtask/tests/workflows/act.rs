@@ -19,6 +19,8 @@ pub struct Act {
     pub ecr: Ecr,
     /// Who vouches for the jobs that may ask for it; here they all may, as `act` knows no permissions.
     pub issuer: Issuer,
+    /// The repository's secrets.
+    pub secrets: Vec<(&'static str, &'static str)>,
     /// What is handed from job to job, what logs in, and what `act` keeps.
     folder: TempDir,
     programs: Programs,
@@ -74,6 +76,7 @@ impl Act {
             tree: Tree::new(&files),
             ecr,
             issuer: Issuer::start(),
+            secrets: Vec::new(),
             folder: TempDir::new(),
             programs: Programs::new().script("gh", GH),
         };
@@ -123,6 +126,11 @@ impl Act {
             let folder = self.folder.0.join(action);
             command.args(["--local-repository", &format!("{}={}", used_as(action), folder.display())]);
         }
+        // As act hides secrets in what it shows, it could not be seen whether they are there.
+        command.arg("--insecure-secrets");
+        for (name, value) in &self.secrets {
+            command.args(["--secret", &format!("{name}={value}")]);
+        }
         for (name, value) in self.environment() {
             command.args(["--env", &format!("{name}={value}")]);
         }
@@ -133,7 +141,8 @@ impl Act {
         let output = command.current_dir(self.tree.path()).stdin(Stdio::null()).output().unwrap();
         let text = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
         let basic = authorization(OWN_ACCOUNT).replace("Basic ", "");
-        let secret = [OWN_PASSWORD.0, &basic, JWT, BEARER].into_iter().find(|secret| text.contains(secret));
+        let own = self.secrets.iter().map(|(_, value)| *value);
+        let secret = [OWN_PASSWORD.0, &basic, JWT, BEARER].into_iter().chain(own).find(|secret| text.contains(secret));
         assert_eq!(secret, None, "a secret is in the log");
         Report { succeeded: output.status.success(), lines: text.lines().map(line).collect() }
     }

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::cloud::path_with_client;
 use crate::harness::{BOTH, Registry, Tree};
-use crate::rules::RULES;
+use crate::rules::{RULES, other_secrets};
 use crate::workflow::{self, Workflow, root, words_after};
 
 fn workflows() -> Vec<Workflow> {
@@ -31,7 +31,7 @@ fn the_workflows_keep_every_rule() {
 }
 
 /// A rule, and a change of `images.yml` that breaks it.
-const BREAKAGES: [(&str, &str, &str); 36] = [
+const BREAKAGES: [(&str, &str, &str); 38] = [
     ("pinned-actions", "@1e69f48acb82d1966a394da916b4c1698aa569d6 # v4.2.2", "@v4"),
     ("pinned-actions", "@3d3c42e5aac5ba805825da76410c181273ba90b1 # v7.0.1", "@v7"),
     ("pinned-actions", " # v7.0.0", ""),
@@ -78,6 +78,8 @@ const BREAKAGES: [(&str, &str, &str); 36] = [
     ),
     ("no-long-lived-keys", "          ARCH: ${{ matrix.arch }}", "          AWS_ACCESS_KEY_ID: ${{ vars.KEY }}"),
     ("no-long-lived-keys", "          ARCH: ${{ matrix.arch }}", "          ARCH: ${{ secrets.ARCH }}"),
+    ("no-long-lived-keys", "          ARCH: ${{ matrix.arch }}", "          ARCH: ${{ secrets['ARCH'] }}"),
+    ("no-long-lived-keys", "          ARCH: ${{ matrix.arch }}", "          ARCH: ${{ toJSON(secrets) }}"),
     ("no-inherited-secrets", "    timeout-minutes: 15\n", "    timeout-minutes: 15\n    secrets: inherit\n"),
     ("no-empty-matrix", " && needs.plan.outputs.any == 'true'", ""),
     ("legs-do-not-stop-each-other", "      fail-fast: false\n", ""),
@@ -100,6 +102,27 @@ fn every_rule_finds_what_breaks_it() {
     }
     let broken: BTreeSet<&str> = BREAKAGES.into_iter().map(|(name, ..)| name).collect();
     assert_eq!(broken, RULES.iter().map(|rule| rule.name).collect(), "every rule is shown to be alive");
+}
+
+#[test]
+fn builds_are_passed_the_secrets_that_are_allowed_and_no_others() {
+    let (images, allowed) = (images(), ["NPM_TOKEN".to_owned()].into());
+    let passing = |line: &str, at: &str| {
+        let text = workflow::replaced(&images.text, at, &format!("{line}\n{at}"));
+        other_secrets(&Workflow::parse("images.yml", &text), &allowed)
+    };
+    let (line, at) = ("          NPM_TOKEN: ${{ secrets.NPM_TOKEN }}", "          ARCH: ${{ matrix.arch }}");
+    assert_eq!(passing(line, at), [""; 0]);
+    let missing = "the step `Build` needs in its `env`: NPM_TOKEN: ${{ secrets.NPM_TOKEN }}";
+    assert_eq!(other_secrets(&images, &allowed), ["build", "check"].map(|job| format!("{job}: {missing}")));
+    for (line, at) in [
+        ("          NPM_TOKEN: ${{ secrets.OTHER }}", at),
+        ("          NPM_TOKEN: ${{ secrets.NPM_TOKEN }}\n          OTHER: ${{ secrets.OTHER }}", at),
+        (line, "          JOBS_FORCE: ${{ inputs.force }}"),
+        ("  NPM_TOKEN: ${{ secrets.NPM_TOKEN }}", "  # A commit's tag never changes."),
+    ] {
+        assert!(!passing(line, at).is_empty(), "{line}");
+    }
 }
 
 #[test]

@@ -1,7 +1,10 @@
 //! What every workflow of this repository keeps to, beyond what the linters know.
 
+use std::collections::BTreeSet;
+
 use serde_json::Value;
 
+use crate::contract::metadata;
 use crate::workflow::{Workflow, words_after};
 
 /// A rule by its name, and what it has to say about a workflow.
@@ -162,10 +165,41 @@ fn no_registry_in_outputs(workflow: &Workflow) -> Vec<String> {
     outputs.filter(|(_, text)| told(text)).map(|(keys, text)| format!("{}: {text}", keys.join("."))).collect()
 }
 
+/// AWS is reached by identity; what else is secret is a secret of a job, which `Cargo.toml` allows.
 fn no_long_lived_keys(workflow: &Workflow) -> Vec<String> {
-    let keys = ["aws_access_key_id", "aws_secret_access_key", "aws-access-key-id", "aws-secret-access-key", "secrets."];
+    let keys = ["aws_access_key_id", "aws_secret_access_key", "aws-access-key-id", "aws-secret-access-key"];
     let text = workflow.text.to_lowercase();
-    keys.into_iter().filter(|key| text.contains(key)).map(str::to_owned).collect()
+    let found = keys.into_iter().filter(|key| text.contains(key)).map(str::to_owned);
+    let metadata = metadata();
+    let names = metadata["metadata"]["jobs"]["secrets"].as_object().into_iter().flatten();
+    let allowed = names.map(|(name, _)| name.to_uppercase().replace('-', "_")).collect();
+    found.chain(other_secrets(workflow, &allowed)).collect()
+}
+
+/// The builds that are not passed the secrets whose variables these are, and all else that is taken of `secrets`.
+pub fn other_secrets(workflow: &Workflow, allowed: &BTreeSet<String>) -> Vec<String> {
+    let (mut complaints, mut rest) = (Vec::new(), workflow.data.clone());
+    for (job, content) in rest["jobs"].as_object_mut().unwrap() {
+        for step in content["steps"].as_array_mut().into_iter().flatten().filter(|step| is_build(step)) {
+            for name in allowed {
+                let line = format!("${{{{ secrets.{name} }}}}");
+                if step["env"][name] == line.as_str() {
+                    step["env"][name].take();
+                } else {
+                    let step = step["name"].as_str().unwrap_or_default();
+                    complaints.push(format!("{job}: the step `{step}` needs in its `env`: {name}: {line}"));
+                }
+            }
+        }
+    }
+    let is_word = |c: char| c.is_alphanumeric() || c == '_';
+    let takes = |text: &str| text.to_lowercase().split(|c| !is_word(c)).any(|word| word == "secrets");
+    let others = Workflow { data: rest, ..workflow.clone() }.texts().into_iter().filter(|(_, text)| takes(text));
+    complaints.into_iter().chain(others.map(|(keys, text)| format!("{}: {text}", keys.join(".")))).collect()
+}
+
+fn is_build(step: &Value) -> bool {
+    step["run"].as_str().is_some_and(|run| run.contains("xtask build "))
 }
 
 fn no_inherited_secrets(workflow: &Workflow) -> Vec<String> {

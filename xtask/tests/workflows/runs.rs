@@ -1,5 +1,5 @@
 //! The ways in which the pipeline runs: pushes that change all, one and no job, a pull request, a merge queue, a broken
-//! job, a tag, a forced rebuild, a target with attestations.
+//! job, a tag, a forced rebuild, a target with attestations, a job with a secret.
 
 use serde_json::{Value, json};
 
@@ -222,4 +222,66 @@ fn moving_tags_wait_for_attestations() {
     assert_eq!(again.jobs(), ["images", "merge", "plan"], "{}", again.said());
     assert_eq!(act.digest("jobs/hello", &act.tree.tag()), unattested);
     assert_eq!(act.digest("jobs/hello", "latest"), unattested);
+}
+
+/// A secret of these tests alone, as `act` is given it as an argument; and its SHA-256 sum.
+const TOKEN: &str = "the-npm-token-of-the-workflow";
+const TOKEN_SUM: &str = "0c9e83a700b6a7b7253c739739bf189049366d09de5a1e7654d1fcdb53de30ca";
+
+/// This repository with a job that may mount the secret, and prints it, and one that may not and tries to; and the line
+/// in the workflow that README names.
+fn with_a_secret() -> Act {
+    let act = Act::with_jobs(&[]);
+    let (workflow, arch) = (".github/workflows/images.yml", "          ARCH: ${{ matrix.arch }}\n");
+    let read = |path: &str| std::fs::read_to_string(act.tree.path().join(path)).unwrap();
+    let line = format!("{arch}          NPM_TOKEN: ${{{{ secrets.NPM_TOKEN }}}}\n");
+    act.tree.write(workflow, &replaced(&read(workflow), arch, &line));
+    let table = "[workspace.metadata.jobs.secrets]\nnpm_token = [\"npm\"]\n";
+    act.tree.write("Cargo.toml", &format!("{}{table}", read("Cargo.toml")));
+    // A step of its own in each run of this test: what an earlier one left with the engine would print nothing.
+    let mount = format!("FROM busybox:1.37\nRUN --mount=type=secret,id=npm_token echo {} && ", act.ecr.address());
+    let used = format!("cd /run/secrets && cat npm_token && sha256sum npm_token | grep {TOKEN_SUM}\n");
+    act.tree.write("jobs/npm/Dockerfile", &format!("{mount}{used}"));
+    act.tree.write("jobs/npm/job.json", r#"{"secrets": ["npm_token"]}"#);
+    act.tree.write("jobs/thief/Dockerfile", &format!("{mount}test ! -e /run/secrets/npm_token\n"));
+    act.tree.commit("a job with a secret");
+    act.push();
+    act
+}
+
+#[test]
+fn a_secret_reaches_the_job_that_is_allowed_it_and_no_log() {
+    let mut act = with_a_secret();
+    act.secrets.push(("NPM_TOKEN", TOKEN));
+    // It looks for the secret in all that the run printed.
+    let run = act.run_push().checked("success");
+    let legs = run.legs("build", "Build");
+    assert_eq!(built(&legs), ["npm (amd64)", "npm (arm64)", "thief (amd64)", "thief (arm64)"], "{}", run.said());
+    assert!(run.said().contains("***"), "the job printed it: {}", run.said());
+    act.xtask(&["verify"], &[]).ended(0);
+
+    act.tree.write("jobs/thief/job.json", r#"{"secrets": ["npm_token"]}"#);
+    act.tree.commit("ask for the secret of another job");
+    act.push();
+    let run = act.run_push().checked("failure");
+    assert!(run.legs("build", "Build").is_empty(), "{}", run.said());
+    let refused = "jobs/thief/job.json: secrets: `npm_token`: not allowed to this job";
+    assert!(run.said().contains(refused), "{}", run.said());
+}
+
+#[test]
+fn without_its_secret_a_job_fails_alone() {
+    // As in a pull request from a fork, which gets none.
+    let act = with_a_secret();
+    let (base, head) = (act.tree.git(&["rev-parse", "main~1"]), act.tree.head());
+    act.tree.git(&["update-ref", "refs/remotes/origin/main", &base]);
+    let request = json!({ "number": 7, "pull_request": {
+        "number": 7, "head": { "ref": "change", "sha": head }, "base": { "ref": "main", "sha": base },
+    } });
+    let run = act.run("pull_request", &request).checked("failure");
+    let ends: Vec<(&str, &str)> = run.legs("check", "Build").into_iter().collect();
+    let (bad, good) = ("failure", "success");
+    let expected = [("npm (amd64)", bad), ("npm (arm64)", bad), ("thief (amd64)", good), ("thief (arm64)", good)];
+    assert_eq!(ends, expected, "{}", run.said());
+    assert!(run.said().contains("GitHub passes none to a pull request from a fork"), "{}", run.said());
 }

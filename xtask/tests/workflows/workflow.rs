@@ -27,6 +27,7 @@ pub fn replaced(text: &str, from: &str, to: &str) -> String {
     changed
 }
 
+#[derive(Clone)]
 pub struct Workflow {
     /// The file's name.
     pub file: String,

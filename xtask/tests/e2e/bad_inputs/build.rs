@@ -2,7 +2,7 @@
 
 use expect_test::expect;
 
-use super::{case, check_with_registry};
+use super::{Case, case, check_with_registry};
 use crate::harness::{DOCKERFILE, Tree};
 
 #[test]
@@ -96,23 +96,37 @@ fn secrets() {
               rule: a name is not empty, and has no `=`, no space and no control character
             error: jobs/job/job.json: args: `NUL`: its value has a NUL character
               rule: no argument of a program can have one"#]]),
-        case("the variable is not set", &["build"])
-            .file("jobs/job/job.json", r#"{"secrets": ["npm-token", "pip_token"]}"#)
-            .says(expect![[r#"
-            error: jobs/job/job.json: secrets: `npm-token`: NPM_TOKEN is not set
-              rule: a secret is read from the environment variable of its name in upper case
-              help: set NPM_TOKEN, or remove the secret
-            error: jobs/job/job.json: secrets: `pip_token`: PIP_TOKEN is not set
-              rule: a secret is read from the environment variable of its name in upper case
-              help: set PIP_TOKEN, or remove the secret"#]]),
-        case("the variable is empty", &["build"])
-            .file("jobs/job/job.json", r#"{"secrets": ["npm_token"]}"#)
-            .env("NPM_TOKEN", "")
-            .says(expect![[r#"
-            error: jobs/job/job.json: secrets: `npm_token`: NPM_TOKEN is not set
-              rule: a secret is read from the environment variable of its name in upper case
-              help: set NPM_TOKEN, or remove the secret"#]]),
     ]);
+}
+
+#[test]
+fn secrets_that_a_job_is_not_allowed() {
+    let message = || {
+        expect![[r#"
+        error: jobs/job/job.json: secrets: `npm_token`: not allowed to this job
+          rule: [workspace.metadata.jobs.secrets] in Cargo.toml says which jobs may use a secret
+          help: to allow it, write there: npm_token = ["web-*", "job"]
+        error: jobs/job/job.json: secrets: `pip_token`: not allowed to this job
+          rule: [workspace.metadata.jobs.secrets] in Cargo.toml says which jobs may use a secret
+          help: did you mean `pip-token`?
+        error: jobs/other/job.json: secrets: `aws_key`: not allowed to this job
+          rule: [workspace.metadata.jobs.secrets] in Cargo.toml says which jobs may use a secret
+          help: to allow it, write there: aws_key = ["other"]"#]]
+    };
+    let table = "[workspace]\n[workspace.metadata.jobs.secrets]\nnpm_token = [\"web-*\"]\npip-token = [\"job\"]\n";
+    check_with_registry(["build", "plan", "discover", "discover --changed --format matrix", "merge", "pipeline"].map(
+        |command| {
+            Case {
+                args: command.split(' ').collect(),
+                ..case(command, &[])
+                    .file("Cargo.toml", table)
+                    .file("jobs/job/job.json", r#"{"secrets": ["npm_token", "pip_token"]}"#)
+                    .file("jobs/other/Dockerfile", DOCKERFILE)
+                    .file("jobs/other/job.json", r#"{"secrets": ["aws_key"]}"#)
+                    .says(message())
+            }
+        },
+    ));
 }
 
 #[test]

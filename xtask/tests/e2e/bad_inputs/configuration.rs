@@ -24,10 +24,14 @@ fn the_manifest() {
         "prefix = \"a\"\nprefix = \"b\"\n",
         "prefix = [\n",
         "[workspace.metadata.jobs.mirrors]\n\"docker.io\" = \"https://x/\"\n",
+        "[workspace.metadata.jobs.targets.main]\ncache = \"gha\"\n",
+        "[workspace.metadata.jobs.secrets]\nnpm_token = [\"jab\", \"*\", \"other\"]\n",
+        "[workspace.metadata.jobs.secrets]\nnpm_token = \"npm_0123456789abcdef\"\npath = [\"job\"]\n",
     ]
     .map(table)
     .into();
-    let [unknown, typed, none, runner, limits, one_leg, target, secret, role, two, twice, broken, mirror] = &texts[..]
+    let [unknown, typed, none, runner, limits, one_leg, target, secret, role, two, twice, broken, mirror, rest @ ..] =
+        &texts[..]
     else {
         panic!("as many as there are names")
     };
@@ -81,6 +85,21 @@ fn the_manifest() {
         case("a mirror that is no host", &["config"]).file("Cargo.toml", mirror).says(expect![[r#"
             error: Cargo.toml: [workspace.metadata.jobs.mirrors] mirror `docker.io=https://x/`: registry `https:`: has a port that is not a number
               help: give a host such as `registry.example.com:5000`"#]]),
+        case("a cache that does nothing", &["build"]).file("Cargo.toml", &rest[0]).says(expect![[r#"
+            error: Cargo.toml: [workspace.metadata.jobs.targets.main] cache: `gha`: a step that runs a command gets no access to GitHub's own cache
+              help: write cache = "registry""#]]),
+        case("a secret for a job that is not there", &["plan"]).file("Cargo.toml", &rest[1]).says(expect![[r#"
+            error: Cargo.toml: [workspace.metadata.jobs.secrets] npm_token: `jab`: there is no such job
+              help: remove it, or write a pattern for jobs to come, such as `report-*`
+            error: Cargo.toml: [workspace.metadata.jobs.secrets] npm_token: `other`: there is no such job
+              help: remove it, or write a pattern for jobs to come, such as `report-*`"#]]),
+        case("the secret itself, and one that is none", &["plan"]).file("Cargo.toml", &rest[2]).says(expect![[r#"
+            error: Cargo.toml: [workspace.metadata.jobs.secrets] `npm_token`: not a list of names of jobs
+              rule: the secret itself never stands in a file
+              help: write the jobs that may use it: npm_token = ["job-a", "job-b"]
+            error: Cargo.toml: [workspace.metadata.jobs.secrets] `path`: its variable PATH has a meaning of its own
+              rule: no secret is named `PATH` or `HOME`, or begins with `ACTIONS_`, `AWS_`, `BUILDX_`, `DOCKER_`, `GITHUB_`, `JOBS_`, `RUNNER_`
+              help: give it a name that begins with what it is for"#]]),
         case("a key twice", &["discover"]).file("Cargo.toml", twice).says(expect![[r#"
             error: Cargo.toml: cargo cannot read it: duplicate key
                  --> Cargo.toml:4:1

@@ -1,0 +1,49 @@
+//! The layers of builds, kept in a registry for later ones: one cache for each job and architecture. It saves time and
+//! decides nothing: a cache that cannot be read or written fails no build.
+
+use crate::model::{Arch, Repository};
+use crate::plan::Job;
+use crate::settings::Cache;
+
+/// The values of `--cache-from` and `--cache-to` for a job, if the target keeps layers.
+pub fn places(cache: Cache, job: &Job, repository: &Repository, arch: Arch) -> Option<[String; 2]> {
+    if cache == Cache::None {
+        return None;
+    }
+    let place = format!("type=registry,ref={repository}:cache-{arch}");
+    // A mounted secret is in no layer by itself. But a stage that is not shipped may write it to a file, so of such a
+    // job only the layers of the image are kept, which whoever can read the cache has anyway.
+    let mode = if job.settings.secrets.is_empty() { "max" } else { "min" };
+    // ECR takes the cache as an OCI image manifest only.
+    let to = format!("{place},mode={mode},image-manifest=true,oci-mediatypes=true,ignore-error=true");
+    Some([place, to])
+}
+
+/// Why the registry did not take the layers of a build, if it did not. buildx says so in its log alone, because errors
+/// of the cache are ignored. `mark` is what stands before the step: of a bake, `[<target>] `.
+pub fn refusal(log: &str, mark: &str) -> Option<String> {
+    let step = log.lines().find_map(|line| line.strip_suffix(&format!(" {mark}exporting cache to registry")))?;
+    let start = format!("{step} ERROR: ");
+    let mut lines = log.lines().skip_while(|line| !line.starts_with(&start));
+    let first = lines.next()?.trim_start_matches(&start);
+    let more = lines.take_while(|line| !line.is_empty() && !line.starts_with(['#', '-']));
+    Some(std::iter::once(first).chain(more).collect::<Vec<_>>().join("; "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refused_cache_is_found_in_the_log_of_its_image() {
+        let log = "#5 [b-0] importing cache manifest from r/b:cache-amd64\n#5 ERROR: not found\n\n\
+                   #11 [a-0] exporting cache to registry\n#11 preparing build cache for export 0.1s done\n\
+                   #12 [b-0] exporting cache to registry\n#11 ERROR: 400 Bad Request\nunknown: immutable\n\n\
+                   #12 DONE 0.1s\n------\n > [a-0] exporting cache to registry:\n------\n";
+        assert_eq!(refusal(log, "[a-0] ").as_deref(), Some("400 Bad Request; unknown: immutable"));
+        assert_eq!(refusal(log, "[b-0] "), None);
+        let alone = log.replace("[a-0] ", "");
+        assert_eq!(refusal(&alone, "").as_deref(), Some("400 Bad Request; unknown: immutable"));
+        assert_eq!(refusal("#1 ERROR: no\n", ""), None);
+    }
+}
