@@ -46,7 +46,7 @@ fn hand_on(ctx: &Context, work: &Work, folders: &str, build: &mut [Leg], mut mer
     set_output(ctx, "any-merge", yes(!merge.is_empty()))?;
     set_output(ctx, "files", yes(!files.is_empty()))?;
     // This machine itself may merge what is unchanged, so a file is always at hand.
-    let (text, unchanged) = work.told_of_unchanged().in_file(&format!("{shown}/unchanged.json"));
+    let (text, unchanged) = work.unchanged_in_file(&format!("{shown}/unchanged.json"));
     set_output(ctx, "unchanged", &unchanged.plan)?;
     set_output(ctx, "any-unchanged", yes(!work.unchanged.is_empty()))?;
     let mut files = files.into_iter().chain([(unchanged.plan.trim_start_matches('@').to_owned(), text)]);

@@ -145,9 +145,9 @@ impl Work {
         split_evenly(&jobs, jobs.len().div_ceil(MOST_MERGED)).map(leg).collect()
     }
 
-    /// What is told of the jobs that can be merged at once.
-    pub fn told_of_unchanged(&self) -> Told {
-        self.told(&self.unchanged.iter().collect::<Vec<_>>())
+    /// What is told of the jobs that can be merged at once, in a file: its text, and what stands for it.
+    pub fn unchanged_in_file(&self, path: &str) -> (String, Told) {
+        self.told(&self.unchanged.iter().collect::<Vec<_>>()).in_file(path)
     }
 
     fn told(&self, jobs: &[&LegJob]) -> Told {
@@ -169,7 +169,7 @@ impl Told {
     }
 
     /// This in a file: its text, and what stands for it.
-    pub fn in_file(&self, path: &str) -> (String, Told) {
+    fn in_file(&self, path: &str) -> (String, Told) {
         (json!(self).to_string(), Told { jobs: Vec::new(), plan: format!("@{path}") })
     }
 }
