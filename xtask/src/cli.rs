@@ -119,6 +119,9 @@ pub enum Command {
         /// Read the password from stdin
         #[arg(long)]
         password_stdin: bool,
+        /// Only to read, as a pull request may: by the `read-role` of the target, or not at all
+        #[arg(long, conflicts_with = "password_stdin")]
+        read: bool,
         #[command(flatten)]
         destination: Given,
     },

@@ -36,7 +36,10 @@ pub fn dispatch(ctx: &Context, config: &Config, command: &Command) -> anyhow::Re
         Command::Verify { jobs, parallel, destination } => verify::run(&run(destination)?, jobs, *parallel),
         Command::Pipeline(args) => pipeline::run(ctx, config, args),
         Command::Promote(args) => promote::run(ctx, config, args),
-        Command::Login { username, password_stdin, destination } => {
+        Command::Login { username, read: true, destination, .. } => {
+            login::to_read(ctx, config, destination, username.as_deref())
+        }
+        Command::Login { username, password_stdin, destination, .. } => {
             login::run(&run(destination)?, username.as_deref(), *password_stdin)
         }
         Command::Ecr(command) => ecr::run(ctx, config, command),

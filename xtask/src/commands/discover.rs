@@ -129,11 +129,12 @@ fn is_unasked(Run { ctx, target, .. }: &Run) -> bool {
 
 /// Checks that the legs will be able to make what is wanted of the images; the runner of the plan stands for theirs.
 /// Where GitHub keeps the runner, its engine is made fit in each leg.
-fn check_runner(Run { ctx, target, .. }: &Run, build: &[LegJob]) -> anyhow::Result<()> {
+fn check_runner(run: &Run, build: &[LegJob]) -> anyhow::Result<()> {
+    let Run { ctx, target, .. } = run;
     if build.is_empty() || target.registry.is_none() || !ctx.env.is_github_actions() || ctx.env.is_hosted_runner() {
         return Ok(());
     }
-    target.check_builder(ctx, &Builder::probe(ctx, None, Bootstrap::No)?, target.provenance)
+    run.check_builder(&Builder::probe(ctx, None, Bootstrap::No)?, target.provenance)
 }
 
 /// Works out the keys of what was planned by git alone, for the slices of legs.

@@ -7,7 +7,7 @@ use anyhow::Context as _;
 
 use crate::model::{Exit, Problem};
 use crate::run::{Context, Secret, is_unauthorized};
-use crate::settings::{Run, Target, aws_client};
+use crate::settings::{Config, Given, Run, Target, aws_client, target_of_base};
 use crate::tools::docker_login;
 
 /// What a registry is logged in to with.
@@ -26,6 +26,48 @@ pub fn run(run: &Run, username: Option<&str>, password_stdin: bool) -> anyhow::R
     log_in(run, credentials(ctx, target, username, password)?)?;
     // A password that is for whatever registry may not be for these.
     run.copies()?.iter().try_for_each(|copy| log_in(copy, own_credentials(copy)?))
+}
+
+/// Logs in for what is not merged yet, where somebody has said how: a pull request from a fork gets neither tokens nor
+/// secrets, and is built all the same if its bases are public.
+pub fn to_read(ctx: &Context, config: &Config, given: &Given, username: Option<&str>) -> anyhow::Result<()> {
+    let reader = reader(ctx, config, given)?.and_then(|run| match why_nobody(ctx, &run.target) {
+        None => Ok(run),
+        Some(why) => Err(why),
+    });
+    match reader {
+        Ok(run) => log_in(&run, credentials(ctx, &run.target, username, password_of_environment(ctx, &run.target))?),
+        Err(why) => {
+            ctx.ui.status("Skipped", format!("logging in to read: {why}"));
+            Ok(())
+        }
+    }
+}
+
+/// What may only read: at the target that a proposal would be published to, as its `read-role`; or why nobody may.
+fn reader(ctx: &Context, config: &Config, given: &Given) -> anyhow::Result<Result<Run, String>> {
+    let name = match &given.target {
+        Some(name) => Some(name.clone()),
+        None => target_of_base(ctx, config)?,
+    };
+    let Some(name) = name else { return Ok(Err("there is no target to read from".to_owned())) };
+    let mut run = Run::at(ctx, config, &name, None)?;
+    if run.target.role.is_some() && run.target.read_role.is_none() {
+        return Ok(Err(format!("the target `{name}` has no `read-role`")));
+    }
+    run.target.role = run.target.read_role.take();
+    Ok(Ok(run))
+}
+
+/// Why there is nothing to log in with, if that is how it is meant to be.
+fn why_nobody(ctx: &Context, target: &Target) -> Option<String> {
+    let has_token = !ctx.env.is_github_actions() || ctx.env.get("ACTIONS_ID_TOKEN_REQUEST_URL").is_some();
+    let why = match target.role.is_some() {
+        true if !has_token => "GitHub gives no identity token, which the job has to ask for, and a fork does not get",
+        false if password_of_environment(ctx, target).is_none() => "there is no password",
+        _ => return None,
+    };
+    Some(why.to_owned())
 }
 
 fn log_in(Run { ctx, target, .. }: &Run, credentials: Option<Credentials>) -> anyhow::Result<()> {

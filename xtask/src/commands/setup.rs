@@ -53,11 +53,12 @@ pub fn run(ctx: &Context, config: &Config, given: &Given, purpose: Purpose) -> a
 
 /// Makes the engine of a hosted runner hold all that an image carries. Any other engine is somebody's own, and stays
 /// as it is.
-pub fn fit(Run { ctx, target, .. }: &Run, dry_run: bool) -> anyhow::Result<()> {
+pub fn fit(run: &Run, dry_run: bool) -> anyhow::Result<()> {
+    let Run { ctx, target, .. } = run;
     let buildx = buildx_version(ctx)?;
     let builder = Builder::probe(ctx, None, Bootstrap::No)?;
     if !builder.attestations && !ctx.env.is_hosted_runner() {
-        target.check_builder(ctx, &builder, target.provenance)?;
+        run.check_builder(&builder, target.provenance)?;
         ctx.ui.status("Kept", "the engine as it is: this is no runner of GitHub's own");
         return Ok(());
     }
@@ -68,7 +69,7 @@ pub fn fit(Run { ctx, target, .. }: &Run, dry_run: bool) -> anyhow::Result<()> {
         if dry_run {
             return Ok(());
         }
-        target.check_builder(ctx, &Builder::probe(ctx, None, Bootstrap::No)?, target.provenance)?;
+        run.check_builder(&Builder::probe(ctx, None, Bootstrap::No)?, target.provenance)?;
     }
     let (engine, driver) = (engine_version(ctx), builder.driver);
     let engine = engine.map_or_else(|_| String::new(), |version| format!("engine {version}, "));

@@ -63,7 +63,7 @@ pub fn settle(
     let push = output == Output::Push;
     let provenance = options.provenance.unwrap_or(run.target.provenance);
     if push {
-        run.target.check_builder(&run.ctx, &builder, provenance)?;
+        run.check_builder(&builder, provenance)?;
     }
     let revision = run.target.revision.as_ref();
     let common = Common {

@@ -67,6 +67,8 @@ pub struct TargetSettings {
     pub prefix: Option<String>,
     /// The IAM role that the workflow assumes.
     pub role: Option<String>,
+    /// The IAM role that a pull request's run assumes, to read private bases.
+    pub read_role: Option<String>,
     /// The environment of GitHub in which jobs of the workflow write to the registry.
     pub environment: Option<String>,
     /// Who logs in to a registry that is not ECR's.
@@ -266,12 +268,13 @@ fn under(place: &str) -> impl Fn(Problem) -> Problem {
 }
 
 fn check_target(target: &TargetSettings) -> impl Iterator<Item = Problem> {
-    let TargetSettings { registry, prefix, role, region, username, .. } = target;
+    let TargetSettings { registry, prefix, role, read_role, region, username, .. } = target;
     let hosts = registry.iter().filter_map(|host| host.parse::<Registry>().err());
     let prefixes = prefix.iter().filter_map(|prefix| Repository::new(None, prefix).err());
     let tags = target.moving_tags.iter().filter_map(|tag| Tag::for_images(tag).err());
     let refs = target.refs.iter().filter_map(|pattern| check_ref(pattern).err());
-    let texts = [("registry", registry), ("role", role), ("region", region), ("username", username)];
+    let texts =
+        [("registry", registry), ("role", role), ("read-role", read_role), ("region", region), ("username", username)];
     let texts = texts.into_iter().filter_map(|(key, text)| check_text(key, text.as_ref()?).err());
     let both = username.as_ref().zip(role.as_ref()).map(|_| {
         Problem::new("username", "stands beside a role").rule("a role logs in to ECR, a user to any other registry")
@@ -294,11 +297,11 @@ fn check_text(key: &str, text: &str) -> Result<(), Problem> {
             .rule("anyone who has the repository can read Cargo.toml")
             .help("remove it, revoke it, and name the role to assume: arn:aws:iam::<account>:role/<name>"));
     }
-    if key == "role" { check_role(text) } else { Ok(()) }
+    if key.ends_with("role") { check_role(key, text) } else { Ok(()) }
 }
 
 /// Checks that a role is named as AWS's token service wants it, in any of AWS's partitions.
-fn check_role(role: &str) -> Result<(), Problem> {
+fn check_role(key: &str, role: &str) -> Result<(), Problem> {
     let parts: Vec<&str> = role.splitn(6, ':').collect();
     let is_account = |text: &str| text.len() == 12 && text.bytes().all(|b| b.is_ascii_digit());
     let is_name = |text: &str| {
@@ -313,7 +316,7 @@ fn check_role(role: &str) -> Result<(), Problem> {
         {
             Ok(())
         }
-        _ => Err(Problem::new(format!("role: `{role}`"), "not the ARN of a role")
+        _ => Err(Problem::new(format!("{key}: `{role}`"), "not the ARN of a role")
             .rule("arn:aws:iam::<account of 12 digits>:role/<name>")),
     }
 }

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use super::config::Config;
+use super::config::{Cache, Config};
 use super::target::{Given, Target};
-use crate::model::{Exit, Problem};
+use crate::model::{Exit, Problem, Provenance};
 use crate::run::Context;
-use crate::tools::RegistryClient;
+use crate::tools::{Builder, RegistryClient};
 
 /// What every stage of the flow is given: the context, the configuration, where images go, and who reads registries.
 #[derive(Clone, Debug)]
@@ -47,5 +47,39 @@ impl Run {
         let tag = self.target.tag.value.to_string();
         let copy = |name: &String| Run::at(&self.ctx, &self.config, name, Some(tag.clone()));
         self.target.copies.iter().map(copy).map(|run| Ok(Run { client: Arc::clone(&self.client), ..run? })).collect()
+    }
+}
+
+/// How an engine is made to hold attestations, or is done without.
+const MORE_THAN_CLASSIC: &str = "use a builder with the driver `docker-container` or `remote` (docker buildx create \
+                                 --use), or turn on the containerd image store of the engine; for a runner of \
+                                 GitHub's own, cargo xtask setup --ci does so";
+
+impl Run {
+    /// Checks that a builder can make what is wanted of the images that are pushed, and says what it leaves out.
+    ///
+    /// # Errors
+    /// With exit code 4: the target itself wants it, and so it is not left out.
+    pub fn check_builder(&self, builder: &Builder, provenance: Provenance) -> anyhow::Result<()> {
+        let Run { ctx, target, .. } = self;
+        if builder.attestations {
+            return Ok(());
+        }
+        if target.attested {
+            return Err(Problem::new("attestations", "wanted by the target, and the engine's image store holds none")
+                .rule("what a target wants of its images is not left out")
+                .help(MORE_THAN_CLASSIC)
+                .exit(Exit::Missing));
+        }
+        let wanted = [(provenance != Provenance::Off, "provenance"), (target.cache != Cache::None, "cache of layers")];
+        let left_out: Vec<&str> = wanted.into_iter().filter_map(|(wanted, what)| wanted.then_some(what)).collect();
+        if !left_out.is_empty() {
+            let left_out = left_out.join(" and no ");
+            ctx.ui.warning(format!(
+                "no {left_out}: the engine's image store holds none (turn on the containerd image store, or use \
+                 another driver)"
+            ));
+        }
+        Ok(())
     }
 }

@@ -9,7 +9,7 @@ use crate::model::{
     Commit, Exit, Failure, JobName, Problem, Provenance, Registry, Repository, Revision, Tag, TrustedWorkflow,
 };
 use crate::run::Context;
-use crate::tools::{Builder, git};
+use crate::tools::git;
 
 use super::config::{Cache, Config, TargetSettings};
 
@@ -56,6 +56,8 @@ pub struct Target {
     pub prefix: Sourced<String>,
     pub tag: Sourced<Tag>,
     pub role: Option<Sourced<String>>,
+    /// The role that reads, for pull requests.
+    pub read_role: Option<Sourced<String>>,
     /// The environment of GitHub in which jobs of the workflow write to the registry.
     pub environment: Option<String>,
     /// Who logs in to the registry that the configuration names.
@@ -151,39 +153,6 @@ impl Target {
     }
 }
 
-/// How an engine is made to hold attestations, or is done without.
-const MORE_THAN_CLASSIC: &str = "use a builder with the driver `docker-container` or `remote` (docker buildx create \
-                                 --use), or turn on the containerd image store of the engine; for a runner of \
-                                 GitHub's own, cargo xtask setup --ci does so";
-
-impl Target {
-    /// Checks that a builder can make what is wanted of the images that are pushed, and says what it leaves out.
-    ///
-    /// # Errors
-    /// With exit code 4: the target itself wants it, and so it is not left out.
-    pub fn check_builder(&self, ctx: &Context, builder: &Builder, provenance: Provenance) -> anyhow::Result<()> {
-        if builder.attestations {
-            return Ok(());
-        }
-        if self.attested {
-            return Err(Problem::new("attestations", "wanted by the target, and the engine's image store holds none")
-                .rule("what a target wants of its images is not left out")
-                .help(MORE_THAN_CLASSIC)
-                .exit(Exit::Missing));
-        }
-        let wanted = [(provenance != Provenance::Off, "provenance"), (self.cache != Cache::None, "cache of layers")];
-        let left_out: Vec<&str> = wanted.into_iter().filter_map(|(wanted, what)| wanted.then_some(what)).collect();
-        if !left_out.is_empty() {
-            let left_out = left_out.join(" and no ");
-            ctx.ui.warning(format!(
-                "no {left_out}: the engine's image store holds none (turn on the containerd image store, or use \
-                 another driver)"
-            ));
-        }
-        Ok(())
-    }
-}
-
 /// What is given by a flag, or by its environment variable.
 fn flag_or_variable(ctx: &Context, flag: &str, value: Option<&String>) -> Option<Sourced<String>> {
     let (value, variable) = (value?, format!("JOBS_{}", flag.to_uppercase()));
@@ -225,6 +194,18 @@ fn matching(config: &Config, git_ref: Option<&str>) -> anyhow::Result<Option<Sou
             .help("make their `refs` in Cargo.toml differ, or name one with --target")
             .exit(Exit::Usage)),
     }
+}
+
+/// The name of the target that what is proposed would be published to, or this ref's own.
+///
+/// # Errors
+/// The ref matches the `refs` of several targets.
+pub fn target_of_base(ctx: &Context, config: &Config) -> anyhow::Result<Option<String>> {
+    let of_queue = |git_ref: &str| Some(git_ref.strip_prefix(MERGE_QUEUES)?.rsplit_once("/pr-")?.0.to_owned());
+    let git_ref = ctx.env.get("GITHUB_REF").unwrap_or_default();
+    let branch = ctx.env.get("GITHUB_BASE_REF").filter(|name| !name.is_empty()).map(str::to_owned);
+    let base = branch.or_else(|| of_queue(git_ref)).map(|branch| format!("refs/heads/{branch}"));
+    Ok(matching(config, Some(base.as_deref().unwrap_or(git_ref)))?.map(|name| name.value))
 }
 
 /// The commit: what GitHub says that it is, else what git says. Whether the files here are those of the commit is git's
@@ -289,7 +270,7 @@ impl Layers<'_> {
         let tag = self.tag(revision.as_ref(), &moving_tags).map_err(|problem| problems.push(problem));
         Failure::unless_empty(Exit::Usage, problems)?;
         let Ok(tag) = tag else { anyhow::bail!("a tag or a problem with it was expected") };
-        let role = self.of_target(self.settings.role.as_ref());
+        let [role, read_role] = [&self.settings.role, &self.settings.read_role].map(|r| self.of_target(r.as_ref()));
         let is_own = registry.as_ref().is_some_and(|r| Some(&r.value.to_string()) == self.settings.registry.as_ref());
         let TargetSettings { environment, username, copies, provenance, sbom, sign, attest, cache, refs, .. } =
             self.settings;
@@ -302,6 +283,7 @@ impl Layers<'_> {
             prefix,
             tag,
             role,
+            read_role,
             environment,
             username,
             region,

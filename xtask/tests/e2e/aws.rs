@@ -362,3 +362,42 @@ fn a_command_logs_in_once_by_itself_when_the_registry_asks_for_it() {
     assert_eq!(run.stderr.matches("Retrying").count(), 1, "{}", run.stderr);
     assert!(!run.stderr.contains("wrong-password"), "{}", run.stderr);
 }
+
+#[test]
+fn what_is_not_merged_yet_logs_in_to_read_where_a_target_says_so() {
+    let (aws, issuer) = (Aws::start(), Issuer::start());
+    // Each account has a password of its own, and the registry knows that of the role that reads alone.
+    let reading = |registry: &str| {
+        let manifest = manifest(registry);
+        manifest.replace("role = ", "read-role = \"arn:aws:iam::123456789012:role/jobs-read\"\nrole = ")
+    };
+    let runner = Runner::new("AWS", OWN_PASSWORD, reading);
+    let (url, path) = (aws.url(), path_with_client());
+    let login = |more: &[(&str, &str)]| {
+        let env = [workflow(&issuer, &url, &path), more.to_vec()].concat();
+        runner.tree.run_with(&["login", "--read"], &runner.env(&env)).ended(0).stderr
+    };
+    let request = [("GITHUB_REF", "refs/pull/7/merge"), ("GITHUB_BASE_REF", "main")];
+    let queue = [("GITHUB_REF", "refs/heads/gh-readonly-queue/main/pr-7-0123"), ("GITHUB_EVENT_NAME", "merge_group")];
+    for proposal in [request, queue] {
+        let said = login(&proposal);
+        assert!(said.contains("Logged in") && runner.is_logged_in(), "{said}");
+        std::fs::remove_file(runner.docker.0.join("config.json")).unwrap();
+    }
+    issuer.asked.lock().unwrap().clear();
+    let fork = login(&[&request[..], &[("ACTIONS_ID_TOKEN_REQUEST_URL", "")]].concat());
+    expect![[r#"
+             Skipped logging in to read: GitHub gives no identity token, which the job has to ask for, and a fork does not get
+    "#]].assert_eq(&fork);
+    let elsewhere = login(&[("GITHUB_REF", "refs/pull/7/merge"), ("GITHUB_BASE_REF", "other")]);
+    expect![[r#"
+             Skipped logging in to read: there is no target to read from
+    "#]]
+    .assert_eq(&elsewhere);
+    runner.tree.write("Cargo.toml", &manifest(&runner.registry.address));
+    expect![[r#"
+             Skipped logging in to read: the target `staging` has no `read-role`
+    "#]]
+    .assert_eq(&login(&request));
+    assert!(!runner.is_logged_in() && issuer.asked.lock().unwrap().is_empty());
+}

@@ -56,11 +56,7 @@ const BREAKAGES: [(&str, &str, &str); 38] = [
     ("merge-unless-cancelled", "\"!cancelled() && needs.plan", "\"needs.plan"),
     ("no-token-before-the-merge", "github.event_name != 'pull_request' && github", "github"),
     ("no-token-before-the-merge", " && github.event_name != 'merge_group'", ""),
-    (
-        "no-token-before-the-merge",
-        "contents: read # the checkout\n    outputs:\n      any",
-        "id-token: write\n    outputs:\n      any",
-    ),
+    ("no-token-before-the-merge", "    permissions: {}\n    steps", "    permissions: { id-token: write }\n    steps"),
     (
         "no-token-before-the-merge",
         "&& needs.plan.outputs.any == 'true'",

@@ -106,7 +106,7 @@ fn merge_unless_cancelled(workflow: &Workflow) -> Vec<String> {
 pub const PROPOSALS: [&str; 2] = ["pull_request", "merge_group"];
 
 /// A job that may ask for a token either excludes what is not merged yet itself, or depends on what such a job puts
-/// out: nothing, if it was skipped.
+/// out: nothing, if it was skipped; or it logs in to read alone.
 fn no_token_before_the_merge(workflow: &Workflow) -> Vec<String> {
     let excluded = PROPOSALS.into_iter().filter(|event| workflow.has_trigger(event));
     let excluded: String = excluded.map(|event| format!("github.event_name != '{event}' && ")).collect();
@@ -121,8 +121,16 @@ fn no_token_before_the_merge(workflow: &Workflow) -> Vec<String> {
             |name: &&str| condition.contains(&format!("needs.{name}.outputs.")) && condition.ends_with(" == 'true'");
         !condition.contains("||") && excluding.iter().any(wants)
     };
+    let reads = |name: &str| {
+        let runs = workflow.steps().filter(|(job, _)| *job == name).filter_map(|(_, step)| step["run"].as_str());
+        let logins: Vec<&str> = runs.filter(|run| run.contains("xtask login")).collect();
+        !logins.is_empty() && logins.iter().all(|run| run.contains("xtask login --read"))
+    };
     let with_token = workflow.jobs().filter(|(_, job)| job["permissions"].get("id-token").is_some());
-    with_token.filter(|(_, job)| !excludes(job) && !depends(job)).map(|(name, _)| name.to_owned()).collect()
+    with_token
+        .filter(|(name, job)| !excludes(job) && !depends(job) && !reads(name))
+        .map(|(name, _)| name.to_owned())
+        .collect()
 }
 
 /// A number of minutes, or the one of a planned leg.
