@@ -111,6 +111,16 @@ fn builds_are_passed_the_secrets_that_are_allowed_and_no_others() {
     assert_eq!(passing(line, at), [""; 0]);
     let missing = "the step `Build` needs in its `env`: NPM_TOKEN: ${{ secrets.NPM_TOKEN }}";
     assert_eq!(other_secrets(&images, &allowed), ["build", "check"].map(|job| format!("{job}: {missing}")));
+    // A step that logs in may be given the registry's password, and nothing else.
+    let login = |line: &str| {
+        let at = "        run: target/debug/xtask login\n";
+        let text = workflow::replaced(&images.text, at, &format!("        env: {{ {line} }}\n{at}"));
+        other_secrets(&Workflow::parse("images.yml", &text), &BTreeSet::new())
+    };
+    assert_eq!(login("JOBS_PASSWORD_HUB: \"${{ secrets.HUB }}\""), [""; 0]);
+    for line in ["HUB: \"${{ secrets.HUB }}\"", "JOBS_PASSWORD: \"${{ toJSON(secrets) }}\""] {
+        assert!(!login(line).is_empty(), "{line}");
+    }
     for (line, at) in [
         ("          NPM_TOKEN: ${{ secrets.OTHER }}", at),
         ("          NPM_TOKEN: ${{ secrets.NPM_TOKEN }}\n          OTHER: ${{ secrets.OTHER }}", at),

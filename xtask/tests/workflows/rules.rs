@@ -173,7 +173,8 @@ fn no_registry_in_outputs(workflow: &Workflow) -> Vec<String> {
     outputs.filter(|(_, text)| told(text)).map(|(keys, text)| format!("{}: {text}", keys.join("."))).collect()
 }
 
-/// AWS is reached by identity; what else is secret is a secret of a job, which `Cargo.toml` allows.
+/// AWS is reached by identity; what else is secret is a secret of a job, which `Cargo.toml` allows, or the password of
+/// another registry, which `login` is given.
 fn no_long_lived_keys(workflow: &Workflow) -> Vec<String> {
     let keys = ["aws_access_key_id", "aws_secret_access_key", "aws-access-key-id", "aws-secret-access-key"];
     let text = workflow.text.to_lowercase();
@@ -188,11 +189,16 @@ fn no_long_lived_keys(workflow: &Workflow) -> Vec<String> {
 pub fn other_secrets(workflow: &Workflow, allowed: &BTreeSet<String>) -> Vec<String> {
     let (mut complaints, mut rest) = (Vec::new(), workflow.data.clone());
     for (job, content) in rest["jobs"].as_object_mut().unwrap() {
-        for step in content["steps"].as_array_mut().into_iter().flatten().filter(|step| is_build(step)) {
-            for name in allowed {
+        for step in content["steps"].as_array_mut().into_iter().flatten() {
+            if is_login(step) {
+                let env = step["env"].as_object_mut().into_iter().flatten();
+                env.filter(|(name, value)| name.starts_with("JOBS_PASSWORD") && is_secret(value)).for_each(taken);
+            }
+            let builds = is_build(step);
+            for name in allowed.iter().filter(|_| builds) {
                 let line = format!("${{{{ secrets.{name} }}}}");
                 if step["env"][name] == line.as_str() {
-                    step["env"][name].take();
+                    taken((name, &mut step["env"][name]));
                 } else {
                     let step = step["name"].as_str().unwrap_or_default();
                     complaints.push(format!("{job}: the step `{step}` needs in its `env`: {name}: {line}"));
@@ -200,10 +206,28 @@ pub fn other_secrets(workflow: &Workflow, allowed: &BTreeSet<String>) -> Vec<Str
             }
         }
     }
-    let is_word = |c: char| c.is_alphanumeric() || c == '_';
     let takes = |text: &str| text.to_lowercase().split(|c| !is_word(c)).any(|word| word == "secrets");
     let others = Workflow { data: rest, ..workflow.clone() }.texts().into_iter().filter(|(_, text)| takes(text));
     complaints.into_iter().chain(others.map(|(keys, text)| format!("{}: {text}", keys.join(".")))).collect()
+}
+
+fn is_word(c: char) -> bool {
+    c.is_alphanumeric() || c == '_'
+}
+
+/// Whether a value is one secret, and nothing besides.
+fn is_secret(value: &Value) -> bool {
+    let name = value.as_str().and_then(|text| text.strip_prefix("${{ secrets.")?.strip_suffix(" }}"));
+    name.is_some_and(|name| name.chars().all(is_word))
+}
+
+/// Takes out an entry that may stand where it is.
+fn taken((_, value): (&String, &mut Value)) {
+    value.take();
+}
+
+fn is_login(step: &Value) -> bool {
+    step["run"].as_str().is_some_and(|run| run.contains("xtask login"))
 }
 
 fn is_build(step: &Value) -> bool {
