@@ -34,11 +34,13 @@ pub fn run(run: &Run, args: &PlanArgs) -> anyhow::Result<u8> {
     Ok(if args.exit_code && !idle { SOMETHING_TO_DO } else { 0 })
 }
 
-/// Says how many jobs have something to be done, and shows all of them in the summary of a workflow.
+/// Says how many jobs have something to be done, and shows these in the summary of a workflow, with the reasons.
 pub fn report(ctx: &Context, planned: &[Planned]) -> anyhow::Result<()> {
     ctx.ui.status("Planned", totals(planned));
-    let rows: Vec<Vec<String>> = planned.iter().map(row).collect();
-    summary(ctx, &format!("### Plan\n\n{}", markdown(&HEADINGS, &rows)))
+    let open = planned.iter().filter(|planned| planned.decision.action != Action::Done);
+    let rows: Vec<Vec<String>> = open.map(row).collect();
+    let table = if rows.is_empty() { String::new() } else { markdown(&HEADINGS, &rows) };
+    summary(ctx, &format!("### Plan\n\n{}\n\n{table}", totals(planned)))
 }
 
 /// The headings of [`row`].

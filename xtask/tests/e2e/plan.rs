@@ -391,8 +391,24 @@ fn since_compares_files_with_the_merge_base_and_asks_no_registry() {
     tree.commit("what happened on main meanwhile is no change of the feature's");
     tree.git(&["checkout", "--quiet", "feature"]);
     let nowhere = [("JOBS_MIRRORS", "docker.io=127.0.0.1:1")];
-    let run = tree.run_with(&["discover", "--since", "main"], &nowhere).ended(0);
+    let summary = tree.path().join("target/summary.md");
+    std::fs::create_dir_all(summary.parent().unwrap()).unwrap();
+    let env = [&nowhere[..], &[("GITHUB_STEP_SUMMARY", summary.to_str().unwrap())]].concat();
+    let run = tree.run_with(&["discover", "--since", "main"], &env).ended(0);
     assert_eq!(run.stdout, "[\"jobs/b\",\"jobs/new\"]\n");
+    // What a pull request would build, and why.
+    let since = &tree.git(&["merge-base", "main", "HEAD"])[..7];
+    expect![[r#"
+        ### Plan
+
+        4 jobs: 2 done, 0 to reuse, 2 to build
+
+        | JOB | PLAN | BUILDS | REASON |
+        | --- | --- | --- | --- |
+        | b | build | amd64 arm64 | jobs/b/Dockerfile changed since <base> |
+        | new | build | amd64 arm64 | new since <base> |
+    "#]]
+    .assert_eq(&std::fs::read_to_string(&summary).unwrap().replace(since, "<base>"));
     assert!(run.stderr.contains("Deleted jobs/gone"), "{}", run.stderr);
     let base = tree.git(&["merge-base", "main", "HEAD"]);
     let plan = tree.run_with(&["plan", "--since", "main"], &nowhere).ended(0).stdout.replace(&base[..7], "<base>");
