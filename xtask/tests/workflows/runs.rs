@@ -231,7 +231,8 @@ const TOKEN_SUM: &str = "0c9e83a700b6a7b7253c739739bf189049366d09de5a1e7654d1fcd
 /// This repository with a job that may mount the secret, and prints it, and one that may not and tries to; and the line
 /// in the workflow that README names.
 fn with_a_secret() -> Act {
-    let act = Act::with_jobs(&[]);
+    let act = Act::without_repositories(&[]);
+    ["npm", "thief"].iter().for_each(|job| act.make_repositories(job));
     let (workflow, arch) = (".github/workflows/images.yml", "          ARCH: ${{ matrix.arch }}\n");
     let read = |path: &str| std::fs::read_to_string(act.tree.path().join(path)).unwrap();
     let line = format!("{arch}          NPM_TOKEN: ${{{{ secrets.NPM_TOKEN }}}}\n");
