@@ -28,8 +28,10 @@ pub struct Image {
     /// `None` where the builder cannot attach any.
     pub provenance: Option<Provenance>,
     pub sbom: bool,
-    /// The values of `--cache-from` and `--cache-to`.
-    pub cache: Option<[String; 2]>,
+    /// The value of `--cache-from`: none where images are built by force.
+    pub cache_from: Option<String>,
+    /// The value of `--cache-to`.
+    pub cache_to: Option<String>,
     pub builder: Option<String>,
     pub no_cache: bool,
     /// Where buildx writes the digest of what it made.

@@ -10,8 +10,11 @@ use super::recipe::Recipe;
 use super::slice::{Slice, SliceJob};
 use crate::model::{Arch, Commit, Exit, JobName, Problem};
 
-/// How long a leg may take for jobs that have no time limit of their own, in minutes.
+/// How long a leg may take, in minutes: an hour, a little more for each further job, and what jobs have as their own
+/// limit; at most as long as GitHub lets a job run on a runner of its own.
 const USUAL_MINUTES: u32 = 60;
+const MINUTES_MORE: u32 = 5;
+const MOST_MINUTES: u32 = 360;
 /// How many jobs one leg merges at most: two minutes' work, and fewer than GitHub attests at once.
 const MOST_MERGED: usize = 1000;
 /// The longest value of an environment variable on Linux (`MAX_ARG_STRLEN`), in bytes, less room for its name.
@@ -100,24 +103,29 @@ impl Work {
         most: usize,
         here: Option<Arch>,
     ) -> anyhow::Result<Vec<Leg>> {
-        let mut by_arch: BTreeMap<Arch, Vec<&LegJob>> = BTreeMap::new();
-        for job in &self.build {
-            for &arch in &job.arches {
-                by_arch.entry(arch).or_default().push(job);
+        // A job without a key would leave its whole leg without a slice, so it is kept apart if there may be so many.
+        let group = |apart: bool| {
+            let mut groups: BTreeMap<(Arch, bool), Vec<&LegJob>> = BTreeMap::new();
+            for job in &self.build {
+                for &arch in &job.arches {
+                    groups.entry((arch, apart && job.slice.is_none())).or_default().push(job);
+                }
             }
-        }
-        let total: usize = by_arch.values().map(Vec::len).sum();
+            groups
+        };
+        let groups = Some(group(true)).filter(|groups| groups.len() <= most).unwrap_or_else(|| group(false));
+        let total: usize = groups.values().map(Vec::len).sum();
         let mut legs = Vec::new();
-        for (arch, jobs) in by_arch {
+        for ((arch, _), jobs) in groups {
             let runner = runners.get(&arch).ok_or_else(|| no_runner(arch))?;
-            // Each architecture gets its share of the legs, rounded down so that the sum fits.
+            // Each group gets its share of the legs, rounded down so that the sum fits.
             let share = if total <= most { jobs.len() } else { (most * jobs.len() / total).max(1) };
             legs.extend(split_evenly(&jobs, share).map(|jobs| Leg {
                 name: format!("{} ({arch})", range(jobs)),
                 arch: Some(arch),
                 runner: runner.clone(),
                 compile: here != Some(arch),
-                minutes: USUAL_MINUTES + jobs.iter().filter_map(|job| job.minutes).sum::<u32>(),
+                minutes: minutes(jobs),
                 told: self.told(jobs),
             }));
         }
@@ -131,7 +139,7 @@ impl Work {
 
     /// The legs that merge what was built, on runners like the one that plans.
     pub fn merge_legs(&self, runners: &BTreeMap<Arch, Value>, here: Option<Arch>) -> Vec<Leg> {
-        let jobs: Vec<&LegJob> = self.merge.iter().collect();
+        let (planned, others): (Vec<&LegJob>, Vec<&LegJob>) = self.merge.iter().partition(|job| job.slice.is_some());
         let like_this = here.and_then(|arch| runners.get(&arch));
         let runner = like_this.or_else(|| runners.values().next()).cloned().unwrap_or_default();
         let leg = |jobs: &[&LegJob]| Leg {
@@ -142,7 +150,9 @@ impl Work {
             minutes: USUAL_MINUTES,
             told: self.told(jobs),
         };
-        split_evenly(&jobs, jobs.len().div_ceil(MOST_MERGED)).map(leg).collect()
+        let legs =
+            [&planned, &others].into_iter().flat_map(|jobs| split_evenly(jobs, jobs.len().div_ceil(MOST_MERGED)));
+        legs.map(leg).collect()
     }
 
     /// What is told of the jobs that can be merged at once, in a file: its text, and what stands for it.
@@ -196,6 +206,12 @@ pub fn into_files(folder: &str, build: &mut [Leg], merge: &mut [Leg]) -> BTreeMa
         }
     }
     files
+}
+
+fn minutes(jobs: &[&LegJob]) -> u32 {
+    let own = jobs.iter().filter_map(|job| job.minutes).fold(0, u32::saturating_add);
+    let more = u32::try_from(jobs.len().saturating_sub(1)).unwrap_or(MOST_MINUTES).saturating_mul(MINUTES_MORE);
+    own.saturating_add(more).saturating_add(USUAL_MINUTES).min(MOST_MINUTES.max(own))
 }
 
 fn no_runner(arch: Arch) -> anyhow::Error {

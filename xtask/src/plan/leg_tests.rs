@@ -52,7 +52,29 @@ fn a_leg_may_take_as_long_as_its_jobs() {
     let minutes =
         |most| -> Vec<u32> { long.build_legs(&labels(), most, HERE).unwrap().iter().map(|leg| leg.minutes).collect() };
     assert_eq!(minutes(40), [60, 150, 60, 150]);
-    assert_eq!(minutes(2), [150, 150]);
+    assert_eq!(minutes(2), [155, 155]);
+    long.build[0].minutes = Some(u32::MAX);
+    assert_eq!(long.build_legs(&labels(), 2, HERE).unwrap()[0].minutes, u32::MAX);
+    let many: Vec<String> = (0..200).map(|n| format!("j{n}")).collect();
+    let many = work(&many.iter().map(String::as_str).collect::<Vec<_>>());
+    let minutes: Vec<u32> = [40, 2].map(|most| many.build_legs(&labels(), most, HERE).unwrap()[0].minutes).to_vec();
+    assert_eq!(minutes, [105, 360]);
+}
+
+#[test]
+fn a_job_without_a_key_takes_the_slice_from_no_other() {
+    let mut work = many(3);
+    work.build[1].slice = None;
+    work.merge[1].slice = None;
+    let labels = labels();
+    let told = |legs: &[Leg]| -> Vec<(usize, bool)> {
+        legs.iter().map(|leg| (leg.told.jobs.len(), leg.told.plan.is_empty())).collect()
+    };
+    let build = work.build_legs(&labels, 4, HERE).unwrap();
+    assert_eq!(told(&build), [(2, false), (1, true), (2, false), (1, true)]);
+    assert_eq!(told(&work.merge_legs(&labels, HERE)), [(2, false), (1, true)]);
+    // With so few legs, they share what there is.
+    assert_eq!(told(&work.build_legs(&labels, 2, HERE).unwrap()), [(3, true), (3, true)]);
 }
 
 #[test]

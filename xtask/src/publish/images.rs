@@ -131,6 +131,8 @@ impl Common<'_> {
         let suffix = (output == Output::Push || self.several_arches).then_some(arch);
         let mut secrets = run.config.secrets.variables();
         secrets.retain(|id, _| job.settings.secrets.contains(id));
+        let cache = cache::places(run.target.cache, job, &recipe.expected.repository, arch).filter(|_| self.attests);
+        let (cache_from, cache_to) = cache.map(|[from, to]| (Some(from), Some(to))).unwrap_or_default();
         let metadata_file = run.ctx.own_path("logs").join(format!("{}-{arch}.json", job.name));
         Ok(Image {
             job: job.name.clone(),
@@ -145,7 +147,8 @@ impl Common<'_> {
             output,
             provenance: self.attests.then_some(self.provenance),
             sbom: run.target.sbom && output == Output::Push,
-            cache: cache::places(run.target.cache, job, &recipe.expected.repository, arch).filter(|_| self.attests),
+            cache_from: cache_from.filter(|_| !recipe.expected.forced),
+            cache_to,
             builder: options.builder.clone(),
             no_cache: options.no_cache,
             metadata_file: run.ctx.shown(&metadata_file).into_string(),

@@ -60,7 +60,7 @@ impl fmt::Display for Merged {
 pub fn merge_all(run: &Run, recipes: &[&Recipe], parallel: Option<u16>) -> anyhow::Result<Tally<Merged>> {
     let start = Instant::now();
     let expected: Vec<&Expected> = recipes.iter().map(|recipe| &recipe.expected).collect();
-    let tally = publish(run, expected.len(), parallel, || passed(run, &expected))?;
+    let tally = publish(run, expected.len(), parallel, run.target.attest, || passed(run, &expected))?;
     let (done, tag) = (tally.done.len(), &run.target.tag.value);
     let line =
         format!("{done} of {} published as {tag} in {}", count(recipes.len(), "job"), human_time(start.elapsed()));
@@ -69,11 +69,13 @@ pub fn merge_all(run: &Run, recipes: &[&Recipe], parallel: Option<u16>) -> anyho
 }
 
 /// Makes the tags of what has passed, of so many jobs, and copies them to where the target has copies: everywhere
-/// `<tag>` and `key-…` and then signatures, before a moving tag moves anywhere.
+/// `<tag>` and `key-…` and then signatures, before a moving tag moves anywhere. None moves where they wait for
+/// attestations.
 fn publish<'a>(
     run: &Run,
     jobs: usize,
     parallel: Option<u16>,
+    waits: bool,
     passed: impl FnOnce() -> anyhow::Result<Tally<Merge<'a>>>,
 ) -> anyhow::Result<Tally<Merged>> {
     let (copies, parallel) = (run.copies()?, parallel.map_or(PARALLEL, usize::from));
@@ -90,7 +92,7 @@ fn publish<'a>(
             Ok(left(jobs, copied, |places, copied| [places, vec![copied]].concat()))
         })?;
     }
-    match run.target.attest {
+    match waits {
         true => have_attested(run, tally.done.iter().map(|places| &places[0]))?,
         false => tally = move_everywhere(places.iter().map(|(place, _)| *place), parallel, tally)?,
     }
@@ -374,7 +376,8 @@ fn verify_signed(
         }))
     })?;
     for copy in run.copies()? {
-        tally = tally.then(|verified| check_copies(&copy, verified))?;
+        let signatures = Signatures::of(&copy, signatures.bundle())?;
+        tally = tally.then(|verified| check_copies(&copy, &signatures, verified))?;
     }
     ctx.ui.status("Finished", format!("{} of {} right", tally.done.len(), count(total, "published tag")));
     Ok(tally)
@@ -395,15 +398,16 @@ fn not_published(expected: &Expected) -> anyhow::Error {
     problem.help(format!("cargo xtask merge {}", expected.job)).exit(Exit::Refused)
 }
 
-/// Checks that copies are the same as what is published.
-fn check_copies(copy: &Run, published: Vec<Merged>) -> anyhow::Result<Tally<Merged>> {
+/// Checks that copies are the same as what is published, and are vouched for as well.
+fn check_copies(copy: &Run, signatures: &Signatures, published: Vec<Merged>) -> anyhow::Result<Tally<Merged>> {
     let expected = expected_there(copy, &published)?;
     let references: Vec<Reference> = expected.iter().map(|expected| expected.reference(None)).collect();
     let found = copy.client.indexes(&copy.ctx, &references)?;
     Ok(Tally::of(published.into_iter().zip(&expected).zip(found).map(|((merged, expected), found)| {
         let Some(found) = found? else { return Err(not_published(expected)) };
         let source = merged.reference.clone();
-        gate::pass_copy(expected, Some(&found), source, &merged.index).map_err(refused).map(|_| merged)
+        gate::pass_copy(expected, Some(&found), source, &merged.index).map_err(refused)?;
+        signatures.check(copy, expected, &merged.index).map(|()| merged)
     })))
 }
 

@@ -15,6 +15,13 @@ const REFUSED: [&str; 3] = ["connection refused", "Couldn't connect to server", 
 const LOOPBACK: [&str; 5] =
     ["dial tcp 127.", "dial tcp [::1]:", "connect to 127.", "connect to ::1", "connect to localhost"];
 
+/// Whether a program says that it cannot reach whom it asks, in the words of programs written in Go.
+pub fn is_out_of_reach(said: &str) -> bool {
+    const OUT_OF_REACH: [&str; 7] =
+        ["dial tcp", "no such host", "i/o timeout", "proxyconnect", "deadline exceeded", "TUF", "Sigstore verifiers"];
+    REFUSED.iter().chain(&OUT_OF_REACH).any(|text| said.contains(text))
+}
+
 /// Whether a registry asks for a login.
 pub fn is_unauthorized(said: &str) -> bool {
     UNAUTHORIZED.iter().any(|text| said.contains(text))

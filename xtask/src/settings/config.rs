@@ -195,11 +195,17 @@ impl Config {
             match self.targets.get(copy) {
                 None => Some(problem.did_you_mean(copy, self.targets.keys().map(String::as_str))),
                 Some(found) if copy == name || found.registry.is_none() || !found.copies.is_empty() => Some(problem),
+                // Moving tags move everywhere at once, so they wait for the same.
+                Some(found) if (found.attest, found.sign) != (target.attest, target.sign) => {
+                    let what = format!("its `attest` and `sign` are not those of `{name}`");
+                    Some(Problem { what, ..problem }.rule("moving tags move everywhere at once, and wait for the same"))
+                }
                 Some(_) => None,
             }
         };
         let problems = target.copies.iter().filter_map(check);
-        problems.map(|problem| problem.rule("another target, with a registry and without copies of its own")).collect()
+        let rule = "another target, with a registry and without copies of its own";
+        problems.map(|problem| if problem.rule.is_some() { problem } else { problem.rule(rule) }).collect()
     }
 
     /// The mirrors, with those that flags or the environment give as `registry=prefix`.

@@ -87,13 +87,18 @@ fn mistakes_in_the_manifest_are_named_all_at_once() {
              rule: a role logs in to ECR, a user to any other registry",
         ),
         (
-            json!({"targets": {"x": {"copies": ["hubb", "x", "y", "hub"]}, "y": {}, "hub": {"registry": "docker.io"}}}),
+            json!({"targets": {
+                "x": {"copies": ["hubb", "x", "y", "hub", "strict"]}, "y": {}, "hub": {"registry": "docker.io"},
+                "strict": {"registry": "ghcr.io", "attest": true},
+            }}),
             "Cargo.toml: [workspace.metadata.jobs.targets.x] copies: `hubb`: not such a target\n  \
              rule: another target, with a registry and without copies of its own\n  help: did you mean `hub`?\n\
              error: Cargo.toml: [workspace.metadata.jobs.targets.x] copies: `x`: not such a target\n  \
              rule: another target, with a registry and without copies of its own\n\
              error: Cargo.toml: [workspace.metadata.jobs.targets.x] copies: `y`: not such a target\n  \
-             rule: another target, with a registry and without copies of its own",
+             rule: another target, with a registry and without copies of its own\n\
+             error: Cargo.toml: [workspace.metadata.jobs.targets.x] copies: `strict`: its `attest` and `sign` are not \
+             those of `x`\n  rule: moving tags move everywhere at once, and wait for the same",
         ),
     ] {
         assert_eq!(complaints(jobs), complaint);

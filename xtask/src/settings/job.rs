@@ -10,6 +10,9 @@ use super::build_args;
 use super::read::from_json;
 use crate::model::{Arch, Problem};
 
+/// The longest time that a job of a workflow may take on a runner of one's own, in minutes.
+const LONGEST_BUILD: u32 = 5 * 24 * 60;
+
 /// What `jobs/<name>/job.json` may say. Everything has a default.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
@@ -52,8 +55,9 @@ pub fn job_settings(path: &str, text: &str) -> Result<JobSettings, Vec<Problem>>
         }
     }
     problems.append(&mut build_args::check(path, &settings.args, &settings.not_secrets));
-    if settings.timeout_minutes == Some(0) {
-        problems.push(Problem::new(format!("{path}: timeout-minutes"), "0 minutes").rule("at least 1"));
+    if let Some(minutes) = settings.timeout_minutes.filter(|minutes| !(1..=LONGEST_BUILD).contains(minutes)) {
+        let problem = Problem::new(format!("{path}: timeout-minutes"), format!("{minutes} minutes"));
+        problems.push(problem.rule(format!("between 1 and {LONGEST_BUILD}, five days, the limit of GitHub Actions")));
     }
     if problems.is_empty() { Ok(settings) } else { Err(problems) }
 }
@@ -104,7 +108,10 @@ mod tests {
                 "{\"inputs\": [\"../x\", \"/etc\", \"a/../b\"]}",
                 "j: inputs: `../x`: leaves the repository\n  rule: a path from the repository's root, without `..`",
             ),
-            ("{\"timeout-minutes\": 0}", "j: timeout-minutes: 0 minutes\n  rule: at least 1"),
+            (
+                "{\"timeout-minutes\": 0}",
+                "j: timeout-minutes: 0 minutes\n  rule: between 1 and 7200, five days, the limit of GitHub Actions",
+            ),
             (
                 "{\"args\": {\"NPM_TOKEN\": \"x\"}}",
                 "j: args: `NPM_TOKEN`: looks like a secret\n  rule: anyone who has the image or the repository can read \

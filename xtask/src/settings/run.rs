@@ -31,7 +31,10 @@ impl Run {
     /// # Errors
     /// There is no such target, or it has no registry, with exit code 2.
     pub fn at(ctx: &Context, config: &Config, name: &str, tag: Option<String>) -> anyhow::Result<Run> {
-        let run = Run::new(ctx, config, &Given { target: Some(name.to_owned()), tag, ..Given::default() })?;
+        let mirrors = ctx.env.get("JOBS_MIRRORS").into_iter().flat_map(|list| list.split(','));
+        let mirrors = mirrors.filter(|mirror| !mirror.is_empty()).map(str::to_owned).collect();
+        let given = Given { target: Some(name.to_owned()), tag, mirrors, ..Given::default() };
+        let run = Run::new(ctx, config, &given)?;
         if run.target.registry.is_none() {
             let problem = Problem::new(format!("target `{name}`"), "has no registry");
             return Err(problem.help("write `registry` there in Cargo.toml").exit(Exit::Usage));

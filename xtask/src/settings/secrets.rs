@@ -9,8 +9,8 @@ use crate::model::{JobName, Problem};
 
 /// Where the table stands, for messages.
 const TABLE: &str = "Cargo.toml: [workspace.metadata.jobs.secrets]";
-/// How the variables begin that mean something to GitHub, to AWS, to docker and to this program.
-const RESERVED: [&str; 7] = ["ACTIONS_", "AWS_", "BUILDX_", "DOCKER_", "GITHUB_", "JOBS_", "RUNNER_"];
+/// How the variables begin that mean something to GitHub, to the programs that are started, and to this one.
+const RESERVED: [&str; 9] = ["ACTIONS_", "AWS_", "BUILDX_", "COSIGN_", "DOCKER_", "GITHUB_", "JOBS_", "LD_", "RUNNER_"];
 
 /// Name of a secret -> the jobs that may mount it, as names or patterns of names.
 #[derive(Clone, Debug, Default)]
@@ -90,9 +90,13 @@ fn check_entry<'a>(
         return Err(problem("not the name of a secret".to_owned())
             .rule("a letter first, then letters, digits, `_` and `-`: in upper case it names a variable"));
     }
-    if RESERVED.iter().any(|start| variable.starts_with(start)) || variable == "PATH" || variable == "HOME" {
+    let is_reserved = RESERVED.iter().any(|start| variable.starts_with(start)) || variable.ends_with("_PROXY");
+    if is_reserved || variable == "PATH" || variable == "HOME" {
         return Err(problem(format!("its variable {variable} has a meaning of its own"))
-            .rule(format!("no secret is named `PATH` or `HOME`, or begins with `{}`", RESERVED.join("`, `")))
+            .rule(format!(
+                "no secret is named `PATH` or `HOME`, ends with `_PROXY`, or begins with `{}`",
+                RESERVED.join("`, `")
+            ))
             .help("give it a name that begins with what it is for"));
     }
     if let Some(other) = others.find(|other| variable_of(other) == variable) {
@@ -189,15 +193,15 @@ mod tests {
                 "T `a,env=X`: not the name of a secret\n  rule: a letter first, then letters, digits, `_` and `-`: in \
                  upper case it names a variable",
                 "T `github_token`: its variable GITHUB_TOKEN has a meaning of its own\n  rule: no secret is named \
-                 `PATH` or `HOME`, or begins with `ACTIONS_`, `AWS_`, `BUILDX_`, `DOCKER_`, `GITHUB_`, `JOBS_`, \
-                 `RUNNER_`\n  help: give it a name that begins with what it is for",
+                 `PATH` or `HOME`, ends with `_PROXY`, or begins with `ACTIONS_`, `AWS_`, `BUILDX_`, `COSIGN_`, \
+                 `DOCKER_`, `GITHUB_`, `JOBS_`, `LD_`, `RUNNER_`\n  help: give it a name that begins with what it is for",
                 "T `literal`: not a list of names of jobs\n  rule: the secret itself never stands in a file\n  \
                  help: write the jobs that may use it: literal = [\"job-a\", \"job-b\"]",
                 "T `npm_token`: its variable NPM_TOKEN is that of `npm-token` too\n  rule: what allows a secret \
                  stands in one entry",
                 "T `path`: its variable PATH has a meaning of its own\n  rule: no secret is named `PATH` or `HOME`, \
-                 or begins with `ACTIONS_`, `AWS_`, `BUILDX_`, `DOCKER_`, `GITHUB_`, `JOBS_`, `RUNNER_`\n  help: give \
-                 it a name that begins with what it is for",
+                 ends with `_PROXY`, or begins with `ACTIONS_`, `AWS_`, `BUILDX_`, `COSIGN_`, `DOCKER_`, `GITHUB_`, \
+                 `JOBS_`, `LD_`, `RUNNER_`\n  help: give it a name that begins with what it is for",
                 "T pattern: `a[`: invalid range pattern",
             ]
         );

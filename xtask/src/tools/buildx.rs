@@ -32,7 +32,8 @@ pub fn build<'a>(sh: &'a Shell, image: &Image) -> Cmd<'a> {
     let stage = image.stage.iter().flat_map(|stage| ["--target", stage]);
     let builder = image.builder.iter().flat_map(|builder| ["--builder", builder]);
     let sbom = image.sbom.then_some("--sbom=true");
-    let cache = image.cache.iter().flat_map(|[from, to]| ["--cache-from", from, "--cache-to", to]);
+    let from = image.cache_from.iter().flat_map(|from| ["--cache-from", from]);
+    let cache = from.chain(image.cache_to.iter().flat_map(|to| ["--cache-to", to]));
     let no_cache = image.no_cache.then_some("--no-cache");
     let provenance = match image.provenance {
         Some(Provenance::Min) => "--provenance=mode=min",
@@ -90,8 +91,8 @@ fn target(image: &Image) -> Value {
         "contexts": literals(&image.contexts),
         "labels": literals(&image.labels),
         "attest": attest,
-        "cache-from": image.cache.iter().map(|[from, _]| literal(from)).collect::<Vec<_>>(),
-        "cache-to": image.cache.iter().map(|[_, to]| literal(to)).collect::<Vec<_>>(),
+        "cache-from": image.cache_from.iter().map(|from| literal(from)).collect::<Vec<_>>(),
+        "cache-to": image.cache_to.iter().map(|to| literal(to)).collect::<Vec<_>>(),
         "no-cache": image.no_cache,
         "output": [output],
     })

@@ -6,7 +6,7 @@ use super::builder::find_version;
 use super::process::{self, Options};
 use super::system;
 use crate::model::{Exit, Problem, Reference, TrustedWorkflow};
-use crate::run::Context;
+use crate::run::{Context, is_out_of_reach};
 
 /// Who vouches for a workflow's identity.
 const ISSUER: &str = "https://token.actions.githubusercontent.com";
@@ -109,6 +109,10 @@ impl Signer {
     pub fn verify(&self, ctx: &Context, index: &Reference) -> anyhow::Result<Result<(), String>> {
         let (flags, index) = (self.verify_flags(), index.to_string());
         let outcome = process::run(ctx, |sh| cmd!(sh, "cosign verify {flags...} {index}"), &Options::default())?;
+        if !outcome.success() && is_out_of_reach(&outcome.stderr) {
+            let what = format!("cannot find out whether {index} is signed: {}", outcome.reason());
+            return Err(Problem::new("cosign", what).help("check the network, and run this again").exit(Exit::Missing));
+        }
         Ok(if outcome.success() { Ok(()) } else { Err(outcome.reason()) })
     }
 

@@ -7,7 +7,7 @@ use super::builder::find_version;
 use super::process::{self, End, Options};
 use super::system;
 use crate::model::{Exit, Problem, Reference, TrustedWorkflow};
-use crate::run::Context;
+use crate::run::{Context, is_out_of_reach};
 
 /// The oldest gh whose exit code can be trusted: before, it was 0 where there was no attestation (CVE-2025-25204).
 const OLDEST: [u32; 3] = [2, 67, 0];
@@ -44,7 +44,7 @@ fn usable_gh(ctx: &Context) -> anyhow::Result<Result<(), String>> {
 /// `--source-ref` takes no pattern.
 ///
 /// # Errors
-/// gh has no login.
+/// gh has no login, or cannot reach GitHub: with exit code 4.
 pub fn verify_attestation(
     ctx: &Context,
     workflow: &TrustedWorkflow,
@@ -65,6 +65,10 @@ pub fn verify_attestation(
         End::Success => Ok(Ok(())),
         End::Failure(status) if status.code() == Some(NO_LOGIN) => {
             Err(Problem::new("`gh`", outcome.reason()).help("gh auth login").exit(Exit::Missing))
+        }
+        _ if is_out_of_reach(&outcome.stderr) => {
+            let what = format!("cannot be asked whether {index} is attested: {}", outcome.reason());
+            Err(Problem::new("GitHub", what).help("check the network, and run this again").exit(Exit::Missing))
         }
         _ => Ok(Err(outcome.reason())),
     }

@@ -62,12 +62,21 @@ fn a_later_leg_takes_its_steps_from_the_registry() {
         assert!(registry.digest(&format!("jobs/{job}"), &format!("cache-{OWN}")).is_some(), "{job}");
     }
     let first = tree.tag();
+    // Another key, and the same steps.
+    for job in jobs {
+        tree.write(&format!("jobs/{job}/job.json"), r#"{"args": {"UNUSED": "1"}}"#);
+    }
+    tree.commit("an argument that no step uses");
     let engine = Engine::empty();
-    build(&engine, &["--force", "--tag", "again", "a"]);
-    build(&engine, &[&["--force", "--tag", "again"], &jobs[1..]].concat());
+    build(&engine, &["a"]);
+    build(&engine, &jobs[1..]);
     for job in jobs {
         assert_eq!(steps(&tree, job), all(true), "{job}");
     }
+    // What is forced is built from the start, and kept.
+    let forced = ["build", "--arch", OWN, "--force", "--tag", "again", "a", "--dry-run"];
+    let forced = tree.run_with(&forced, &[engine.env(), ("JOBS_REGISTRY", &registry.address)]).ended(0).stdout;
+    assert!(!forced.contains("--cache-from") && forced.contains("--cache-to"), "{forced}");
     tree.write("text", "second");
     tree.commit("another text for all jobs");
     build(&Engine::empty(), &[]);

@@ -21,6 +21,7 @@ mod engine;
 mod handover;
 mod harness;
 mod key;
+mod legs;
 mod merge;
 mod moving;
 mod plan;

@@ -282,8 +282,9 @@ runs:
       shell: bash
       env: { SUBJECTS: "${{ inputs.subject-checksums }}" }
       run: |
-        if [ -e "$TEST_ARTIFACTS/no-attestations" ]; then exit 1; fi
         bundle="$TEST_ARTIFACTS/attestation-$(date +%s%N).json"
+        echo "bundle-path=$bundle" >>"$GITHUB_OUTPUT"
+        if [ -e "$TEST_ARTIFACTS/no-attestations" ]; then exit 1; fi
         echo "https://github.com/$GITHUB_REPOSITORY/.github/workflows/images.yml@$GITHUB_REF" >"$bundle"
         while read -r hex name; do
           found=$(docker buildx imagetools inspect "$name:latest" --format '{{json .Manifest.Digest}}' 2>&1 || true)
@@ -293,7 +294,6 @@ runs:
             *) echo "$found"; exit 1 ;;
           esac
         done <"$SUBJECTS"
-        echo "bundle-path=$bundle" >>"$GITHUB_OUTPUT"
 "#,
     ),
     (

@@ -22,8 +22,10 @@ fn the_runners_have_what_this_tool_needs() {
     let facts = facts();
     let rust = metadata()["packages"][0]["rust_version"].as_str().unwrap().to_owned();
     let readme = std::fs::read_to_string(root().join("README.md")).unwrap();
-    for label in runners().values() {
-        let runner = &facts["runners"][label.as_str().unwrap()];
+    // Of runners of one's own, one knows oneself what they have.
+    let hosted = |runner: Value| runner.as_str().filter(|label| label.starts_with("ubuntu-")).map(str::to_owned);
+    for label in runners().into_values().filter_map(hosted) {
+        let runner = &facts["runners"][&label];
         let fact = |name: &str| runner[name].as_str().unwrap_or_else(|| panic!("runners.json: {label}: no {name}"));
         assert!(version(fact("rust")) >= version(&rust), "{label}: Rust {}", fact("rust"));
         // README says what a machine needs, and what `setup` can install on.

@@ -121,27 +121,29 @@ fn no_token_before_the_merge(workflow: &Workflow) -> Vec<String> {
             |name: &&str| condition.contains(&format!("needs.{name}.outputs.")) && condition.ends_with(" == 'true'");
         !condition.contains("||") && excluding.iter().any(wants)
     };
-    let reads = |name: &str| {
-        let runs = workflow.steps().filter(|(job, _)| *job == name).filter_map(|(_, step)| step["run"].as_str());
-        let logins: Vec<&str> = runs.filter(|run| run.contains("xtask login")).collect();
-        !logins.is_empty() && logins.iter().all(|run| run.contains("xtask login --read"))
-    };
     let with_token = workflow.jobs().filter(|(_, job)| job["permissions"].get("id-token").is_some());
     with_token
-        .filter(|(name, job)| !excludes(job) && !depends(job) && !reads(name))
+        .filter(|(name, job)| !excludes(job) && !depends(job) && !only_reads(workflow, name))
         .map(|(name, _)| name.to_owned())
         .collect()
 }
 
-/// A number of minutes, or the one of a planned leg.
-/// Whoever may ask for a token, and knows the target, is in the target's environment.
+/// Whether a job logs in, and to read alone.
+fn only_reads(workflow: &Workflow, name: &str) -> bool {
+    let runs = workflow.steps().filter(|(job, _)| *job == name).filter_map(|(_, step)| step["run"].as_str());
+    let logins: Vec<&str> = runs.filter(|run| run.contains("xtask login")).collect();
+    !logins.is_empty() && logins.iter().all(|run| run.contains("xtask login --read"))
+}
+
+/// Whoever may ask for a token to push with, and knows the target, is in the target's environment.
 fn writes_in_the_environment(workflow: &Workflow) -> Vec<String> {
     let writes = |job: &Value| job["permissions"].get("id-token").is_some() && job.get("needs").is_some();
     let outside = |job: &Value| job["environment"] != "${{ needs.plan.outputs.environment }}";
-    let jobs = workflow.jobs().filter(|(_, job)| writes(job) && outside(job));
+    let jobs = workflow.jobs().filter(|(name, job)| writes(job) && outside(job) && !only_reads(workflow, name));
     jobs.map(|(name, _)| name.to_owned()).collect()
 }
 
+/// A number of minutes, or the one of a planned leg.
 fn timeout(workflow: &Workflow) -> Vec<String> {
     let planned = |job: &Value| job["strategy"]["matrix"].is_string();
     let ends = |job: &Value| {

@@ -2,9 +2,10 @@
 
 use std::time::Instant;
 
-use super::{Merged, commands, copies_of, expected_there, publish, report};
+use super::{Merge, Merged, Signatures, commands, copies_of, expected_there, publish, report};
 use crate::model::{Expected, Index};
 use crate::plan::RegistryState;
+use crate::publish::gate::Passed;
 use crate::run::fleet::Tally;
 use crate::run::{count, human_time};
 use crate::settings::Run;
@@ -16,7 +17,16 @@ use crate::settings::Run;
 /// What concerns all jobs; a single job's refusal is part of the tally.
 pub fn promote_all(to: &Run, published: &[Merged], parallel: Option<u16>) -> anyhow::Result<Tally<Merged>> {
     let (start, expected) = (Instant::now(), expected_there(to, published)?);
-    let tally = publish(to, published.len(), parallel, || copies_of(to, &expected, published))?;
+    // An attestation is of a digest, wherever that stands: the workflow that published it had it attested.
+    let signatures = Signatures::of(to, None)?;
+    let attested = |merge: &Merge| match &merge.passed {
+        Passed::Copy { source, .. } => signatures.check_attested(to, source),
+        _ => signatures.check_attested(to, &merge.expected.reference(None)),
+    };
+    let tally = publish(to, published.len(), parallel, false, || {
+        let copies = copies_of(to, &expected, published)?;
+        copies.then(|copies| Ok(Tally::of(copies.into_iter().map(|copy| attested(&copy).map(|()| copy)))))
+    })?;
     let (done, total, tag) = (tally.done.len(), count(published.len(), "job"), &to.target.tag.value);
     let line = format!("{done} of {total} promoted as {tag} in {}", human_time(start.elapsed()));
     report(to, "Promote", &line, &tally.done)?;

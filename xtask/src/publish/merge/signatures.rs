@@ -4,7 +4,7 @@ use anyhow::Context as _;
 use camino::{Utf8Path, Utf8PathBuf};
 
 use super::Merged;
-use crate::model::{Exit, Expected, Index, Problem, TrustedWorkflow};
+use crate::model::{Exit, Expected, Index, Problem, Reference, TrustedWorkflow};
 use crate::run::{Context, count, set_output};
 use crate::settings::Run;
 use crate::tools::{Signer, check_gh, verify_attestation};
@@ -33,6 +33,10 @@ impl Signatures {
             target.workflow.clone().map_err(|problem| problem.exit(Exit::Missing))
         });
         Ok(Signatures { signer, attested_by: attested_by.transpose()?, bundle: bundle.map(Utf8Path::to_owned) })
+    }
+
+    pub fn bundle(&self) -> Option<&Utf8Path> {
+        self.bundle.as_deref()
     }
 
     /// The same, where they are to be made, of so many jobs.
@@ -84,20 +88,30 @@ impl Signatures {
     /// It is not signed, or not attested.
     pub fn check(&self, run: &Run, expected: &Expected, index: &Index) -> anyhow::Result<()> {
         let digest = expected.repository.with_digest(&index.digest);
-        let refused = |what: &str, rule: &str| {
-            Problem::new(digest.to_string(), what).rule(rule).help(format!("cargo xtask merge {}", expected.job))
-        };
         if let Some(signer) = &self.signer {
-            let rule = "the target wants every index signed";
-            let not_signed = |said| refused(&format!("carries no valid signature: {said}"), rule);
-            signer.verify(&run.ctx, &digest)?.map_err(|said| not_signed(said).exit(Exit::Refused))?;
+            signer.verify(&run.ctx, &digest)?.map_err(|said| {
+                Problem::new(digest.to_string(), format!("carries no valid signature: {said}"))
+                    .rule("the target wants every index signed")
+                    .help(format!("cargo xtask merge {}", expected.job))
+                    .exit(Exit::Refused)
+            })?;
         }
+        self.check_attested(run, &digest)
+    }
+
+    /// Checks that GitHub attests a digest, wherever it stands.
+    ///
+    /// # Errors
+    /// It does not.
+    pub fn check_attested(&self, run: &Run, digest: &Reference) -> anyhow::Result<()> {
         if let Some(workflow) = &self.attested_by {
             let rule = "the target wants every index attested, by this repository's workflow";
             let help = "run the workflow of this commit again: its step `Attest` makes the attestation";
-            let not_attested = |said| refused(&format!("is not attested: {said}"), rule).help(help);
-            let verified = verify_attestation(&run.ctx, workflow, self.bundle.as_deref(), &digest)?;
-            verified.map_err(|said| not_attested(said).exit(Exit::Refused))?;
+            let verified = verify_attestation(&run.ctx, workflow, self.bundle.as_deref(), digest)?;
+            verified.map_err(|said| {
+                let problem = Problem::new(digest.to_string(), format!("is not attested: {said}"));
+                problem.rule(rule).help(help).exit(Exit::Refused)
+            })?;
         }
         Ok(())
     }
@@ -109,7 +123,11 @@ impl Signatures {
 /// # Errors
 /// Why they cannot, with exit code 4.
 pub fn check_signatures(run: &Run) -> anyhow::Result<()> {
-    if run.ctx.env.is_github_actions() { Signatures::to_make(run, 0).map(drop) } else { Ok(()) }
+    if !run.ctx.env.is_github_actions() {
+        return Ok(());
+    }
+    let copies = run.copies()?;
+    std::iter::once(run).chain(&copies).try_for_each(|place| Signatures::to_make(place, 0).map(drop))
 }
 
 /// Hands the published indexes to the step of the workflow that has them attested: a list such as `sha256sum` writes,

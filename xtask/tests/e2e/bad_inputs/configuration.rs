@@ -98,7 +98,7 @@ fn the_manifest() {
               rule: the secret itself never stands in a file
               help: write the jobs that may use it: npm_token = ["job-a", "job-b"]
             error: Cargo.toml: [workspace.metadata.jobs.secrets] `path`: its variable PATH has a meaning of its own
-              rule: no secret is named `PATH` or `HOME`, or begins with `ACTIONS_`, `AWS_`, `BUILDX_`, `DOCKER_`, `GITHUB_`, `JOBS_`, `RUNNER_`
+              rule: no secret is named `PATH` or `HOME`, ends with `_PROXY`, or begins with `ACTIONS_`, `AWS_`, `BUILDX_`, `COSIGN_`, `DOCKER_`, `GITHUB_`, `JOBS_`, `LD_`, `RUNNER_`
               help: give it a name that begins with what it is for"#]]),
         case("a key twice", &["discover"]).file("Cargo.toml", twice).says(expect![[r#"
             error: Cargo.toml: cargo cannot read it: duplicate key
@@ -224,7 +224,7 @@ fn the_settings_of_a_job() {
         case("a timeout of nothing", &["discover"]).file("jobs/job/job.json", r#"{"timeout-minutes": 0}"#).says(
             expect![[r#"
             error: jobs/job/job.json: timeout-minutes: 0 minutes
-              rule: at least 1"#]],
+              rule: between 1 and 7200, five days, the limit of GitHub Actions"#]],
         ),
         case("a timeout below nothing", &["discover"])
             .file("jobs/job/job.json", r#"{"timeout-minutes": -1}"#)
@@ -244,6 +244,6 @@ fn the_settings_of_a_job() {
             error: jobs/job/job.json: arches: no architecture
               help: name at least one, or remove the key
             error: jobs/job/job.json: timeout-minutes: 0 minutes
-              rule: at least 1"#]]),
+              rule: between 1 and 7200, five days, the limit of GitHub Actions"#]]),
     ]);
 }
