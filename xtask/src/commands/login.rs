@@ -162,7 +162,10 @@ fn credentials(
         }
         None if registry.is_loopback() => Ok(None),
         None => Err(Problem::new(format!("registry `{registry}`"), "no user name to log in with")
-            .help("set JOBS_USERNAME and JOBS_PASSWORD, or give --username and --password-stdin")
+            .help(
+                "set JOBS_USERNAME and JOBS_PASSWORD, or give --username and --password-stdin; for a copy, write \
+                 `username` in its target",
+            )
             .exit(Exit::Usage)),
     }
 }

@@ -304,7 +304,7 @@ fn other_registries_take_a_name_and_a_password() {
     .assert_eq(nowhere.run(&["login"]).ended(2).errors());
     expect![[r#"
         error: registry `registry.example.com`: no user name to log in with
-          help: set JOBS_USERNAME and JOBS_PASSWORD, or give --username and --password-stdin"#]]
+          help: set JOBS_USERNAME and JOBS_PASSWORD, or give --username and --password-stdin; for a copy, write `username` in its target"#]]
     .assert_eq(nowhere.run_with(&["login"], &[("JOBS_REGISTRY", "registry.example.com")]).ended(2).errors());
 }
 

@@ -3,7 +3,7 @@
 use expect_test::{Expect, expect};
 use serde_json::json;
 
-use crate::cloud::{OWN_PASSWORD, PLAIN_PASSWORD};
+use crate::cloud::{OWN_PASSWORD, PLAIN_PASSWORD, Programs};
 use crate::harness::{BOTH, DOCKERFILE, OWN, Registry, Run, Tree, without_digests};
 use crate::registry::published::{DockerConfig, base64};
 
@@ -217,4 +217,30 @@ fn two_targets_are_two_places() {
     let env = [("DOCKER_CONFIG", nobody.path().to_str().unwrap())];
     let run = targets.tree.run_with(&["promote", "--from", "staging", "--to", "production"], &env);
     assert!(run.ended(4).errors().contains("help: log in to the registry: cargo xtask login"));
+}
+
+#[test]
+fn an_attested_target_takes_only_what_is_attested_and_moves_its_tags_to_it() {
+    let targets = Targets::new(&["a"]);
+    let manifest = std::fs::read_to_string(targets.tree.path().join("Cargo.toml")).unwrap();
+    let attested = manifest.replace("prefix = \"live\"", "prefix = \"live\"\nrefs = [\"refs/tags/v*\"]\nattest = true");
+    targets.tree.write("Cargo.toml", &attested);
+    targets.tree.git(&["remote", "add", "origin", "https://github.com/acme/jobs"]);
+    targets.tree.commit("an attested target");
+    targets.publish();
+    let promote = |attests: bool| {
+        // GitHub's client, which knows of the digest or does not.
+        let answer = if attests { "exit 0" } else { "echo no attestation >&2; exit 1" };
+        let gh = format!("if [ \"$1\" = --version ]; then echo 'gh version 2.67.0'; exit; fi\n{answer}");
+        let gh = Programs::new().script("gh", &gh);
+        let path = gh.first();
+        let env = [("DOCKER_CONFIG", targets.docker.path().to_str().unwrap()), ("PATH", path.as_str())];
+        targets.tree.run_with(&["promote", "--from", "staging", "--to", "production"], &env)
+    };
+    let run = promote(false).ended(3);
+    assert!(run.errors().contains("is not attested: no attestation"), "{}", run.errors());
+    assert_eq!(targets.digests("a", &targets.tree.tag())[1], None);
+    promote(true).ended(0);
+    let [published, promoted] = targets.digests("a", &targets.tree.tag());
+    assert_eq!((targets.digests("a", "latest")[1].clone(), promoted), (published.clone(), published));
 }
