@@ -92,12 +92,24 @@ fn a_role_that_may_not_ask_for_templates_is_told() {
 }
 
 #[test]
+fn what_has_no_key_is_looked_for_too() {
+    let ecr = Ecr::start();
+    let client = Client::new(&ecr, &["a"]);
+    client.tree.write("jobs/a/Dockerfile", &format!("{DOCKERFILE}# not committed\n"));
+    assert!(client.run(&["plan"]).ended(4).errors().starts_with("error: repository `jobs/a`: not there\n"));
+}
+
+#[test]
 fn a_push_that_ends_without_an_answer_is_explained() {
     let ecr = Ecr::start();
     let client = Client::new(&ecr, &["a"]);
-    // Without a key, nothing is looked for in the registry.
-    client.tree.write("jobs/a/Dockerfile", &format!("{DOCKERFILE}# not committed\n"));
-    let run = client.run(&["build"]).ended(4);
+    ecr.make("jobs/a", "IMMUTABLE", &[]);
+    let matrix = client.run(&["discover", "--changed", "--format", "matrix"]).ended(0).stdout;
+    let matrix = matrix.replace("<commit>", &client.tree.head());
+    let matrix: serde_json::Value = serde_json::from_str(&matrix).unwrap();
+    // It goes after the plan, and a leg trusts the plan.
+    ecr.client(&["delete-repository", "--force", "--repository-name", "jobs/a"]);
+    let run = client.run(&["build", "--plan", matrix["include"][0]["plan"].as_str().unwrap()]).ended(4);
     let hint = "  help: is the repository there? ECR ends the connection where it is not: cargo xtask ecr ensure\n";
     assert!(run.errors().contains("\": EOF\n") && run.errors().contains(hint), "{}", run.errors());
 }
