@@ -62,7 +62,6 @@ fn set_outputs(run: &Run) -> anyhow::Result<()> {
     set_output(ctx, "target", target.name.as_ref().map_or("", |name| &name.value))?;
     set_output(ctx, "tag", &target.tag.value.to_string())?;
     set_output(ctx, "region", target.region.as_ref().map_or("", |region| &region.value))?;
-    set_output(ctx, "environment", target.environment.as_deref().unwrap_or_default())?;
     set_output(ctx, "push", if target.registry.is_some() { "true" } else { "false" })?;
     // For steps of the same job only: it holds the account number.
     set_output(ctx, "role", target.role.as_ref().map_or("", |role| &role.value))

@@ -68,17 +68,18 @@ fn find(ctx: &Context, config: &Config, args: &DiscoverArgs, jobs: Vec<Job>) -> 
     // The matrix is of use without slices too: the gate notices where legs built from different bases.
     let basis = Basis::Registry { force: args.force };
     let recipes = run().and_then(|run| Ok((recipes(&run, jobs, &basis)?, run)));
-    let (build, commit) = match recipes {
-        Ok((recipes, run)) => (
+    let (build, commit, environment) = match recipes {
+        Ok((recipes, Run { target, .. })) => (
             recipes.iter().map(|recipe| LegJob::new(recipe, &recipe.job.arches)).collect(),
-            run.target.revision.map(|rev| rev.commit),
+            target.revision.map(|revision| revision.commit),
+            target.environment,
         ),
         Err(error) => {
             ctx.ui.warning(format!("the legs get no slice of a plan: {error:#}"));
-            (plain, None)
+            (plain, None, None)
         }
     };
-    Ok(Work { commit, forced: args.force, merge: build.clone(), build, ..Work::default() })
+    Ok(Work { commit, forced: args.force, environment, merge: build.clone(), build, ..Work::default() })
 }
 
 /// What the plan would build, and what it would merge, at once or afterwards.
@@ -118,7 +119,8 @@ fn changed(run: &Run, args: &DiscoverArgs, jobs: Vec<Job>) -> anyhow::Result<Wor
         _ => (build.clone(), unchanged),
     };
     let commit = run.target.revision.as_ref().map(|revision| revision.commit.clone());
-    Ok(Work { commit, forced: args.force, build, merge, unchanged })
+    let environment = run.target.environment.clone().filter(|_| args.since.is_none());
+    Ok(Work { commit, forced: args.force, environment, build, merge, unchanged })
 }
 
 /// Whether a workflow runs by itself for a ref that is published nowhere.

@@ -29,6 +29,9 @@ pub struct Work {
     pub commit: Option<Commit>,
     /// Whether images are built although others with their keys exist.
     pub forced: bool,
+    /// The environment of GitHub's that legs run in. It travels with them: were it an output of its own, GitHub would
+    /// drop it where it holds a masked value, and the legs would run in none.
+    pub environment: Option<String>,
     pub build: Vec<LegJob>,
     /// What is merged once it is built.
     pub merge: Vec<LegJob>,
@@ -76,6 +79,8 @@ pub struct Leg {
     compile: bool,
     /// After how many minutes the leg is ended.
     minutes: u32,
+    /// An empty name means none.
+    environment: String,
     #[serde(flatten)]
     told: Told,
 }
@@ -126,6 +131,7 @@ impl Work {
                 runner: runner.clone(),
                 compile: here != Some(arch),
                 minutes: minutes(jobs),
+                environment: self.environment.clone().unwrap_or_default(),
                 told: self.told(jobs),
             }));
         }
@@ -148,6 +154,7 @@ impl Work {
             runner: runner.clone(),
             compile: like_this.is_none(),
             minutes: USUAL_MINUTES,
+            environment: self.environment.clone().unwrap_or_default(),
             told: self.told(jobs),
         };
         let legs =

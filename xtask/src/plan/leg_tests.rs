@@ -28,6 +28,7 @@ fn every_job_has_a_leg_for_each_architecture() {
             {
               "arch": "arm64",
               "compile": true,
+              "environment": "",
               "jobs": [
                 "b"
               ],

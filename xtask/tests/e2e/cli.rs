@@ -27,6 +27,7 @@ fn discover_has_three_formats() {
             {
               "arch": "amd64",
               "compile": ,
+              "environment": "",
               "jobs": [
                 "a"
               ],
@@ -38,6 +39,7 @@ fn discover_has_three_formats() {
             {
               "arch": "arm64",
               "compile": ,
+              "environment": "",
               "jobs": [
                 "a"
               ],
@@ -73,8 +75,8 @@ fn discover_writes_the_outputs_of_a_step() {
     tree.run_with(&["discover"], &env).ended(0);
     expect![[r#"
         jobs=["jobs/a"]
-        matrix={"include":[{"arch":"amd64","compile":,"jobs":["a"],"minutes":60,"name":"a (amd64)","plan":"1;<commit>;…;0:<check>:0","runner":"ubuntu-24.04"},{"arch":"arm64","compile":,"jobs":["a"],"minutes":60,"name":"a (arm64)","plan":"1;<commit>;…;0:<check>:0","runner":"ubuntu-24.04-arm"}]}
-        merge={"include":[{"compile":,"jobs":["a"],"minutes":60,"name":"merge a","plan":"1;<commit>;…;0:<check>:0","runner":"<own>"}]}
+        matrix={"include":[{"arch":"amd64","compile":,"environment":"","jobs":["a"],"minutes":60,"name":"a (amd64)","plan":"1;<commit>;…;0:<check>:0","runner":"ubuntu-24.04"},{"arch":"arm64","compile":,"environment":"","jobs":["a"],"minutes":60,"name":"a (arm64)","plan":"1;<commit>;…;0:<check>:0","runner":"ubuntu-24.04-arm"}]}
+        merge={"include":[{"compile":,"environment":"","jobs":["a"],"minutes":60,"name":"merge a","plan":"1;<commit>;…;0:<check>:0","runner":"<own>"}]}
         any=true
         any-merge=true
         files=false
@@ -161,7 +163,7 @@ fn config_writes_outputs_without_a_registrys_host() {
         .ended(0);
     assert_eq!(
         std::fs::read_to_string(&outputs).unwrap(),
-        "target=release\ntag=v1-dirty\nregion=\nenvironment=\npush=true\nrole=\n".replace("-dirty", "")
+        "target=release\ntag=v1-dirty\nregion=\npush=true\nrole=\n".replace("-dirty", "")
     );
 }
 

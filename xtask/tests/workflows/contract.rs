@@ -62,7 +62,7 @@ const BREAKAGES: [(&str, &str, &str); 38] = [
         "&& needs.plan.outputs.any == 'true'",
         "&& needs.plan.result == 'skipped' || needs.plan.outputs.any == 'true'",
     ),
-    ("writes-in-the-environment", "    environment: ${{ needs.plan.outputs.environment }}\n", ""),
+    ("writes-in-the-environment", "    environment: ${{ matrix.environment }}\n", ""),
     ("timeout", "    timeout-minutes: 15\n", ""),
     ("timeout", "    timeout-minutes: 15\n", "    timeout-minutes: ${{ matrix.minutes }}\n"),
     ("concurrency", "  cancel-in-progress: ${{ github.event_name == 'pull_request' }}", "  cancel-in-progress: true"),

@@ -138,7 +138,7 @@ fn only_reads(workflow: &Workflow, name: &str) -> bool {
 /// Whoever may ask for a token to push with, and knows the target, is in the target's environment.
 fn writes_in_the_environment(workflow: &Workflow) -> Vec<String> {
     let writes = |job: &Value| job["permissions"].get("id-token").is_some() && job.get("needs").is_some();
-    let outside = |job: &Value| job["environment"] != "${{ needs.plan.outputs.environment }}";
+    let outside = |job: &Value| job["environment"] != "${{ matrix.environment }}";
     let jobs = workflow.jobs().filter(|(name, job)| writes(job) && outside(job) && !only_reads(workflow, name));
     jobs.map(|(name, _)| name.to_owned()).collect()
 }
