@@ -375,7 +375,7 @@ fn what_is_not_merged_yet_logs_in_to_read_where_a_target_says_so() {
     let (url, path) = (aws.url(), path_with_client());
     let login = |more: &[(&str, &str)]| {
         let env = [workflow(&issuer, &url, &path), more.to_vec()].concat();
-        runner.tree.run_with(&["login", "--read"], &runner.env(&env)).ended(0).stderr
+        runner.tree.run_with(&["login", "--read"], &runner.env(&env)).ended(0).stderr.trim().to_owned()
     };
     let request = [("GITHUB_REF", "refs/pull/7/merge"), ("GITHUB_BASE_REF", "main")];
     let queue = [("GITHUB_REF", "refs/heads/gh-readonly-queue/main/pr-7-0123"), ("GITHUB_EVENT_NAME", "merge_group")];
@@ -386,18 +386,10 @@ fn what_is_not_merged_yet_logs_in_to_read_where_a_target_says_so() {
     }
     issuer.asked.lock().unwrap().clear();
     let fork = login(&[&request[..], &[("ACTIONS_ID_TOKEN_REQUEST_URL", "")]].concat());
-    expect![[r#"
-             Skipped logging in to read: GitHub gives no identity token, which the job has to ask for, and a fork does not get
-    "#]].assert_eq(&fork);
+    expect!["Skipped logging in to read: GitHub gives no identity token, which the job has to ask for, and a fork does not get"].assert_eq(&fork);
     let elsewhere = login(&[("GITHUB_REF", "refs/pull/7/merge"), ("GITHUB_BASE_REF", "other")]);
-    expect![[r#"
-             Skipped logging in to read: there is no target to read from
-    "#]]
-    .assert_eq(&elsewhere);
+    expect!["Skipped logging in to read: there is no target to read from"].assert_eq(&elsewhere);
     runner.tree.write("Cargo.toml", &manifest(&runner.registry.address));
-    expect![[r#"
-             Skipped logging in to read: the target `staging` has no `read-role`
-    "#]]
-    .assert_eq(&login(&request));
+    expect!["Skipped logging in to read: the target `staging` has no `read-role`"].assert_eq(&login(&request));
     assert!(!runner.is_logged_in() && issuer.asked.lock().unwrap().is_empty());
 }
