@@ -184,8 +184,20 @@ impl Config {
             problems.push(problem.rule(format!("between 1 and {MOST_LEGS}, the limit of GitHub Actions")));
         }
         problems.extend(self.targets.iter().flat_map(|(name, target)| self.check_copies(name, target)));
+        problems.extend(self.check_passwords());
         let mirrors = self.mirrors.iter().filter_map(|(registry, prefix)| check_mirror(registry, prefix).err());
         problems.extend(mirrors.map(under(&format!("{TABLE}.mirrors]"))));
+    }
+
+    /// Each target has a password of its own, or one registry's would be sent to another.
+    fn check_passwords(&self) -> Option<Problem> {
+        let mut names: BTreeMap<String, &String> = BTreeMap::new();
+        self.targets.keys().find_map(|name| {
+            let variable = password_variable(name);
+            let other = names.insert(variable.clone(), name)?;
+            let problem = Problem::new(format!("{TABLE}.targets.{name}]"), format!("has {variable} as `{other}` has"));
+            Some(problem.rule("the password of a target is in a variable of its own").help("rename one of them"))
+        })
     }
 
     /// The copies of a target are other targets, with a registry of their own and without copies.
@@ -228,6 +240,11 @@ impl Config {
         Failure::unless_empty(Exit::Usage, problems)?;
         Ok(mirrors)
     }
+}
+
+/// The environment variable with the password for a target's registry alone.
+pub fn password_variable(target: &str) -> String {
+    format!("JOBS_PASSWORD_{}", target.to_uppercase().replace(|c: char| !c.is_ascii_alphanumeric(), "_"))
 }
 
 /// The runners; without the table, GitHub's own of both architectures.

@@ -87,6 +87,11 @@ fn mistakes_in_the_manifest_are_named_all_at_once() {
              rule: a role logs in to ECR, a user to any other registry",
         ),
         (
+            json!({"targets": {"hub-a": {}, "hub_a": {}}}),
+            "Cargo.toml: [workspace.metadata.jobs.targets.hub_a]: has JOBS_PASSWORD_HUB_A as `hub-a` has\n  \
+             rule: the password of a target is in a variable of its own\n  help: rename one of them",
+        ),
+        (
             json!({"targets": {
                 "x": {"copies": ["hubb", "x", "y", "hub", "strict"]}, "y": {}, "hub": {"registry": "docker.io"},
                 "strict": {"registry": "ghcr.io", "attest": true},

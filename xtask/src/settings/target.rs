@@ -11,7 +11,7 @@ use crate::model::{
 use crate::run::Context;
 use crate::tools::git;
 
-use super::config::{Cache, Config, TargetSettings};
+use super::config::{Cache, Config, TargetSettings, password_variable};
 
 /// What flags and their environment variables say about where images go. A flag goes before its variable, and both
 /// before the configuration.
@@ -126,8 +126,7 @@ impl Target {
 
     /// The environment variable with the password for this target's registry alone.
     pub fn password_variable(&self) -> Option<String> {
-        let name = self.name.as_ref()?.value.to_uppercase();
-        Some(format!("JOBS_PASSWORD_{}", name.replace(|c: char| !c.is_ascii_alphanumeric(), "_")))
+        self.name.as_ref().map(|name| password_variable(&name.value))
     }
 
     /// The registry, for everything that publishes.
