@@ -222,7 +222,9 @@ fn on_a_machine_of_its_own(folder: &Path) -> Command {
         // `sudo` has a path of its own.
         command.args(["--non-interactive", "--preserve-env", "env", &format!("PATH={}", path_with_client())]);
     }
-    command.args(["unshare", "--mount", "--propagation", "private", "--pid", "--mount-proc", "--fork", "--kill-child"]);
+    // It ends with whoever started it, however that ends.
+    command.args(["setpriv", "--pdeathsig", "KILL", "unshare", "--fork", "--kill-child=TERM"]);
+    command.args(["--mount", "--propagation", "private", "--pid", "--mount-proc"]);
     command.arg("sh").arg(root().join("xtask/tests/workflows/machine.sh")).arg(folder);
     // Of addresses that are for tests of network devices (RFC 2544).
     command.args([&format!("act-{process}"), &format!("198.19.{}.1/24", process % 256), &user, &group]);

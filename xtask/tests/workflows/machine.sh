@@ -14,6 +14,7 @@ clean_up() {
     rm -rf "$dir"
 }
 trap clean_up EXIT
+trap 'exit 143' TERM
 
 mkdir -p "$dir/etc" "$dir/lib" /etc/docker /var/lib/docker
 mount --bind "$dir/etc" /etc/docker
@@ -31,4 +32,6 @@ until docker version >/dev/null 2>&1; do
     kill -0 $! || { cat "$dir/dockerd.log" >&2; exit 1; }
     sleep 0.1
 done
-if [ "$uid" = 0 ]; then "$@"; else setpriv --reuid "$uid" --regid "$gid" --init-groups "$@"; fi
+# In the background, so that a signal need not wait for it.
+if [ "$uid" = 0 ]; then "$@" & else setpriv --reuid "$uid" --regid "$gid" --init-groups "$@" & fi
+wait $!
