@@ -14,7 +14,7 @@ mod secret;
 
 pub use context::Context;
 pub use environment::Environment;
-pub use github::{set_output, summary};
+pub use github::{set_output, summary, too_long_for_output};
 pub use hints::{help_for, is_out_of_reach, is_unauthorized};
 pub use report::{Ui, count, human_time, markdown, table};
 pub use secret::Secret;

@@ -7,12 +7,9 @@ use crate::cli::{DiscoverArgs, ListFormat};
 use crate::model::{Arch, Exit, JobName, Problem};
 use crate::plan::{self, Action, Basis, Job, Leg, LegJob, Planned, Work, recipes, select_jobs};
 use crate::publish::check_signatures;
-use crate::run::{Context, count, set_output, table};
+use crate::run::{Context, count, set_output, table, too_long_for_output};
 use crate::settings::{Config, Run};
 use crate::tools::{Bootstrap, Builder};
-
-/// The longest output of a job on GitHub, in UTF-16 code units.
-const LONGEST_OUTPUT: usize = (1 << 20) / 2;
 
 pub fn run(ctx: &Context, config: &Config, args: &DiscoverArgs) -> anyhow::Result<()> {
     let work = find(ctx, config, args, select_jobs(ctx, config, &args.jobs)?)?;
@@ -163,11 +160,8 @@ fn as_table(jobs: &[LegJob]) -> String {
 }
 
 fn check_size(folders: &str) -> anyhow::Result<()> {
-    let length = folders.encode_utf16().count();
-    if length <= LONGEST_OUTPUT {
-        return Ok(());
-    }
-    Err(Problem::new("output `jobs`", format!("has {} bytes in UTF-16", 2 * length))
+    let Some(length) = too_long_for_output(folders) else { return Ok(()) };
+    Err(Problem::new("output `jobs`", format!("has {length} bytes in UTF-16"))
         .rule("GitHub drops outputs over 1 MB")
         .help("name fewer jobs, or split the repository")
         .exit(Exit::Usage))

@@ -6,13 +6,11 @@ use serde_json::{Value, json};
 use super::images::replace;
 use super::merge::Merged;
 use crate::model::{Digest, Exit, Problem, Reference};
-use crate::run::set_output;
+use crate::run::{set_output, too_long_for_output};
 use crate::settings::Run;
 
 /// The version of the file's form: another one where a field goes, or means something else.
 const VERSION: u32 = 1;
-/// How much GitHub takes of all outputs of a job, in bytes of UTF-16.
-const LONGEST_OUTPUT: usize = 1 << 20;
 
 /// Writes `target/xtask/images.json`, and the outputs `images` and `images-file` of a step in GitHub Actions.
 /// A job comes with all places where it is published, the run's own first.
@@ -28,7 +26,7 @@ pub fn hand_over(run: &Run, jobs: &[Vec<Merged>]) -> anyhow::Result<()> {
         .and_then(|()| replace(&path, format!("{file:#}\n").as_bytes()))
         .with_context(|| format!("could not write {path}"))?;
     let output = Value::from_iter(images.into_iter().map(without_registry)).to_string();
-    let fits = 2 * output.encode_utf16().count() <= LONGEST_OUTPUT;
+    let fits = too_long_for_output(&output).is_none();
     set_output(&run.ctx, "images", if fits { &output } else { "" })?;
     set_output(&run.ctx, "images-file", run.ctx.shown(&path).as_str())
 }

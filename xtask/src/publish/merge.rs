@@ -97,7 +97,12 @@ fn publish<'a>(
         false => tally = move_everywhere(places.iter().map(|(place, _)| *place), parallel, tally)?,
     }
     hand_over(run, &tally.done)?;
-    tally.then(|jobs| Ok(Tally::of(jobs.into_iter().map(|mut places| Ok(places.swap_remove(0))))))
+    Ok(at_the_target(tally))
+}
+
+/// Of what is published at several places, what is published at the run's own.
+fn at_the_target(Tally { done, failures }: Tally<Vec<Merged>>) -> Tally<Merged> {
+    Tally { done: done.into_iter().map(|mut places| places.swap_remove(0)).collect(), failures }
 }
 
 /// Moves the moving tags of each place to what is published there.
@@ -136,8 +141,7 @@ pub fn move_attested(
         }
     }
     let (tally, parallel) = (Tally { done: places, failures }, parallel.map_or(PARALLEL, usize::from));
-    let moved = move_everywhere(std::iter::once(run).chain(&copies), parallel, tally)?;
-    moved.then(|jobs| Ok(Tally::of(jobs.into_iter().map(|mut places| Ok(places.swap_remove(0))))))
+    move_everywhere(std::iter::once(run).chain(&copies), parallel, tally).map(at_the_target)
 }
 
 /// Makes tags at one place, reads them back, and signs what they point to.
@@ -376,7 +380,7 @@ fn verify_signed(
         }))
     })?;
     for copy in run.copies()? {
-        let signatures = Signatures::of(&copy, signatures.bundle())?;
+        let signatures = Signatures::of(&copy, signatures.bundle.as_deref())?;
         tally = tally.then(|verified| check_copies(&copy, &signatures, verified))?;
     }
     ctx.ui.status("Finished", format!("{} of {} right", tally.done.len(), count(total, "published tag")));

@@ -6,6 +6,14 @@ use std::io::Write;
 use super::context::Context;
 use crate::model::{Exit, Problem};
 
+/// How much GitHub takes of an output of a job, in bytes of UTF-16.
+const LONGEST_OUTPUT: usize = 1 << 20;
+
+/// How long an output is as GitHub counts it, if that is more than it takes: it drops a longer one.
+pub fn too_long_for_output(value: &str) -> Option<usize> {
+    Some(2 * value.encode_utf16().count()).filter(|length| *length > LONGEST_OUTPUT)
+}
+
 /// Sets an output of the step, in the file that `GITHUB_OUTPUT` names; elsewhere it does nothing.
 /// A newline in the value would set further outputs, so none gets through.
 ///

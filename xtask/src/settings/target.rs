@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use clap::Args;
 
-use crate::model::matches_ref;
 use crate::model::{
     Commit, Exit, Failure, JobName, Problem, Provenance, Registry, Repository, Revision, Tag, TrustedWorkflow,
+    matches_ref,
 };
 use crate::run::Context;
 use crate::tools::git;
@@ -202,7 +202,7 @@ fn matching(config: &Config, git_ref: Option<&str>) -> anyhow::Result<Option<Sou
 pub fn target_of_base(ctx: &Context, config: &Config) -> anyhow::Result<Option<String>> {
     let of_queue = |git_ref: &str| Some(git_ref.strip_prefix(MERGE_QUEUES)?.rsplit_once("/pr-")?.0.to_owned());
     let git_ref = ctx.env.get("GITHUB_REF").unwrap_or_default();
-    let branch = ctx.env.get("GITHUB_BASE_REF").filter(|name| !name.is_empty()).map(str::to_owned);
+    let branch = ctx.env.get("GITHUB_BASE_REF").map(str::to_owned);
     let base = branch.or_else(|| of_queue(git_ref)).map(|branch| format!("refs/heads/{branch}"));
     Ok(matching(config, Some(base.as_deref().unwrap_or(git_ref)))?.map(|name| name.value))
 }

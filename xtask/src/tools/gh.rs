@@ -73,3 +73,68 @@ pub fn verify_attestation(
         _ => Ok(Err(outcome.reason())),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use super::*;
+    use crate::model::matches_ref;
+
+    fn trusted(pattern: &str) -> TrustedWorkflow {
+        TrustedWorkflow::new(Some("https://github.com/acme/jobs.x"), &[pattern.to_owned()]).unwrap()
+    }
+
+    /// Python's expressions and Go's are the same as far as these go.
+    #[test]
+    fn an_expression_matches_what_its_pattern_matches() {
+        let patterns = [
+            "refs/heads/main",
+            "refs/tags/v*",
+            "refs/tags/v?.?",
+            "refs/heads/**",
+            "refs/**/release",
+            "refs/heads/release-[0-9].x",
+            "refs/heads/[!a-m]*",
+            "refs/heads/[]+^]x",
+            "refs/heads/z[!x]eta",
+        ];
+        let refs = [
+            "refs/heads/main",
+            "refs/heads/maine",
+            "refs/heads/ma/in",
+            "refs/tags/v",
+            "refs/tags/v1.2",
+            "refs/tags/v1x2",
+            "refs/tags/v1/x",
+            "refs/release",
+            "refs/heads/a/release",
+            "refs/heads/release-3.x",
+            "refs/heads/release-33.x",
+            "refs/heads/zeta",
+            "refs/heads/z/eta",
+            "refs/heads/z-eta",
+            "refs/heads/]x",
+            "refs/heads/+x",
+            "refs/heads/^x",
+            "xrefs/heads/main",
+        ];
+        // Go's `$` stands at the very end alone, and Python's before a newline too.
+        let own: Vec<String> = patterns.iter().map(|pattern| trusted(pattern).regexp().replace('$', r"\Z")).collect();
+        let names = refs.map(|name| format!("https://github.com/ACME/jobs.x/.github/workflows/images.yml@{name}"));
+        let others =
+            ["jobsxx/.github/workflows/images.yml", "jobs.x/.github/workflows/imagesxyml", "jobs.x/images.yml"];
+        let others = others.map(|other| format!("https://github.com/acme/{other}@refs/heads/main"));
+        let code = "import json, re, sys\nown, names = json.loads(sys.argv[1])\n\
+                    for r in own: print(*[int(bool(re.search(r, name))) for name in names], sep='')";
+        let given = serde_json::json!([own, names.iter().chain(&others).collect::<Vec<_>>()]).to_string();
+        let said = Command::new("python3").args(["-c", code, &given]).output().unwrap().stdout;
+        let said = String::from_utf8(said).unwrap();
+        assert_eq!(said.lines().count(), patterns.len());
+        for ((pattern, regexp), matched) in patterns.iter().zip(own).zip(said.lines()) {
+            let expected = refs.map(|name| if matches_ref(pattern, name) { '1' } else { '0' });
+            assert_eq!(matched, String::from_iter(expected) + "000", "{pattern}: {regexp}");
+            assert!(expected.contains(&'1') && expected.contains(&'0'), "{pattern}: {expected:?}");
+        }
+    }
+}

@@ -153,9 +153,15 @@ impl Machine {
         if Path::new(DAEMON_JSON).exists() || Path::new("/var/lib/docker/engine-id").exists() {
             return Ok(());
         }
-        ctx.ui.status("Configuring", format!("the new engine, with the containerd image store ({DAEMON_JSON})"));
+        self.configure_containerd_store(ctx, "the new engine", "")
+    }
+
+    /// Adds the containerd image store to an engine's configuration, whose text this is.
+    fn configure_containerd_store(&self, ctx: &Context, engine: &str, text: &str) -> anyhow::Result<()> {
+        let config = with_containerd_store(text).map_err(|problem| problem.exit(Exit::Missing))?;
+        ctx.ui.status("Configuring", format!("{engine}, with the containerd image store ({DAEMON_JSON})"));
         self.run(ctx, |sh| cmd!(sh, "mkdir -p /etc/docker"))?;
-        self.write(ctx, DAEMON_JSON, &with_containerd_store("").map_err(|problem| problem.exit(Exit::Missing))?)
+        self.write(ctx, DAEMON_JSON, &config)
     }
 
     /// Turns on the containerd image store of an engine that runs, and restarts it. What else is configured stays, and
@@ -168,10 +174,7 @@ impl Machine {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
             text => text.with_context(|| format!("could not read {DAEMON_JSON}"))?,
         };
-        let config = with_containerd_store(&text).map_err(|problem| problem.exit(Exit::Missing))?;
-        ctx.ui.status("Configuring", format!("the engine, with the containerd image store ({DAEMON_JSON})"));
-        self.run(ctx, |sh| cmd!(sh, "mkdir -p /etc/docker"))?;
-        self.write(ctx, DAEMON_JSON, &config)?;
+        self.configure_containerd_store(ctx, "the engine", &text)?;
         ctx.ui.status("Restarting", "the engine");
         if has_systemd() {
             self.run(ctx, |sh| cmd!(sh, "systemctl restart docker"))?;

@@ -17,7 +17,7 @@ pub struct Signatures {
     signer: Option<Signer>,
     attested_by: Option<TrustedWorkflow>,
     /// The file with the attestation that `actions/attest` has just made; without one, GitHub is asked.
-    bundle: Option<Utf8PathBuf>,
+    pub bundle: Option<Utf8PathBuf>,
 }
 
 impl Signatures {
@@ -33,10 +33,6 @@ impl Signatures {
             target.workflow.clone().map_err(|problem| problem.exit(Exit::Missing))
         });
         Ok(Signatures { signer, attested_by: attested_by.transpose()?, bundle: bundle.map(Utf8Path::to_owned) })
-    }
-
-    pub fn bundle(&self) -> Option<&Utf8Path> {
-        self.bundle.as_deref()
     }
 
     /// The same, where they are to be made, of so many jobs.
