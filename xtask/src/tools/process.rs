@@ -141,6 +141,7 @@ pub fn run(ctx: &Context, cmd: impl FnOnce(&Shell) -> Cmd<'_>, options: &Options
 /// The part of [`run`] that is compiled once, and not for each command.
 fn run_prepared(ctx: &Context, mut command: Command, line: String, options: &Options<'_>) -> anyhow::Result<Outcome> {
     ctx.ui.detail("Running", &line);
+    command = dying_with_us(ctx, command);
     command.stdin(if options.stdin.is_some() { Stdio::piped() } else { Stdio::null() });
     command.stdout(Stdio::piped()).stderr(Stdio::piped());
     command.envs(options.env.iter().map(|(name, secret)| (name, secret.reveal())));
@@ -250,6 +251,32 @@ fn could_not_start(command: &Command, error: &std::io::Error) -> anyhow::Error {
     let program = command.get_program().to_string_lossy();
     let problem = Problem::new(format!("`{program}`"), format!("could not start: {error}"));
     problem.help("install it: cargo xtask setup").exit(Exit::Missing)
+}
+
+/// The same program, killed by the kernel when this one dies without a chance to end it, as by `kill -9`: an orphan
+/// would go on writing to a registry. It stays as it is where there is no `setpriv`, as on macOS, and where it is not
+/// found itself, which it has to say under its own name. `sudo` is another user's, whose programs no signal reaches.
+fn dying_with_us(ctx: &Context, command: Command) -> Command {
+    let path = ctx.env.get("PATH").unwrap_or_default();
+    let found =
+        |name: &OsStr| path.split(':').map(|dir| Utf8Path::new(dir).as_std_path().join(name)).find(|p| p.is_file());
+    let program = command.get_program();
+    // BusyBox has a `setpriv` of its own, which does not know the option.
+    let is_whole = |path: &std::path::PathBuf| path.canonicalize().is_ok_and(|real| !real.ends_with("busybox"));
+    let setpriv = found(OsStr::new("setpriv")).filter(is_whole);
+    let Some(setpriv) = setpriv.filter(|_| program != "sudo" && found(program).is_some()) else { return command };
+    let mut wrapped = Command::new(setpriv);
+    wrapped.args(["--pdeathsig", "KILL", "--"]).arg(program).args(command.get_args());
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => wrapped.env(name, value),
+            None => wrapped.env_remove(name),
+        };
+    }
+    if let Some(dir) = command.get_current_dir() {
+        wrapped.current_dir(dir);
+    }
+    wrapped
 }
 
 /// Makes a program lead a process group, and gives the sign of the number by which it is signalled.

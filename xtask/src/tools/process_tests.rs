@@ -191,3 +191,10 @@ fn words_are_quoted_for_a_shell() {
         assert_eq!(quote(OsStr::new(word)), quoted);
     }
 }
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_program_is_killed_when_this_one_dies() {
+    let told = read(&Context::for_tests(), |sh| cmd!(sh, "setpriv --dump"), &Options::default()).unwrap();
+    assert!(told.to_lowercase().contains("parent death signal: kill"), "{told}");
+}
