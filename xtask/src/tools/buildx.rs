@@ -1,6 +1,7 @@
 //! buildx: building, and making an index.
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io::Read;
 use std::process::Command;
@@ -150,17 +151,15 @@ pub fn as_plugin(ctx: &Context, command: Command) -> Command {
     let Some(plugin) = is_buildx.then(|| plugin(ctx)).flatten() else { return command };
     let mut direct = Command::new(plugin);
     direct.args(args);
-    let vars = command.get_envs().filter_map(|(name, value)| Some((name, value?)));
-    direct.envs(vars).envs(QUICK.into_iter().filter(|(name, _)| ctx.env.get(name).is_none()));
-    direct.current_dir(command.get_current_dir().unwrap_or(ctx.root.as_std_path()));
+    process::take_surroundings(&mut direct, &command);
+    direct.envs(QUICK.into_iter().filter(|(name, _)| ctx.env.get(name).is_none()));
     direct
 }
 
 /// The plugin, from the first of docker's places that has it. A `docker` that is a script is somebody's wrapper, and is
 /// left to do its part; so is one that is configured to look elsewhere.
 fn plugin(ctx: &Context) -> Option<Utf8PathBuf> {
-    let paths = ctx.env.get("PATH")?.split(':').map(|dir| Utf8PathBuf::from(dir).join("docker"));
-    let mut docker = File::open(paths.into_iter().find(|path| path.is_file())?).ok()?;
+    let mut docker = File::open(process::find_program(ctx, OsStr::new("docker"))?).ok()?;
     let mut start = [0; 2];
     docker.read_exact(&mut start).ok().filter(|()| &start != b"#!")?;
     let home = ctx.env.get("HOME").map(|home| format!("{home}/.docker"));

@@ -15,7 +15,7 @@ use std::sync::mpsc::{Receiver, TryRecvError, sync_channel};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use camino::Utf8Path;
+use camino::{Utf8Path, Utf8PathBuf};
 use xshell::{Cmd, Shell, cmd};
 
 use super::buildx;
@@ -257,26 +257,33 @@ fn could_not_start(command: &Command, error: &std::io::Error) -> anyhow::Error {
 /// would go on writing to a registry. It stays as it is where there is no `setpriv`, as on macOS, and where it is not
 /// found itself, which it has to say under its own name. `sudo` is another user's, whose programs no signal reaches.
 fn dying_with_us(ctx: &Context, command: Command) -> Command {
-    let path = ctx.env.get("PATH").unwrap_or_default();
-    let found =
-        |name: &OsStr| path.split(':').map(|dir| Utf8Path::new(dir).as_std_path().join(name)).find(|p| p.is_file());
     let program = command.get_program();
     // BusyBox has a `setpriv` of its own, which does not know the option.
-    let is_whole = |path: &std::path::PathBuf| path.canonicalize().is_ok_and(|real| !real.ends_with("busybox"));
-    let setpriv = found(OsStr::new("setpriv")).filter(is_whole);
-    let Some(setpriv) = setpriv.filter(|_| program != "sudo" && found(program).is_some()) else { return command };
+    let is_whole = |path: &Utf8PathBuf| path.canonicalize().is_ok_and(|real| !real.ends_with("busybox"));
+    let setpriv = find_program(ctx, OsStr::new("setpriv")).filter(is_whole);
+    let is_wrapped = program != "sudo" && find_program(ctx, program).is_some();
+    let Some(setpriv) = setpriv.filter(|_| is_wrapped) else { return command };
     let mut wrapped = Command::new(setpriv);
     wrapped.args(["--pdeathsig", "KILL", "--"]).arg(program).args(command.get_args());
-    for (name, value) in command.get_envs() {
+    take_surroundings(&mut wrapped, &command);
+    wrapped
+}
+
+/// A program, from the first folder of `PATH` that has it.
+pub fn find_program(ctx: &Context, program: &OsStr) -> Option<Utf8PathBuf> {
+    let program = program.to_str()?;
+    ctx.env.get("PATH")?.split(':').map(|dir| Utf8Path::new(dir).join(program)).find(|path| path.is_file())
+}
+
+/// Gives a command the variables and the working directory of the one whose place it takes.
+pub fn take_surroundings(command: &mut Command, of: &Command) {
+    for (name, value) in of.get_envs() {
         match value {
-            Some(value) => wrapped.env(name, value),
-            None => wrapped.env_remove(name),
+            Some(value) => command.env(name, value),
+            None => command.env_remove(name),
         };
     }
-    if let Some(dir) = command.get_current_dir() {
-        wrapped.current_dir(dir);
-    }
-    wrapped
+    of.get_current_dir().map(|dir| command.current_dir(dir));
 }
 
 /// Makes a program lead a process group, and gives the sign of the number by which it is signalled.

@@ -1,5 +1,6 @@
 //! This machine: its distribution, what is installed, and how `setup` adds to it and starts it, as root where it must.
 
+use std::ffi::OsStr;
 use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -292,9 +293,8 @@ fn with_containerd_store(text: &str) -> Result<String, Problem> {
 
 /// Whether a program is installed.
 pub fn has_program(ctx: &Context, program: &str) -> bool {
-    let path = ctx.env.get("PATH").unwrap_or_default();
-    let system = ["/usr/sbin", "/sbin"];
-    path.split(':').chain(system).any(|dir| Path::new(dir).join(program).is_file())
+    let is_system = || ["/usr/sbin", "/sbin"].iter().any(|dir| Path::new(dir).join(program).is_file());
+    process::find_program(ctx, OsStr::new(program)).is_some() || is_system()
 }
 
 /// Whether Python is installed, with what makes virtual environments.
