@@ -256,12 +256,13 @@ fn could_not_start(command: &Command, error: &std::io::Error) -> anyhow::Error {
 /// The same program, killed by the kernel when this one dies without a chance to end it, as by `kill -9`: an orphan
 /// would go on writing to a registry. It stays as it is where there is no `setpriv`, as on macOS, and where it is not
 /// found itself, which it has to say under its own name. `sudo` is another user's, whose programs no signal reaches.
+/// And nobody but `cosign` is given what asks for the workflow's identity; it only writes about what is published.
 fn dying_with_us(ctx: &Context, command: Command) -> Command {
     let program = command.get_program();
     // BusyBox has a `setpriv` of its own, which does not know the option.
     let is_whole = |path: &Utf8PathBuf| path.canonicalize().is_ok_and(|real| !real.ends_with("busybox"));
     let setpriv = find_program(ctx, OsStr::new("setpriv")).filter(is_whole);
-    let is_wrapped = program != "sudo" && find_program(ctx, program).is_some();
+    let is_wrapped = program != "sudo" && program != "cosign" && find_program(ctx, program).is_some();
     let Some(setpriv) = setpriv.filter(|_| is_wrapped) else { return command };
     let mut wrapped = Command::new(setpriv);
     wrapped.args(["--pdeathsig", "KILL", "--"]).arg(program).args(command.get_args());
