@@ -202,9 +202,9 @@ fn one_job_that_fails_among_many_disturbs_no_other() {
             "{job}"
         );
     }
-    // Each has a log of its own.
+    // Each has a log of its own. BuildKit may leave a step out that it has just done for the others.
     let log = std::fs::read_to_string(tree.path().join(format!("target/xtask/logs/a.b-{OWN}.log"))).unwrap();
-    assert!(log.contains("RUN test") && !log.contains("a_b"), "{log}");
+    assert!(log.contains("/jobs/a.b:") && !log.contains("a_b"), "{log}");
 }
 
 #[test]
