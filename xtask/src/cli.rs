@@ -303,6 +303,9 @@ pub struct MergeArgs {
     /// How many jobs are merged side by side
     #[arg(long, env = "JOBS_PARALLEL", value_name = "N", value_parser = value_parser!(u16).range(1..=64))]
     pub parallel: Option<u16>,
+    /// Let moving tags move back too, or to another branch
+    #[arg(long)]
+    pub move_back: bool,
     /// Print the commands that would be run, and run none that changes anything
     #[arg(long)]
     pub dry_run: bool,
@@ -344,6 +347,9 @@ pub struct PromoteArgs {
     /// How many jobs are promoted side by side
     #[arg(long, env = "JOBS_PARALLEL", value_name = "N", value_parser = value_parser!(u16).range(1..=64))]
     pub parallel: Option<u16>,
+    /// Let moving tags move back too, or to another branch
+    #[arg(long)]
+    pub move_back: bool,
     /// Print the commands that would be run, and run none that changes anything
     #[arg(long)]
     pub dry_run: bool,

@@ -14,4 +14,4 @@ pub use access::aws_client;
 pub use config::{Cache, Config};
 pub use job::{JobSettings, job_settings};
 pub use run::Run;
-pub use target::{Given, Sourced, Target, target_of_base};
+pub use target::{Given, Sourced, Target, tag_of, target_of_base};

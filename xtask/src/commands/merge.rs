@@ -4,7 +4,7 @@ use super::login;
 use crate::cli::MergeArgs;
 use crate::model::{Exit, Problem};
 use crate::plan::{Basis, recipes, select_jobs};
-use crate::publish::{merge_all, merge_commands, move_attested};
+use crate::publish::{Moves, merge_all, merge_commands, move_attested};
 use crate::settings::Run;
 use crate::tools::buildx_version;
 
@@ -27,8 +27,9 @@ fn merge(run: &Run, args: &MergeArgs) -> anyhow::Result<()> {
         return Err(Problem::new("jobs", "there are none, so there is nothing to merge").exit(Exit::Usage));
     }
     let recipes = recipes(run, jobs, &Basis::Registry { force: false }.or_slice(&told.plan)?)?;
+    let moves = Moves::with(args.move_back);
     if let Some(bundle) = &args.attested {
-        let moved = move_attested(run, &recipes, args.parallel, bundle)?;
+        let moved = move_attested(run, &recipes, args.parallel, bundle, moves)?;
         moved.done.iter().for_each(|image| run.ctx.ui.data(image));
         return moved.result().map(drop);
     }
@@ -37,7 +38,7 @@ fn merge(run: &Run, args: &MergeArgs) -> anyhow::Result<()> {
         commands.done.iter().for_each(|command| run.ctx.ui.data(command));
         return commands.result().map(drop);
     }
-    let merged = merge_all(run, &recipes.iter().collect::<Vec<_>>(), args.parallel)?;
+    let merged = merge_all(run, &recipes.iter().collect::<Vec<_>>(), args.parallel, moves)?;
     merged.done.iter().for_each(|image| run.ctx.ui.data(image));
     merged.result().map(drop)
 }

@@ -6,7 +6,7 @@ use super::setup::{self, Purpose};
 use crate::cli::PipelineArgs;
 use crate::model::{Arch, Exit, Expected, Output, Problem, one_line};
 use crate::plan::{self, Basis, Planned, select_jobs};
-use crate::publish::{BuildOptions, Built, Merged, build_all, merge_all, settle, verify_all};
+use crate::publish::{BuildOptions, Built, Merged, Moves, build_all, merge_all, settle, verify_all};
 use crate::run::{Context, count, human_time, markdown, summary, table};
 use crate::settings::{Cache, Config, Given, Run, Target};
 use crate::tools::{buildx_version, ensure_registry};
@@ -36,7 +36,7 @@ pub fn run(ctx: &Context, config: &Config, args: &PipelineArgs) -> anyhow::Resul
     let built = build(run, &plan, args.options.clone())?;
     ctx.ui.heading(format!("merge: JOBS_REGISTRY={registry} cargo xtask merge"));
     let recipes: Vec<_> = plan.iter().map(|planned| &planned.recipe).collect();
-    merge_all(run, &recipes, None)?.result()?;
+    merge_all(run, &recipes, None, Moves::Forward)?.result()?;
     ctx.ui.heading(format!("verify: JOBS_REGISTRY={registry} cargo xtask verify"));
     let expected: Vec<Expected> = recipes.iter().map(|recipe| recipe.expected.clone()).collect();
     let verified = verify_all(run, expected.clone(), None, |_| Ok(expected.clone()))?.result()?;

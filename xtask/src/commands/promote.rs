@@ -4,7 +4,7 @@ use super::login;
 use crate::cli::PromoteArgs;
 use crate::model::{Exit, Expected, Problem};
 use crate::plan::{self, Basis, RegistryState, recipes, select_jobs};
-use crate::publish::{as_published, promote_all, promote_commands, verify_all};
+use crate::publish::{Moves, as_published, promote_all, promote_commands, verify_published};
 use crate::run::Context;
 use crate::settings::{Config, Run};
 use crate::tools::buildx_version;
@@ -43,13 +43,14 @@ fn promote(from: &Run, to: &Run, args: &PromoteArgs) -> anyhow::Result<()> {
         let recipes = recipes(from, jobs, &Basis::Registry { force: false })?;
         Ok(recipes.into_iter().map(|recipe| recipe.expected).collect())
     };
-    let published = verify_all(from, by_commit, args.parallel, otherwise)?;
+    let published = verify_published(from, by_commit, args.parallel, None, otherwise)?;
     if args.dry_run {
         let commands = published.then(|published| promote_commands(to, &published))?;
         commands.done.iter().for_each(|command| to.ctx.ui.data(command));
         return commands.result().map(drop);
     }
-    let promoted = published.then(|published| promote_all(to, &published, args.parallel))?;
+    let promoted =
+        published.then(|published| promote_all(to, &published, args.parallel, Moves::with(args.move_back)))?;
     promoted.done.iter().for_each(|image| to.ctx.ui.data(image));
     promoted.result().map(drop)
 }

@@ -8,7 +8,7 @@ use std::fmt;
 use serde_json::Value;
 
 use super::commit::Revision;
-use super::reference::Digest;
+use super::reference::{Digest, Tag};
 
 pub use expected::Expected;
 
@@ -25,6 +25,9 @@ const FORCED: &str = "vnd.jobs.forced";
 
 /// The annotation of an index that was made for a later commit than its images: the commit that they were built from.
 const BUILT_FROM: &str = "vnd.jobs.built-from";
+
+/// The annotation of an index that moving tags are to move to: these.
+const MOVING_TAGS: &str = "vnd.jobs.moving-tags";
 
 /// What one reference points to: an index, or a bare manifest, which counts as an index of itself alone.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -130,6 +133,12 @@ impl Index {
     /// Whether one of the images was built by force.
     pub fn is_forced(&self) -> bool {
         self.annotations.contains_key(FORCED) || self.images.iter().any(Manifest::is_forced)
+    }
+
+    /// Whether it was published by a run that moves this tag to it.
+    pub fn moves(&self, tag: &Tag) -> bool {
+        let moved = self.annotations.get(MOVING_TAGS);
+        moved.is_some_and(|moved| moved.split(',').any(|moved| moved.parse().as_ref() == Ok(tag)))
     }
 
     /// Takes over what is known of images with the same digests, whose content is the same.

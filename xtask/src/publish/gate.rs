@@ -202,12 +202,17 @@ pub fn is_for_key(expected: &Expected, keyed: Option<&Index>, images: &[Manifest
     }
 }
 
+/// The remedy where a moving tag is meant to go elsewhere than forward.
+const MOVE_BACK: &str = "to move it all the same: cargo xtask merge --move-back";
+
 /// Where a moving tag goes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Move {
     Forward,
     /// It points to this newer commit already.
     Overtaken(Commit),
+    /// It points to a commit that is not in this clone, which holds all that came before its own.
+    Unknown(Commit),
 }
 
 /// Checks that a moving tag goes forward: the index that it points to is of a commit before the one that is published.
@@ -218,7 +223,7 @@ pub fn check_forward(
     reference: &Reference,
     existing: &Index,
     to: &Revision,
-    mut is_ancestor: impl FnMut(&Commit, &Commit) -> anyhow::Result<bool>,
+    mut is_ancestor: impl FnMut(&Commit, &Commit) -> anyhow::Result<Option<bool>>,
 ) -> anyhow::Result<Move> {
     let problem = |what: String| {
         Problem::new(reference.to_string(), what)
@@ -226,16 +231,18 @@ pub fn check_forward(
     };
     let Some(from) = existing.revision() else {
         let what = "carries no revision, so nobody knows whether this one is newer";
-        return Err(problem(what.to_owned()).help("delete the tag once").exit(Exit::Refused));
+        return Err(problem(what.to_owned()).help(MOVE_BACK).exit(Exit::Refused));
     };
-    if is_ancestor(&from.commit, &to.commit)? {
-        return Ok(Move::Forward);
+    match is_ancestor(&from.commit, &to.commit)? {
+        Some(true) => return Ok(Move::Forward),
+        None => return Ok(Move::Unknown(from.commit)),
+        Some(false) => {}
     }
-    if is_ancestor(&to.commit, &from.commit)? {
+    if is_ancestor(&to.commit, &from.commit)? == Some(true) {
         return Ok(Move::Overtaken(from.commit));
     }
     Err(problem(format!("would go backwards: it is at {from}, and this is {}", to.commit))
-        .help("nothing, if this is the run of an older commit")
+        .help(format!("nothing, if this is the run of an older commit; {MOVE_BACK}"))
         .exit(Exit::Refused))
 }
 

@@ -169,11 +169,13 @@ fn a_moving_tag_goes_by_the_revision_of_its_index() {
     let forward = |of: char, ancestors: &[(char, char)]| {
         let to = Revision { commit: commit(of), dirty: false };
         let pairs: Vec<_> = ancestors.iter().map(|(older, newer)| (commit(*older), commit(*newer))).collect();
-        check_forward(&at, &existing, &to, |older, newer| Ok(pairs.contains(&(older.clone(), newer.clone()))))
+        check_forward(&at, &existing, &to, |older, newer| Ok(Some(pairs.contains(&(older.clone(), newer.clone())))))
     };
     assert_eq!(forward('c', &[('b', 'c')]).unwrap(), Move::Forward);
     assert_eq!(forward('a', &[('a', 'b')]).unwrap(), Move::Overtaken(commit('b')));
     assert!(forward('d', &[]).unwrap_err().to_string().contains("would go backwards"));
+    let to = Revision { commit: commit('c'), dirty: false };
+    assert_eq!(check_forward(&at, &existing, &to, |_, _| Ok(None)).unwrap(), Move::Unknown(commit('b')));
 }
 
 #[test]

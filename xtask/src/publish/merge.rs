@@ -3,6 +3,7 @@
 
 mod promote;
 mod signatures;
+mod verify;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -13,17 +14,19 @@ use xshell::{Cmd, Shell};
 
 use super::gate::{self, Passed};
 use super::handover::hand_over;
-use super::moving::move_tags;
+use super::moving::{Moves, move_tags};
 use crate::model::{Digest, Exit, Expected, Failure, Index, JobName, Problem, Reference, Tag};
-use crate::plan::{Recipe, RegistryState, for_copy, for_merge, for_verify};
+use crate::plan::{Recipe, for_copy, for_merge};
 use crate::run::fleet::{self, OnFailure, Tally};
 use crate::run::{count, human_time, markdown, summary};
-use crate::settings::Run;
+use crate::settings::{Run, Target};
 use crate::tools::{buildx, process};
 
 pub use promote::{as_published, promote_all, promote_commands};
+pub use signatures::Signatures;
 pub use signatures::check_signatures;
-use signatures::{Signatures, have_attested};
+use signatures::have_attested;
+pub use verify::{verify_all, verify_published};
 
 /// How many jobs are merged side by side: a merge waits for the registry most of the time.
 const PARALLEL: usize = 32;
@@ -52,15 +55,16 @@ impl fmt::Display for Merged {
     }
 }
 
-/// Merges the jobs; those that the gate refuses do not stop the others.
+/// Merges the jobs; those that the gate refuses do not stop the others. Moving tags may be let move back too.
 /// Each step is taken for all jobs before the next, so that the registry is asked in rounds.
 ///
 /// # Errors
 /// What concerns all jobs; a single job's refusal is part of the tally.
-pub fn merge_all(run: &Run, recipes: &[&Recipe], parallel: Option<u16>) -> anyhow::Result<Tally<Merged>> {
+pub fn merge_all(run: &Run, recipes: &[&Recipe], parallel: Option<u16>, moves: Moves) -> anyhow::Result<Tally<Merged>> {
     let start = Instant::now();
     let expected: Vec<&Expected> = recipes.iter().map(|recipe| &recipe.expected).collect();
-    let tally = publish(run, expected.len(), parallel, run.target.attest, || passed(run, &expected))?;
+    let moves = if run.target.attest { Moves::Later } else { moves };
+    let tally = publish(run, expected.len(), parallel, moves, || passed(run, &expected))?;
     let (done, tag) = (tally.done.len(), &run.target.tag.value);
     let line =
         format!("{done} of {} published as {tag} in {}", count(recipes.len(), "job"), human_time(start.elapsed()));
@@ -69,13 +73,12 @@ pub fn merge_all(run: &Run, recipes: &[&Recipe], parallel: Option<u16>) -> anyho
 }
 
 /// Makes the tags of what has passed, of so many jobs, and copies them to where the target has copies: everywhere
-/// `<tag>` and `key-…` and then signatures, before a moving tag moves anywhere. None moves where they wait for
-/// attestations.
+/// `<tag>` and `key-…` and then signatures, before a moving tag moves anywhere.
 fn publish<'a>(
     run: &Run,
     jobs: usize,
     parallel: Option<u16>,
-    waits: bool,
+    moves: Moves,
     passed: impl FnOnce() -> anyhow::Result<Tally<Merge<'a>>>,
 ) -> anyhow::Result<Tally<Merged>> {
     let (copies, parallel) = (run.copies()?, parallel.map_or(PARALLEL, usize::from));
@@ -92,9 +95,9 @@ fn publish<'a>(
             Ok(left(jobs, copied, |places, copied| [places, vec![copied]].concat()))
         })?;
     }
-    match waits {
-        true => have_attested(run, tally.done.iter().map(|places| &places[0]))?,
-        false => tally = move_everywhere(places.iter().map(|(place, _)| *place), parallel, tally)?,
+    match moves {
+        Moves::Later => have_attested(run, tally.done.iter().map(|places| &places[0]))?,
+        _ => tally = move_everywhere(places.iter().map(|(place, _)| *place), moves, tally)?,
     }
     hand_over(run, &tally.done)?;
     Ok(at_the_target(tally))
@@ -108,12 +111,12 @@ fn at_the_target(Tally { done, failures }: Tally<Vec<Merged>>) -> Tally<Merged> 
 /// Moves the moving tags of each place to what is published there.
 fn move_everywhere<'a>(
     places: impl Iterator<Item = &'a Run>,
-    parallel: usize,
+    moves: Moves,
     mut tally: Tally<Vec<Merged>>,
 ) -> anyhow::Result<Tally<Vec<Merged>>> {
     for (i, place) in places.enumerate() {
         tally = tally.then(|jobs| {
-            let moved = move_tags(place, parallel, jobs.iter().map(|places| places[i].clone()).collect())?;
+            let moved = move_tags(place, moves, jobs.iter().map(|places| places[i].clone()).collect())?;
             Ok(left(jobs, moved, |places, _| places))
         })?;
     }
@@ -130,18 +133,19 @@ pub fn move_attested(
     recipes: &[Recipe],
     parallel: Option<u16>,
     bundle: &Utf8Path,
+    moves: Moves,
 ) -> anyhow::Result<Tally<Merged>> {
-    let (signatures, copies) = (Signatures::of(run, Some(bundle))?, run.copies()?);
+    let copies = run.copies()?;
     let expected = || recipes.iter().map(|recipe| recipe.expected.clone()).collect();
-    let Tally { done, failures } = verify_signed(run, expected(), parallel, &signatures, |_| Ok(expected()))?;
+    let Tally { done, failures } = verify_published(run, expected(), parallel, Some(bundle), |_| Ok(expected()))?;
     let mut places: Vec<Vec<Merged>> = done.iter().map(|merged| vec![merged.clone()]).collect();
     for copy in &copies {
         for ((places, expected), merged) in places.iter_mut().zip(expected_there(copy, &done)?).zip(&done) {
             places.push(Merged::new(&expected, &merged.index, None));
         }
     }
-    let (tally, parallel) = (Tally { done: places, failures }, parallel.map_or(PARALLEL, usize::from));
-    move_everywhere(std::iter::once(run).chain(&copies), parallel, tally).map(at_the_target)
+    let tally = Tally { done: places, failures };
+    move_everywhere(std::iter::once(run).chain(&copies), moves, tally).map(at_the_target)
 }
 
 /// Makes tags at one place, reads them back, and signs what they point to.
@@ -261,7 +265,10 @@ impl<'a> Merge<'a> {
         let annotations = match &self.passed {
             Passed::Copy { source, .. } => return buildx::copy(sh, &self.targets(), source),
             Passed::Unchanged(index) => index.annotations.clone(),
-            passed => self.expected.annotations(run.target.source.as_deref(), passed.images()),
+            passed => {
+                let Target { source, moving_tags, .. } = &run.target;
+                self.expected.annotations(source.as_deref(), passed.images(), moving_tags)
+            }
         };
         buildx::create(sh, &self.targets(), self.passed.sources(), &annotations)
     }
@@ -339,80 +346,6 @@ fn check_made(run: &Run, merge: &Merge, found: Option<Index>) -> anyhow::Result<
     };
     run.ctx.ui.status(verb, format!("{reference}{more}"));
     Ok(index)
-}
-
-/// Checks the published tags of the jobs; gives each with its index. What a published tag has to be is told by the
-/// commit where it says so itself; `otherwise` says it by what was found where that is not enough.
-///
-/// # Errors
-/// What concerns all jobs; a single job's refusal is part of the tally.
-pub fn verify_all(
-    run: &Run,
-    expected: Vec<Expected>,
-    parallel: Option<u16>,
-    otherwise: impl FnOnce(&[anyhow::Result<RegistryState>]) -> anyhow::Result<Vec<Expected>>,
-) -> anyhow::Result<Tally<Merged>> {
-    verify_signed(run, expected, parallel, &Signatures::of(run, None)?, otherwise)
-}
-
-fn verify_signed(
-    run: &Run,
-    expected: Vec<Expected>,
-    parallel: Option<u16>,
-    signatures: &Signatures,
-    otherwise: impl FnOnce(&[anyhow::Result<RegistryState>]) -> anyhow::Result<Vec<Expected>>,
-) -> anyhow::Result<Tally<Merged>> {
-    let (ctx, parallel) = (&run.ctx, parallel.map_or(PARALLEL, usize::from));
-    let total = expected.len();
-    let states = for_verify(run, &expected.iter().collect::<Vec<_>>())?;
-    let is_right = |(expected, state): (&Expected, &anyhow::Result<RegistryState>)| match state {
-        Ok(RegistryState { index: Some(index), .. }) => expected.problems_of_published(None, index).is_empty(),
-        _ => true,
-    };
-    let expected = if expected.iter().zip(&states).all(is_right) { expected } else { otherwise(&states)? };
-    let verified = states.into_iter().zip(&expected).map(|(state, expected)| verified(expected, &state?));
-    let mut tally = Tally::of(verified).then(|verified| {
-        let job = |(expected, _): &(&Expected, Merged)| expected.job.clone();
-        Ok(fleet::run(ctx, parallel, OnFailure::GoOn, &verified, job, |(expected, merged)| {
-            signatures.check(run, expected, &merged.index)?;
-            ctx.ui.status("Verified", &merged.reference);
-            Ok(merged.clone())
-        }))
-    })?;
-    for copy in run.copies()? {
-        let signatures = Signatures::of(&copy, signatures.bundle.as_deref())?;
-        tally = tally.then(|verified| check_copies(&copy, &signatures, verified))?;
-    }
-    ctx.ui.status("Finished", format!("{} of {} right", tally.done.len(), count(total, "published tag")));
-    Ok(tally)
-}
-
-fn verified<'e>(expected: &'e Expected, state: &RegistryState) -> anyhow::Result<(&'e Expected, Merged)> {
-    let Some(index) = &state.index else { return Err(not_published(expected)) };
-    let problems = gate::check_published(expected, index, state);
-    if problems.is_empty() {
-        Ok((expected, Merged::new(expected, index, state.keyed.as_ref())))
-    } else {
-        Err(refused(problems))
-    }
-}
-
-fn not_published(expected: &Expected) -> anyhow::Error {
-    let problem = Problem::new(expected.reference(None).to_string(), "is not published");
-    problem.help(format!("cargo xtask merge {}", expected.job)).exit(Exit::Refused)
-}
-
-/// Checks that copies are the same as what is published, and are vouched for as well.
-fn check_copies(copy: &Run, signatures: &Signatures, published: Vec<Merged>) -> anyhow::Result<Tally<Merged>> {
-    let expected = expected_there(copy, &published)?;
-    let references: Vec<Reference> = expected.iter().map(|expected| expected.reference(None)).collect();
-    let found = copy.client.indexes(&copy.ctx, &references)?;
-    Ok(Tally::of(published.into_iter().zip(&expected).zip(found).map(|((merged, expected), found)| {
-        let Some(found) = found? else { return Err(not_published(expected)) };
-        let source = merged.reference.clone();
-        gate::pass_copy(expected, Some(&found), source, &merged.index).map_err(refused)?;
-        signatures.check(copy, expected, &merged.index).map(|()| merged)
-    })))
 }
 
 fn refused(problems: Vec<Problem>) -> anyhow::Error {

@@ -352,6 +352,13 @@ impl Layers<'_> {
     }
 }
 
+/// The tag of another commit's images: its own, or that of a git tag; `None` where an image's tag cannot be that.
+pub fn tag_of(config: &Config, commit: &Commit, git_tag: Option<&str>) -> Option<Tag> {
+    let revision = Revision { commit: commit.clone(), dirty: false };
+    let git_ref = git_tag.map(|name| format!("refs/tags/{name}"));
+    Tag::for_images(&tag_text(git_ref.as_deref(), &revision, config.sha_length)).ok()
+}
+
 /// The git tag's name; else the commit's first digits, after the number of a pull request; and whether it is dirty.
 fn tag_text(git_ref: Option<&str>, revision: &Revision, sha_length: usize) -> String {
     let sha = format!("{:.sha_length$}", revision.commit);

@@ -10,9 +10,9 @@ use camino::{Utf8Path, Utf8PathBuf};
 use serde_json::{Map, Value, json};
 use xshell::{Cmd, Shell, cmd};
 
-use super::process::{self, Options, Outcome};
+use super::process::{self, Options};
 use super::registry::unreachable;
-use crate::model::{Descriptor, Exit, Image, Output, Problem, Provenance, Reference};
+use crate::model::{Descriptor, Image, Output, Provenance, Reference};
 use crate::run::{Context, fleet};
 
 /// How an image is pushed. With Docker's media types, `imagetools create` drops the index's annotations without a word.
@@ -133,7 +133,7 @@ pub fn copy<'a>(sh: &'a Shell, targets: &[Reference], source: &Reference) -> Cmd
 pub fn write(ctx: &Context, what: &str, cmd: impl Fn(&Shell) -> Cmd<'_>) -> anyhow::Result<()> {
     fleet::retry(ctx, what, || {
         let outcome = process::run(ctx, &cmd, &Options::default())?;
-        if outcome.success() { Ok(()) } else { Err(unreachable_or(what, &outcome)) }
+        if outcome.success() { Ok(()) } else { Err(unreachable(what, &outcome.reason())) }
     })
 }
 
@@ -171,13 +171,4 @@ fn plugin(ctx: &Context) -> Option<Utf8PathBuf> {
     let system = ["/usr/local/lib/docker", "/usr/local/libexec/docker", "/usr/lib/docker", "/usr/libexec/docker"];
     let dirs = own.into_iter().chain(system.map(str::to_owned));
     dirs.map(|dir| Utf8PathBuf::from(dir).join("cli-plugins/docker-buildx")).find(|path| path.is_file())
-}
-
-/// The complaint about a registry that did not do what it was asked, with the remedy where its words are known.
-fn unreachable_or(at: &str, outcome: &Outcome) -> anyhow::Error {
-    let said = outcome.reason();
-    if said.contains("immutable") {
-        return Problem::new(at, &said).rule("the repository's tags never change").exit(Exit::Refused);
-    }
-    unreachable(at, &said)
 }

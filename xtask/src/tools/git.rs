@@ -4,6 +4,7 @@
 //! behind `--end-of-options` or `--`, so that it cannot be taken for an option.
 
 use std::fmt::Display;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use xshell::{Cmd, Shell, cmd};
@@ -15,6 +16,9 @@ use crate::run::Context;
 /// Settings under which git compares what is really there: a repository's own could hide a changed executable bit, or
 /// leave the comparison to a program that watches the files.
 const EXACT: [&str; 4] = ["-c", "core.fileMode=true", "-c", "core.fsmonitor=false"];
+
+/// How long it may take to learn of newer commits.
+const FETCH_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// The remedy where git does not know a commit.
 const UNSHALLOW: &str = "fetch the whole history: `git fetch --unshallow`, or `fetch-depth: 0` in actions/checkout";
@@ -128,24 +132,58 @@ pub fn file_at(ctx: &Context, commit: &Commit, path: &str) -> anyhow::Result<Opt
     Ok(Some(String::from_utf8_lossy(&text).into_owned()))
 }
 
-/// Whether one commit is the other or comes before it.
+/// Whether one commit is the other or comes before it; `None` if one of them is not in the whole history that git has
+/// here.
 ///
 /// # Errors
-/// git does not know one of them, as in a shallow clone.
-pub fn is_ancestor(ctx: &Context, ancestor: &Commit, commit: &Commit) -> anyhow::Result<bool> {
+/// git does not know one of them, and has a part of the history alone, as in a shallow clone.
+pub fn is_ancestor(ctx: &Context, ancestor: &Commit, commit: &Commit) -> anyhow::Result<Option<bool>> {
     let asked = process::run(
         ctx,
         |sh| cmd!(sh, "git merge-base --is-ancestor --end-of-options {ancestor} {commit}"),
         &Options::default(),
     )?;
     match asked.end {
-        End::Success => Ok(true),
-        End::Failure(status) if status.code() == Some(1) => Ok(false),
-        _ => {
+        End::Success => return Ok(Some(true)),
+        End::Failure(status) if status.code() == Some(1) => return Ok(Some(false)),
+        _ => {}
+    }
+    let unknown = [ancestor, commit].into_iter().find(|commit| !matches!(resolve(ctx, commit), Ok(Some(_))));
+    let is_shallow = optional(ctx, |sh| cmd!(sh, "git rev-parse --is-shallow-repository --"))?;
+    match unknown {
+        None => Err(refused(&asked)),
+        Some(_) if is_shallow.is_some_and(|said| said.lines().next() == Some("false")) => Ok(None),
+        Some(unknown) => {
             let what = "not known to git here, so what came first cannot be told";
-            Err(Problem::new(format!("commit `{ancestor}`"), what).help(UNSHALLOW).exit(Exit::Refused))
+            Err(Problem::new(format!("commit `{unknown}`"), what).help(UNSHALLOW).exit(Exit::Refused))
         }
     }
+}
+
+/// Learns of commits that are newer than the clone, where that needs nobody's password. What cannot be fetched stays
+/// unknown, as where a workflow's checkout keeps no credentials.
+pub fn fetch(ctx: &Context) {
+    let quick = ["-c", "gc.auto=0", "-c", "maintenance.auto=false"];
+    let given = Options { deadline: Some(FETCH_TIMEOUT), ..Options::default() };
+    let alone = [("GIT_TERMINAL_PROMPT", "0"), ("GIT_ASKPASS", "true"), ("GIT_SSH_COMMAND", "ssh -o BatchMode=yes")];
+    let _ =
+        process::run(ctx, |sh| cmd!(sh, "git {quick...} fetch --quiet --no-recurse-submodules --").envs(alone), &given);
+}
+
+/// The commits that come after one, as far as git knows them, the newest first, each with the names of its git tags.
+/// Commits that no branch holds any more count too.
+pub fn descendants(ctx: &Context, commit: &Commit, most: usize) -> anyhow::Result<Vec<(Commit, Vec<String>)>> {
+    let (count, not) = (format!("--max-count={most}"), format!("^{commit}"));
+    let all = ["--all", "--reflog", "--ancestry-path", "--decorate-refs=refs/tags/*"];
+    let log = ["-c", "log.showSignature=false", "log", "--decorate=full", "--format=%H %D"];
+    let listed = answer(ctx, |sh| cmd!(sh, "git {log...} {all...} {count} {not} --"))?;
+    let listed = String::from_utf8_lossy(&listed);
+    let descendant = |line: &str| {
+        let (commit, refs) = line.split_once(' ').unwrap_or((line, ""));
+        let tags = refs.split(", ").filter_map(|name| name.strip_prefix("tag: refs/tags/")).map(str::to_owned);
+        Ok((commit.parse().map_err(|problem: Problem| problem.exit(Exit::Usage))?, tags.collect()))
+    };
+    listed.lines().map(descendant).collect()
 }
 
 /// This commit's ancestors, the nearest first, along the branch that they were merged into.

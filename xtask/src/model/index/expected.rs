@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{BASES_LABEL, BUILT_FROM, FORCED, Index, KEY_LABEL, Manifest, REVISION, shared_revision};
+use super::{BASES_LABEL, BUILT_FROM, FORCED, Index, KEY_LABEL, MOVING_TAGS, Manifest, REVISION, shared_revision};
 use crate::model::{Arch, Digest, JobName, Key, Problem, Reference, Repository, Revision, Tag};
 
 /// What the images of a job have to be in this run.
@@ -45,9 +45,19 @@ impl Expected {
         labels.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect()
     }
 
-    /// What an index of these images carries as annotations, which are those of this commit.
-    pub fn annotations(&self, source: Option<&str>, images: &[Manifest]) -> BTreeMap<String, String> {
+    /// What an index of these images carries as annotations, which are those of this commit, and the tags that are to
+    /// move to it.
+    pub fn annotations(
+        &self,
+        source: Option<&str>,
+        images: &[Manifest],
+        moving_tags: &[Tag],
+    ) -> BTreeMap<String, String> {
         let mut annotations = self.labels(source);
+        if !moving_tags.is_empty() && !self.is_dirty() {
+            let tags: Vec<String> = moving_tags.iter().map(ToString::to_string).collect();
+            annotations.insert(MOVING_TAGS.to_owned(), tags.join(","));
+        }
         let built_from = shared_revision(images).filter(|built_from| Some(built_from) != self.revision.as_ref());
         annotations.extend(built_from.map(|revision| (BUILT_FROM.to_owned(), revision.to_string())));
         if images.iter().any(Manifest::is_forced) {

@@ -6,6 +6,7 @@ use super::{Merge, Merged, Signatures, commands, copies_of, expected_there, publ
 use crate::model::{Expected, Index};
 use crate::plan::RegistryState;
 use crate::publish::gate::Passed;
+use crate::publish::moving::Moves;
 use crate::run::fleet::Tally;
 use crate::run::{count, human_time};
 use crate::settings::Run;
@@ -15,7 +16,12 @@ use crate::settings::Run;
 ///
 /// # Errors
 /// What concerns all jobs; a single job's refusal is part of the tally.
-pub fn promote_all(to: &Run, published: &[Merged], parallel: Option<u16>) -> anyhow::Result<Tally<Merged>> {
+pub fn promote_all(
+    to: &Run,
+    published: &[Merged],
+    parallel: Option<u16>,
+    moves: Moves,
+) -> anyhow::Result<Tally<Merged>> {
     let (start, expected) = (Instant::now(), expected_there(to, published)?);
     // An attestation is of a digest, wherever that stands: the workflow that published it had it attested.
     let signatures = Signatures::of(to, None)?;
@@ -23,7 +29,7 @@ pub fn promote_all(to: &Run, published: &[Merged], parallel: Option<u16>) -> any
         Passed::Copy { source, .. } => signatures.check_attested(to, source),
         _ => signatures.check_attested(to, &merge.expected.reference(None)),
     };
-    let tally = publish(to, published.len(), parallel, false, || {
+    let tally = publish(to, published.len(), parallel, moves, || {
         let copies = copies_of(to, &expected, published)?;
         copies.then(|copies| Ok(Tally::of(copies.into_iter().map(|copy| attested(&copy).map(|()| copy)))))
     })?;

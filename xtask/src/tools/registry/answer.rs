@@ -16,18 +16,30 @@ pub enum Question {
     Existence(Reference),
     /// A configuration.
     Blob(Repository, Digest),
+    /// That a tag points to this manifest or index from now on.
+    Tag(Reference, Answer),
 }
 
 impl Question {
     pub fn reference(&self) -> Reference {
         match self {
-            Question::Manifest(reference) | Question::Existence(reference) => reference.clone(),
+            Question::Manifest(reference) | Question::Existence(reference) | Question::Tag(reference, _) => {
+                reference.clone()
+            }
             Question::Blob(repository, digest) => repository.with_digest(digest),
         }
+    }
+
+    /// The right that it needs, as [token servers](https://distribution.github.io/distribution/spec/auth/scope/) name
+    /// them.
+    pub fn scope(&self) -> String {
+        let actions = if matches!(self, Question::Tag(..)) { "pull,push" } else { "pull" };
+        format!("repository:{}:{actions}", self.reference().repository.name())
     }
 }
 
 /// What a registry gave.
+#[derive(Clone)]
 pub struct Answer {
     pub digest: Digest,
     pub media_type: String,
@@ -41,6 +53,8 @@ pub fn answer(question: &Question, response: Result<Response, String>) -> anyhow
     let response = response.map_err(|why| unreachable(&reference, &why))?;
     match (response.status, &response.from) {
         (200, _) => {}
+        (201, None) if matches!(question, Question::Tag(..)) => {}
+        (404, None) if matches!(question, Question::Tag(..)) => return Err(unreachable(&reference, &words(&response))),
         (404, None) => return Ok(None),
         // What another server lacks, the registry has not called absent.
         (_, Some(other)) => {
@@ -51,6 +65,10 @@ pub fn answer(question: &Question, response: Result<Response, String>) -> anyhow
     let promised = response.headers("docker-content-digest").next().and_then(|digest| digest.parse::<Digest>().ok());
     let promised = reference.digest.clone().or(promised);
     let digest = match (question, promised) {
+        (Question::Tag(_, content), promised) => match promised.filter(|promised| *promised != content.digest) {
+            Some(other) => return Err(other_content(&reference, &content.digest, &other)),
+            None => content.digest.clone(),
+        },
         (Question::Existence(_), Some(promised)) => promised,
         (Question::Existence(_), None) => {
             return Err(unreachable(&reference, "names no digest in `Docker-Content-Digest`"));
@@ -107,6 +125,9 @@ fn reason(status: u16) -> &'static str {
 
 /// The complaint about a registry that did not do what it was asked, with the remedy where its words are known.
 pub fn unreachable(at: impl fmt::Display, said: &str) -> anyhow::Error {
+    if said.contains("immutable") {
+        return Problem::new(at.to_string(), said).rule("the repository's tags never change").exit(Exit::Refused);
+    }
     let help = help_for(said).unwrap_or("is the registry's address right, and can it be reached from here?");
     Problem::new(at.to_string(), said).help(help).exit(Exit::Missing)
 }

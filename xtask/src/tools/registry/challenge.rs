@@ -42,9 +42,9 @@ fn parameters(text: &str) -> impl Iterator<Item = (&str, &str)> {
     })
 }
 
-/// What a token server is asked for: the right to pull from the repositories.
-pub fn query<'a>(service: &str, repositories: impl Iterator<Item = &'a str>) -> String {
-    let scopes = repositories.map(|name| format!("&scope={}", escaped(&format!("repository:{name}:pull"))));
+/// What a token server is asked for: rights such as `repository:jobs/a:pull`.
+pub fn query<'a>(service: &str, scopes: impl Iterator<Item = &'a str>) -> String {
+    let scopes = scopes.map(|scope| format!("&scope={}", escaped(scope)));
     format!("service={}{}", escaped(service), scopes.collect::<String>())
 }
 
@@ -82,10 +82,10 @@ mod tests {
     }
 
     #[test]
-    fn one_query_names_all_repositories() {
+    fn one_query_names_all_scopes() {
         assert_eq!(
-            query("my registry", ["jobs/a", "jobs/b"].into_iter()),
-            "service=my%20registry&scope=repository:jobs/a:pull&scope=repository:jobs/b:pull"
+            query("my registry", ["repository:jobs/a:pull", "repository:jobs/b:pull,push"].into_iter()),
+            "service=my%20registry&scope=repository:jobs/a:pull&scope=repository:jobs/b:pull%2Cpush"
         );
     }
 }

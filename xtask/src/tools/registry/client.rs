@@ -1,17 +1,18 @@
 //! Asking: a batch of questions becomes one round of requests, each with the credentials that its registry wants.
 
+mod token;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, PoisonError};
 
-use serde_json::Value;
-
 use super::answer::{Answer, Question, answer, unreachable, words};
-use super::challenge::{Challenge, query};
-use super::curl::{Request, Response, fetch, may_follow, quoted, run};
+use super::challenge::Challenge;
+use super::curl::{Request, Response, fetch, quoted, run};
 use super::login::Login;
 use super::manifest;
 use crate::model::{Digest, Failure, Index, Manifest, Reference, Registry, Repository};
 use crate::run::{Context, Secret};
+use token::get_tokens;
 
 /// Every kind of manifest. What is left out, a registry may translate into an older kind, and sign, so that its digest
 /// is another each time.
@@ -31,7 +32,7 @@ pub struct RegistryClient(Mutex<BTreeMap<Registry, Access>>);
 struct Access {
     login: Login,
     challenge: Option<Challenge>,
-    /// By the names of repositories; or why there is none. A token is good for a few minutes.
+    /// By what they are good for; or why there is none. A token is good for a few minutes.
     tokens: BTreeMap<String, Result<Secret, String>>,
     /// The repositories that it says are not there.
     missing: BTreeSet<String>,
@@ -64,6 +65,26 @@ impl RegistryClient {
     pub fn digest(&self, ctx: &Context, reference: &Reference) -> anyhow::Result<Option<Digest>> {
         let answer = self.ask(ctx, &[Question::Existence(reference.clone())])?.pop();
         Ok(answer.transpose()?.flatten().map(|answer| answer.digest))
+    }
+
+    /// Points each tag to what its repository holds under a digest: the same bytes, by one small write.
+    ///
+    /// # Errors
+    /// As [`RegistryClient::indexes`]: for each there is one result.
+    pub fn point(&self, ctx: &Context, moves: &[(Digest, Reference)]) -> anyhow::Result<Vec<anyhow::Result<()>>> {
+        let source = |(digest, tag): &(Digest, Reference)| tag.repository.with_digest(digest);
+        let sources: Vec<Question> = moves.iter().map(|to| Question::Manifest(source(to))).collect();
+        let (mut results, mut writes) = (Vec::new(), Vec::new());
+        for (content, to) in self.ask(ctx, &sources)?.into_iter().zip(moves) {
+            let content = content.and_then(|content| {
+                let content = content.ok_or_else(|| unreachable(source(to), "is not there"))?;
+                manifest::index(&content).map_err(|said| unreachable(source(to), &said)).map(|_| content)
+            });
+            results.push(content.map(|content| writes.push(Question::Tag(to.1.clone(), content))));
+        }
+        let mut written = self.ask(ctx, &writes)?.into_iter();
+        let result = |read: anyhow::Result<()>| read.and_then(|()| written.next().transpose().map(drop));
+        Ok(results.into_iter().map(result).collect())
     }
 
     /// Reads the manifests and the configurations of the indexes' images, in two rounds, each image once. What is not
@@ -241,82 +262,6 @@ fn greet(
     Ok(unreachable)
 }
 
-/// Fetches the tokens that are missing for the questions, each for at most so many repositories.
-fn get_tokens(
-    ctx: &Context,
-    known: &mut BTreeMap<Registry, Access>,
-    questions: &[&Question],
-    scopes: usize,
-) -> anyhow::Result<()> {
-    let mut wanted: BTreeMap<Registry, BTreeSet<String>> = BTreeMap::new();
-    for repository in questions.iter().map(|question| question.reference().repository) {
-        let name = repository.name().to_owned();
-        let Some(registry) = repository.registry else { continue };
-        let needs = |access: &Access| matches!(access.challenge, Some(Challenge::Bearer { .. }));
-        if known.get(&registry).is_some_and(|access| needs(access) && !access.tokens.contains_key(&name)) {
-            wanted.entry(registry).or_default().insert(name);
-        }
-    }
-    let (mut requests, mut served) = (Vec::new(), Vec::new());
-    for (registry, names) in wanted {
-        let names: Vec<String> = names.into_iter().collect();
-        for names in names.chunks(scopes) {
-            let Some(access) = known.get_mut(&registry) else { continue };
-            match token_request(&registry, access, names) {
-                Some(request) => {
-                    requests.push(request);
-                    served.push((registry.clone(), names.to_vec()));
-                }
-                None => {
-                    let why = "neither HTTPS nor on this machine";
-                    access.tokens.extend(names.iter().map(|name| (name.clone(), Err(why.to_owned()))));
-                }
-            }
-        }
-    }
-    if requests.is_empty() {
-        return Ok(());
-    }
-    for ((registry, names), response) in served.into_iter().zip(fetch(ctx, &requests)?) {
-        let token = response.and_then(|response| token(&response));
-        let Some(access) = known.get_mut(&registry) else { continue };
-        access.tokens.extend(names.into_iter().map(|name| (name, token.clone())));
-    }
-    Ok(())
-}
-
-/// The request for a token. Its server is named by the registry; without TLS it is asked on this machine alone.
-fn token_request(registry: &Registry, Access { login, challenge, .. }: &Access, names: &[String]) -> Option<Request> {
-    let Some(Challenge::Bearer { realm, service }) = challenge else { return None };
-    if !may_follow(&registry.url(), realm) {
-        return None;
-    }
-    let query = query(service, names.iter().map(String::as_str));
-    let separator = if realm.contains('?') { '&' } else { '?' };
-    let get = format!("{realm}{separator}{query}");
-    let (url, credentials) = match login {
-        Login::Anonymous => (get, None),
-        Login::User(line) => (get, Some(line.clone())),
-        // The OAuth 2 way: https://distribution.github.io/distribution/spec/auth/oauth/
-        Login::Identity(token) => {
-            let form = quoted(&format!("grant_type=refresh_token&client_id=cargo-xtask-jobs&{query}"));
-            let token = quoted(&format!("refresh_token={}", token.reveal()));
-            let line = format!("data = {form}\ndata-urlencode = {token}");
-            (realm.clone(), Some(Secret::new(line)))
-        }
-    };
-    Some(Request { url, accept: ANYTHING, credentials, more: String::new() })
-}
-
-fn token(response: &Response) -> Result<Secret, String> {
-    if response.status != 200 {
-        return Err(words(response));
-    }
-    let json: Value = serde_json::from_slice(&response.body).unwrap_or_default();
-    let text = |key: &str| json[key].as_str().filter(|token| !token.is_empty());
-    text("token").or_else(|| text("access_token")).map(Secret::new).ok_or_else(|| "it names no token".to_owned())
-}
-
 /// One round: every question whose registry can be reached.
 fn round(
     ctx: &Context,
@@ -342,13 +287,17 @@ fn request(known: &BTreeMap<Registry, Access>, question: &Question) -> Option<Re
     let access = known.get(registry)?;
     let what = digest.map(|digest| digest.to_string()).or(tag.map(|tag| tag.to_string())).unwrap_or_default();
     let (kind, accept, more) = match question {
-        Question::Manifest(_) => ("manifests", MANIFESTS, ""),
-        Question::Existence(_) => ("manifests", MANIFESTS, "head"),
-        Question::Blob(..) => ("blobs", ANYTHING, ""),
+        Question::Manifest(_) => ("manifests", MANIFESTS, String::new()),
+        Question::Existence(_) => ("manifests", MANIFESTS, "head".to_owned()),
+        Question::Blob(..) => ("blobs", ANYTHING, String::new()),
+        Question::Tag(_, Answer { media_type, body, .. }) => {
+            let (kind, body) = (quoted(&format!("Content-Type: {media_type}")), quoted(&String::from_utf8_lossy(body)));
+            ("manifests", ANYTHING, format!("request = \"PUT\"\nheader = {kind}\ndata-binary = {body}"))
+        }
     };
     let credentials = match (&access.challenge, &access.login) {
         (Some(Challenge::Bearer { .. }), _) => {
-            let token = access.tokens.get(repository.name()).and_then(|token| token.as_ref().ok());
+            let token = access.tokens.get(&question.scope()).and_then(|token| token.as_ref().ok());
             let header = |token: &Secret| quoted(&format!("Authorization: Bearer {}", token.reveal()));
             token.map(|token| Secret::new(format!("header = {}", header(token))))
         }
@@ -356,7 +305,7 @@ fn request(known: &BTreeMap<Registry, Access>, question: &Question) -> Option<Re
         _ => None,
     };
     let url = format!("{}/v2/{}/{kind}/{what}", registry.url(), repository.name());
-    Some(Request { url, accept, credentials, more: more.to_owned() })
+    Some(Request { url, accept, credentials, more })
 }
 
 /// The questions that were refused and are worth asking again: the registry wants to know something else than it was
@@ -378,7 +327,7 @@ fn renew(
         }
         let wanted = Challenge::of(response.headers("www-authenticate"));
         let is_new = wanted.is_some() && access.challenge != wanted;
-        let had_token = access.tokens.contains_key(repository.name());
+        let had_token = access.tokens.contains_key(&question.scope());
         if is_new {
             if let (None, Some(registry)) = (&access.challenge, &repository.registry) {
                 access.login = Login::of(ctx, registry)?;
@@ -387,12 +336,12 @@ fn renew(
         }
         if is_new || had_token {
             again.push(i);
-            expired.push(repository);
+            expired.push((repository.registry, question.scope()));
         }
     }
-    for repository in expired {
-        let access = repository.registry.as_ref().and_then(|registry| known.get_mut(registry));
-        access.map(|access| access.tokens.remove(repository.name()));
+    for (registry, scope) in expired {
+        let access = registry.as_ref().and_then(|registry| known.get_mut(registry));
+        access.map(|access| access.tokens.remove(&scope));
     }
     Ok(again)
 }
@@ -422,7 +371,7 @@ fn with_reason(
     let Some(Access { challenge: Some(Challenge::Bearer { realm, .. }), tokens, .. }) = known.get(registry) else {
         return response;
     };
-    match (response, tokens.get(question.reference().repository.name())) {
+    match (response, tokens.get(&question.scope())) {
         (Ok(response), Some(Err(why))) if response.status == 401 => Err(format!("no token from {realm}: {why}")),
         (response, _) => response,
     }
