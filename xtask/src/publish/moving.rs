@@ -4,21 +4,22 @@
 //! request, and right after it. At its end a run looks once more, and also for newer commits: a run of one of them may
 //! have ended while this one's write was under way, and then nobody else knows of it.
 
-mod history;
-
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::gate::{self, Move};
 use super::merge::{Merged, Signatures};
-use crate::model::{Digest, Exit, Expected, Index, Problem, Reference, Revision};
+use crate::model::{Commit, Digest, Exit, Expected, Index, Problem, Reference, Revision};
+use crate::run::Context;
 use crate::run::fleet::Tally;
 use crate::settings::{Run, tag_of};
-use history::History;
+use crate::tools::git;
 
 /// How many jobs' tags are looked at together, so that their writes soon follow.
 const TOGETHER: usize = 32;
 /// How often a tag is written that somebody else writes at the same time.
 const MOST_WRITES: usize = 4;
+/// How many newer commits are looked for at a registry.
+const MOST_NEWER: usize = 16;
 
 /// Where a run moves moving tags.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -244,4 +245,55 @@ fn contested(tag: &Moving) -> anyhow::Error {
         .rule("runs move a moving tag forward, and none of them moves it back")
         .help(format!("find who else moves it, and then: cargo xtask merge {}", tag.job))
         .exit(Exit::Refused)
+}
+
+/// A newer commit, and the names of its git tags.
+type Newer = (Commit, Vec<String>);
+
+/// What git has said of commits so far: all jobs of a run ask the same.
+struct History<'c> {
+    ctx: &'c Context,
+    is_fetched: bool,
+    /// Whether the first of two commits is the other or comes before it; `None` where git does not know one of them.
+    answers: BTreeMap<(Commit, Commit), Option<bool>>,
+    newer: BTreeMap<Commit, Vec<Newer>>,
+}
+
+impl History<'_> {
+    fn new(ctx: &Context) -> History<'_> {
+        History { ctx, is_fetched: false, answers: BTreeMap::new(), newer: BTreeMap::new() }
+    }
+
+    /// As [`git::is_ancestor`]. A commit that is not known may have been pushed since this was cloned.
+    fn is_ancestor(&mut self, older: &Commit, newer: &Commit) -> anyhow::Result<Option<bool>> {
+        let pair = (older.clone(), newer.clone());
+        if let Some(answer) = self.answers.get(&pair) {
+            return Ok(*answer);
+        }
+        let mut answer = git::is_ancestor(self.ctx, older, newer)?;
+        if answer.is_none() && self.fetch() {
+            answer = git::is_ancestor(self.ctx, older, newer)?;
+        }
+        self.answers.insert(pair, answer);
+        Ok(answer)
+    }
+
+    /// The commits that come after one, the newest first; also those that were pushed since this was cloned.
+    fn after(&mut self, commit: &Commit) -> anyhow::Result<&[Newer]> {
+        if !self.newer.contains_key(commit) {
+            self.fetch();
+            self.newer.insert(commit.clone(), git::descendants(self.ctx, commit, MOST_NEWER)?);
+        }
+        Ok(self.newer.get(commit).map_or(&[], Vec::as_slice))
+    }
+
+    /// Whether this is the first time.
+    fn fetch(&mut self) -> bool {
+        if self.is_fetched {
+            return false;
+        }
+        git::fetch(self.ctx);
+        self.is_fetched = true;
+        true
+    }
 }
