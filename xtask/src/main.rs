@@ -33,6 +33,7 @@ fn main() -> ExitCode {
     let ui = Ui::new(cli.color, cli.verbosity(), &env);
     let outcome = context(env, ui.clone()).map(|(mut ctx, metadata)| {
         let result = Config::read(&ctx, &metadata).and_then(|config| {
+            ctx.timeouts = config.timeouts.value;
             ctx.env.withheld = config.secrets.variables().into_values().collect();
             commands::dispatch(&ctx, &config, &cli.command)
         });

@@ -11,6 +11,7 @@ mod job;
 mod key;
 mod problem;
 mod reference;
+mod timeouts;
 mod workflow;
 
 pub use arch::Arch;
@@ -25,4 +26,5 @@ pub use job::{DOCKERFILE, JOBS_DIR, JobName, NAME_RULE, SETTINGS_FILE};
 pub use key::{Key, TreeEntry, hash_of_files};
 pub use problem::{Exit, Failure, Problem, one_line, printable};
 pub use reference::{Digest, Reference, Registry, Repository, Tag};
+pub use timeouts::Timeouts;
 pub use workflow::{TrustedWorkflow, matches_ref};

@@ -9,6 +9,7 @@ mod read;
 mod run;
 mod secrets;
 mod target;
+mod timeouts;
 
 pub use access::aws_client;
 pub use config::{Cache, Config};

@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::cli::Format;
+use crate::model::Timeouts;
 use crate::run::{set_output, table};
 use crate::settings::{Run, Sourced};
 
@@ -18,6 +19,8 @@ pub fn run(run: &Run, format: Format) -> anyhow::Result<()> {
         Some(_) => "Cargo.toml, JOBS_MIRRORS, and cargo xtask setup on this machine",
         None => "Cargo.toml and JOBS_MIRRORS",
     };
+    let Timeouts { read, write, build } = config.timeouts.value;
+    let timeouts = json!({ "read": read.as_secs(), "write": write.as_secs(), "build": build.as_secs() });
     let rows = [
         ("target", row(target.name.as_ref())),
         ("registry", row(target.registry.as_ref())),
@@ -29,6 +32,7 @@ pub fn run(run: &Run, format: Format) -> anyhow::Result<()> {
         ("moving-tags", json!({ "value": moving_tags, "source": of_target.as_deref().unwrap_or("default") })),
         ("copies", json!({ "value": target.copies, "source": of_target.as_deref().unwrap_or("default") })),
         ("mirrors", json!({ "value": target.mirrors, "source": mirrors })),
+        ("timeouts", json!({ "value": timeouts, "source": config.timeouts.source })),
     ];
     match format {
         Format::Json => ctx.ui.data(Value::from_iter(rows)),

@@ -13,7 +13,7 @@ use super::images::BuildOptions;
 use crate::model::{Digest, Image, Output};
 use crate::run::Context;
 use crate::tools::buildx;
-use crate::tools::process::{self, Options};
+use crate::tools::process::{self, Limit, Options};
 
 /// How many images one bake builds at most. A failure cancels what is under way of the others, and starting a bake
 /// costs as much as half a small build.
@@ -79,7 +79,7 @@ pub fn run<'i>(
             on_pushed(slice[i], Pushed { digest, time: start.elapsed(), log });
         }
     };
-    let given = Options { on_line: Some(&on_line), ..Options::default() };
+    let given = Options { on_line: Some(&on_line), limit: Limit::Build(None), ..Options::default() };
     let outcome = process::run(ctx, |sh| buildx::bake(sh, &file, builder(slice)), &given)?;
     let not_kept = slice.iter().zip(names(slice)).filter_map(|(image, name)| {
         cache::refusal(&outcome.stderr, &format!("[{name}] ")).map(|why| format!("{}: {why}", image.shown()))

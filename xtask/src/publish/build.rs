@@ -18,7 +18,7 @@ use crate::model::{Digest, Exit, Failure, Image, JobName, Output, Problem, Refer
 use crate::run::fleet::{self, OnFailure, Tally};
 use crate::run::{Context, Secret, count, help_for, human_time, markdown, summary};
 use crate::tools::buildx;
-use crate::tools::process::{self, End, Options, Outcome};
+use crate::tools::process::{self, End, Limit, Options, Outcome};
 
 /// How many builds run side by side. A build waits for the registry and for the engine, which shares the cores out by
 /// itself.
@@ -266,7 +266,8 @@ fn attempt(ctx: &Context, image: &Image, secrets: &[(String, Secret)]) -> anyhow
             ctx.ui.text(&format!("{} {} | {line}", image.job, image.arch));
         }
     };
-    let given = Options { env: secrets, deadline: image.timeout, on_line: Some(&on_line), ..Options::default() };
+    let limit = Limit::Build(image.timeout);
+    let given = Options { env: secrets, limit, on_line: Some(&on_line), ..Options::default() };
     process::run(ctx, |sh| buildx::build(sh, image), &given)
 }
 
@@ -295,6 +296,12 @@ fn pushing_failed(log: &[&str]) -> bool {
     })
 }
 
+/// Whether the time was up when the image was made, and the registry had not taken all of it.
+fn is_still_pushing(outcome: &Outcome, log: &[&str]) -> bool {
+    let doing = log.iter().rev().find_map(|line| line.strip_prefix('#')?.split_once(' '));
+    matches!(outcome.end, End::TimedOut(_)) && doing.is_some_and(|(_, doing)| doing.starts_with("pushing "))
+}
+
 /// Shows the end of a failed build's log, and says where it failed.
 fn failure(ctx: &Context, image: &Image, outcome: &Outcome) -> anyhow::Error {
     let lines: Vec<&str> = outcome.stderr.trim_end().lines().collect();
@@ -307,6 +314,11 @@ fn failure(ctx: &Context, image: &Image, outcome: &Outcome) -> anyhow::Error {
     // The image is there, and its repository or the right to push is not.
     if let (true, Some(hint)) = (pushing_failed(&lines), hint) {
         return Problem::new(image.reference.to_string(), what).help(format!("{hint}\n{more}")).exit(Exit::Missing);
+    }
+    if is_still_pushing(outcome, &lines) {
+        let problem = Problem::new(image.reference.to_string(), format!("{what}, while pushing the image"));
+        let help = format!("run this again when the registry answers; if it needs longer, raise JOBS_TIMEOUTS\n{more}");
+        return problem.help(help).exit(Exit::Missing);
     }
     let dockerfile = image.job.dockerfile();
     let place = match failing_line(&lines) {

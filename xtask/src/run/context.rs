@@ -9,6 +9,7 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 
 use super::environment::Environment;
 use super::report::Ui;
+use crate::model::Timeouts;
 
 /// One per process, shared by all threads.
 #[derive(Clone, Debug)]
@@ -19,6 +20,8 @@ pub struct Context {
     pub target_dir: Utf8PathBuf,
     pub env: Environment,
     pub ui: Ui,
+    /// After what time other programs are ended.
+    pub timeouts: Timeouts,
     /// The number of the signal that asked to stop, 0 as long as none did.
     signal: Arc<AtomicUsize>,
 }
@@ -37,7 +40,8 @@ impl Context {
                 .and_then(|_| signal_hook::flag::register_usize(number, Arc::clone(&signal), noted))
                 .context("could not listen for signals")?;
         }
-        Ok(Context { target_dir: root.join("target"), root, env, ui, signal })
+        let timeouts = Timeouts::default();
+        Ok(Context { target_dir: root.join("target"), root, env, ui, timeouts, signal })
     }
 
     /// The exit code of a process that a signal ended, 128 and the signal's number, once one has asked to stop.
@@ -64,7 +68,14 @@ impl Context {
         let root = Utf8PathBuf::try_from(std::env::temp_dir()).unwrap();
         let env = Environment::of_this_process();
         let ui = Ui::new(clap::ColorChoice::Never, -2, &env);
-        Context { target_dir: root.join("target"), root, env, ui, signal: Arc::default() }
+        Context {
+            target_dir: root.join("target"),
+            root,
+            env,
+            ui,
+            timeouts: Timeouts::default(),
+            signal: Arc::default(),
+        }
     }
 
     /// What a signal handler does.

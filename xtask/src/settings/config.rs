@@ -6,13 +6,15 @@ use std::str::FromStr;
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
-use crate::model::{Arch, Exit, Failure, Problem, Provenance, Registry, Repository, Tag};
+use crate::model::{Arch, Exit, Failure, Problem, Provenance, Registry, Repository, Tag, Timeouts};
 use crate::run::Context;
 use crate::tools::noted_mirror;
 
 use super::build_args::is_credential;
 use super::read::from_table;
 use super::secrets::JobSecrets;
+use super::target::Sourced;
+use super::timeouts::timeouts;
 
 /// What every matrix of GitHub Actions may hold at most.
 const MOST_LEGS: usize = 256;
@@ -38,6 +40,8 @@ pub struct Config {
     /// Where `mirrors` has an entry that `setup` made for this machine.
     pub mirror_of_setup: Option<String>,
     pub provenance: Provenance,
+    /// After what time other programs are ended.
+    pub timeouts: Sourced<Timeouts>,
     /// Which jobs may mount which secret.
     pub secrets: JobSecrets,
     pub targets: BTreeMap<String, TargetSettings>,
@@ -53,6 +57,7 @@ struct Settings {
     runners: Option<BTreeMap<String, Value>>,
     mirrors: BTreeMap<String, String>,
     provenance: Option<Provenance>,
+    timeouts: Option<Value>,
     secrets: BTreeMap<String, Value>,
     targets: BTreeMap<String, Value>,
 }
@@ -125,7 +130,7 @@ impl Config {
     /// # Errors
     /// All mistakes at once, with exit code 2.
     pub fn read(ctx: &Context, metadata: &Value) -> anyhow::Result<Config> {
-        Ok(Config::from_metadata(metadata)?.with_noted_mirror(ctx))
+        Ok(Config::from_metadata(metadata, ctx.env.get("JOBS_TIMEOUTS"))?.with_noted_mirror(ctx))
     }
 
     /// The same with the mirror that `setup` noted for this machine, as it stands now.
@@ -141,7 +146,7 @@ impl Config {
         self
     }
 
-    fn from_metadata(metadata: &Value) -> anyhow::Result<Config> {
+    fn from_metadata(metadata: &Value, timeouts_given: Option<&str>) -> anyhow::Result<Config> {
         let table = metadata.get("jobs").cloned().unwrap_or(Value::Object(serde_json::Map::new()));
         let settings: Settings =
             from_table(&format!("{TABLE}]"), table).map_err(|problems| Failure::of(Exit::Usage, problems))?;
@@ -155,6 +160,7 @@ impl Config {
             targets.insert(name, target);
         }
         let secrets = JobSecrets::from_table(settings.secrets);
+        let timeouts = timeouts(settings.timeouts, timeouts_given);
         let config = Config {
             prefix: settings.prefix.unwrap_or_else(|| "jobs".to_owned()),
             sha_length: settings.sha_length.unwrap_or(7),
@@ -163,6 +169,7 @@ impl Config {
             mirrors: settings.mirrors,
             mirror_of_setup: None,
             provenance: settings.provenance.unwrap_or(Provenance::Min),
+            timeouts: timeouts.map_err(|mut found| problems.append(&mut found)).unwrap_or_default(),
             secrets: secrets.map_err(|mut found| problems.append(&mut found)).unwrap_or_default(),
             targets,
         };

@@ -3,12 +3,12 @@ use serde_json::json;
 use super::*;
 
 fn complaints(jobs: Value) -> String {
-    Config::from_metadata(&json!({ "jobs": jobs })).unwrap_err().to_string()
+    Config::from_metadata(&json!({ "jobs": jobs }), None).unwrap_err().to_string()
 }
 
 #[test]
 fn without_configuration_there_are_defaults() {
-    let config = Config::from_metadata(&Value::Null).unwrap();
+    let config = Config::from_metadata(&Value::Null, None).unwrap();
     assert_eq!((config.prefix.as_str(), config.sha_length, config.max_legs), ("jobs", 7, 40));
     assert!(config.runners.keys().eq(&[Arch::Amd64, Arch::Arm64]));
 }
@@ -23,7 +23,7 @@ fn mistakes_in_the_manifest_are_named_all_at_once() {
         (
             json!({"zzz": 1}),
             "Cargo.toml: [workspace.metadata.jobs]: unknown key `zzz`\n  rule: one of `prefix`, `sha-length`, \
-             `max-legs`, `runners`, `mirrors`, `provenance`, `secrets`, `targets`",
+             `max-legs`, `runners`, `mirrors`, `provenance`, `timeouts`, `secrets`, `targets`",
         ),
         (
             json!({"sha-length": "7"}),
@@ -112,7 +112,7 @@ fn mistakes_in_the_manifest_are_named_all_at_once() {
 
 #[test]
 fn a_role_is_named_by_its_arn() {
-    let of = |role: &str| Config::from_metadata(&json!({"jobs": {"targets": {"x": {"role": role}}}}));
+    let of = |role: &str| Config::from_metadata(&json!({"jobs": {"targets": {"x": {"role": role}}}}), None);
     for role in [
         "arn:aws:iam::111122223333:role/jobs-push",
         "arn:aws-cn:iam::111122223333:role/ci/jobs_push+x",
@@ -143,7 +143,7 @@ fn a_role_is_named_by_its_arn() {
 
 #[test]
 fn a_runner_is_whatever_runs_on_takes() {
-    let of = |runner: Value| Config::from_metadata(&json!({"jobs": {"runners": {"arm64": runner}}}));
+    let of = |runner: Value| Config::from_metadata(&json!({"jobs": {"runners": {"arm64": runner}}}), None);
     for runner in [
         json!("x"),
         json!(["self-hosted", "arm64"]),

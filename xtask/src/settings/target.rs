@@ -36,7 +36,7 @@ pub struct Given {
 }
 
 /// A value, and where it came from as people are told: `--tag`, `JOBS_TAG`, `Cargo.toml`, `git`, `default`.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Sourced<T> {
     pub value: T,
     pub source: String,

@@ -14,7 +14,7 @@ use camino::Utf8PathBuf;
 use serde_json::{Value, json};
 use xshell::{Cmd, Shell, cmd};
 
-use super::process::{self, Options, Outcome};
+use super::process::{self, Limit, Options, Outcome};
 use super::system;
 use crate::model::{Exit, Problem, Registry};
 use crate::run::{Context, Environment, Secret};
@@ -117,7 +117,7 @@ impl<'a> AwsClient<'a> {
     /// Runs the client to its end.
     fn run(&self, cmd: impl FnOnce(&Shell) -> Cmd<'_>) -> anyhow::Result<Outcome> {
         let secrets: Vec<&Secret> = self.identity.iter().map(|identity| &identity.token).collect();
-        let given = Options { deadline: Some(TIMEOUT), secrets: &secrets, ..Options::default() };
+        let given = Options { limit: Limit::Within(TIMEOUT), secrets: &secrets, ..Options::default() };
         let outcome = process::run(self.ctx, |sh| self.with_identity(cmd(sh)), &given)?;
         // What a client that failed has printed may be half a password, and no message may show that.
         let stdout_bytes = if outcome.success() { outcome.stdout_bytes } else { Vec::new() };
@@ -247,8 +247,12 @@ fn identity_token(ctx: &Context) -> anyhow::Result<Secret> {
     let bearer = Secret::new(ctx.env.get(BEARER).unwrap_or_default());
     let request = token_request(&url, &bearer).map_err(|problem| problem.exit(Exit::Usage))?;
     // `-q` goes first, so that no ~/.curlrc can ask for a trace of headers.
-    let given =
-        Options { stdin: Some(&request), deadline: Some(TOKEN_TIMEOUT), secrets: &[&bearer], ..Options::default() };
+    let given = Options {
+        stdin: Some(&request),
+        limit: Limit::Within(TOKEN_TIMEOUT),
+        secrets: &[&bearer],
+        ..Options::default()
+    };
     let outcome = process::run(
         ctx,
         |sh| cmd!(sh, "curl -q --silent --show-error --fail --max-time 60 --retry 3 --config -"),

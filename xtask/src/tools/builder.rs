@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use xshell::cmd;
 
-use super::process::{self, Options};
+use super::process::{self, End, Limit, Options};
 use crate::model::{Arch, Exit, Failure, Problem};
 use crate::run::Context;
 
@@ -54,7 +54,11 @@ pub fn usable_buildx(text: &str) -> Result<String, String> {
 /// Docker or buildx is missing, too old, or known to be broken.
 pub fn buildx_version(ctx: &Context) -> anyhow::Result<String> {
     let outcome = process::run(ctx, |sh| cmd!(sh, "docker buildx version"), &Options::default())?;
-    let usable = if outcome.success() { usable_buildx(&outcome.stdout()) } else { Err("not installed".to_owned()) };
+    let usable = match outcome.end {
+        End::Success => usable_buildx(&outcome.stdout()),
+        End::Failure(_) => Err("not installed".to_owned()),
+        end => Err(format!("`docker buildx version` {end}")),
+    };
     usable.map_err(|what| {
         Problem::new("buildx", what)
             .rule(format!("buildx {} or newer, and not {}, is needed", dotted(OLDEST_BUILDX), dotted(BROKEN_BUILDX)))
@@ -82,8 +86,10 @@ impl Builder {
     pub fn probe(ctx: &Context, name: Option<&str>, bootstrap: Bootstrap) -> anyhow::Result<Builder> {
         let bootstrap = (bootstrap == Bootstrap::Yes).then_some("--bootstrap");
         // `inspect` prints no JSON. `ls` does, but it asks every builder, and waits 20 s for each that is out of reach.
-        let inspect =
-            || process::run(ctx, |sh| cmd!(sh, "docker buildx inspect {bootstrap...} {name...}"), &Options::default());
+        // To start it may take the download of an image.
+        let limit = if bootstrap.is_some() { Limit::Write } else { Limit::Read };
+        let given = Options { limit, ..Options::default() };
+        let inspect = || process::run(ctx, |sh| cmd!(sh, "docker buildx inspect {bootstrap...} {name...}"), &given);
         // The engine takes a quarter of a second to tell of itself; most often it is needed, so it is asked meanwhile.
         let (outcome, has_store) = std::thread::scope(|scope| {
             let has_store = scope.spawn(|| has_containerd_store(ctx));
@@ -101,7 +107,9 @@ impl Builder {
             None if error.contains("no builder") => {
                 "docker buildx ls lists the builders, and docker buildx create makes one"
             }
-            None if error.contains("deadline exceeded") => "restart the engine: it does not answer",
+            None if ["deadline exceeded", "timed out after"].iter().any(|text| error.contains(text)) => {
+                "restart the engine: it does not answer"
+            }
             None => "start the engine: cargo xtask setup",
         };
         Err(Problem::new(at, format!("cannot be used: {error}")).help(help).exit(Exit::Missing))
@@ -174,7 +182,7 @@ fn parse(text: &str) -> (Builder, Option<String>) {
 
 fn has_containerd_store(ctx: &Context) -> anyhow::Result<bool> {
     let format = "{{json .DriverStatus}}";
-    let given = Options { deadline: Some(ANSWER_TIMEOUT), ..Options::default() };
+    let given = Options { limit: Limit::Within(ANSWER_TIMEOUT), ..Options::default() };
     let status = process::read(ctx, |sh| cmd!(sh, "docker info --format {format}"), &given)?;
     Ok(status.contains("io.containerd.snapshotter"))
 }

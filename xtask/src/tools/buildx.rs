@@ -10,7 +10,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use serde_json::{Map, Value, json};
 use xshell::{Cmd, Shell, cmd};
 
-use super::process::{self, Options};
+use super::process::{self, Limit, Options};
 use super::registry::unreachable;
 use crate::model::{Descriptor, Image, Output, Provenance, Reference};
 use crate::run::{Context, fleet};
@@ -132,7 +132,7 @@ pub fn copy<'a>(sh: &'a Shell, targets: &[Reference], source: &Reference) -> Cmd
 /// The registry refuses, or is still busy after four attempts.
 pub fn write(ctx: &Context, what: &str, cmd: impl Fn(&Shell) -> Cmd<'_>) -> anyhow::Result<()> {
     fleet::retry(ctx, what, || {
-        let outcome = process::run(ctx, &cmd, &Options::default())?;
+        let outcome = process::run(ctx, &cmd, &Options { limit: Limit::Write, ..Options::default() })?;
         if outcome.success() { Ok(()) } else { Err(unreachable(what, &outcome.reason())) }
     })
 }

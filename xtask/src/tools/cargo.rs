@@ -9,7 +9,7 @@ use serde_json::Value;
 use xshell::{Cmd, Shell, cmd};
 
 use super::git;
-use super::process::{self, Options};
+use super::process::{self, Limit, Options};
 use crate::model::{Exit, Problem};
 use crate::run::Context;
 
@@ -77,6 +77,7 @@ pub fn run_benchmarks(ctx: &Context, mirrors: &BTreeMap<String, String>, args: &
             cmd!(sh, "cargo bench --package xtask --profile dev --locked --bench bench -- {args...}")
                 .env("JOBS_MIRRORS", mirrors)
         },
+        Limit::None,
         Stdio::inherit(),
     )
 }
@@ -96,7 +97,8 @@ impl Checked {
             failed.set(failed.get() + counted(line, "failed"));
             ctx.ui.text(line);
         };
-        let outcome = process::run(ctx, cmd, &Options { on_line: Some(&on_line), ..Options::default() })?;
+        let given = Options { on_line: Some(&on_line), limit: Limit::None, ..Options::default() };
+        let outcome = process::run(ctx, cmd, &given)?;
         // A test run that ran nothing has checked nothing.
         let is_good = outcome.success() && !(what == TESTS && passed.get() == 0);
         self.passed += passed.get().max(usize::from(is_good));

@@ -3,7 +3,7 @@
 use xshell::cmd;
 
 use super::builder::find_version;
-use super::process::{self, Options};
+use super::process::{self, End, Limit, Options};
 use super::system;
 use crate::model::{Exit, Problem, Reference, TrustedWorkflow};
 use crate::run::{Context, is_out_of_reach};
@@ -109,11 +109,14 @@ impl Signer {
     pub fn verify(&self, ctx: &Context, index: &Reference) -> anyhow::Result<Result<(), String>> {
         let (flags, index) = (self.verify_flags(), index.to_string());
         let outcome = process::run(ctx, |sh| cmd!(sh, "cosign verify {flags...} {index}"), &Options::default())?;
-        if !outcome.success() && is_out_of_reach(&outcome.stderr) {
-            let what = format!("cannot find out whether {index} is signed: {}", outcome.reason());
-            return Err(Problem::new("cosign", what).help("check the network, and run this again").exit(Exit::Missing));
+        match outcome.end {
+            End::Success => Ok(Ok(())),
+            End::Failure(_) if !is_out_of_reach(&outcome.stderr) => Ok(Err(outcome.reason())),
+            _ => {
+                let what = format!("cannot find out whether {index} is signed: {}", outcome.reason());
+                Err(Problem::new("cosign", what).help("check the network, and run this again").exit(Exit::Missing))
+            }
         }
-        Ok(if outcome.success() { Ok(()) } else { Err(outcome.reason()) })
     }
 
     /// Signs a digest, unless it is signed.
@@ -125,7 +128,8 @@ impl Signer {
             return Ok(());
         }
         let (flags, index) = (self.sign_flags(), index.to_string());
-        let outcome = process::run(ctx, |sh| cmd!(sh, "cosign sign --yes {flags...} {index}"), &Options::default())?;
+        let given = Options { limit: Limit::Write, ..Options::default() };
+        let outcome = process::run(ctx, |sh| cmd!(sh, "cosign sign --yes {flags...} {index}"), &given)?;
         if outcome.success() {
             return Ok(());
         }

@@ -4,14 +4,12 @@ use std::time::Duration;
 
 use xshell::cmd;
 
-use super::process::{self, End, Options, Outcome};
+use super::process::{self, End, Limit, Options, Outcome};
 use crate::model::{Exit, Failure, Problem, Registry};
-use crate::run::{Context, Secret, fleet, help_for, human_time, is_unauthorized};
+use crate::run::{Context, Secret, fleet, help_for, is_unauthorized};
 
 /// How long the engine may take to answer.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
-/// After how long one attempt to log in is ended.
-const LOGIN_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// The version of the engine of the current docker context.
 ///
@@ -19,13 +17,13 @@ const LOGIN_TIMEOUT: Duration = Duration::from_secs(120);
 /// There is no engine, or it does not answer.
 pub fn engine_version(ctx: &Context) -> Result<String, Problem> {
     let format = "{{.Server.Version}}";
-    let given = Options { deadline: Some(ANSWER_TIMEOUT), ..Options::default() };
+    let given = Options { limit: Limit::Within(ANSWER_TIMEOUT), ..Options::default() };
     let asked = process::run(ctx, |sh| cmd!(sh, "docker version --format {format}"), &given);
     let (what, help) = match asked {
         Ok(outcome) if outcome.success() => return Ok(outcome.stdout().trim().to_owned()),
         // An engine that hangs says nothing, and starting it once more does not help.
-        Ok(Outcome { end: End::TimedOut(after), .. }) => (
-            format!("does not answer: `docker version` timed out after {}", human_time(after)),
+        Ok(Outcome { end: end @ End::TimedOut(_), .. }) => (
+            format!("does not answer: `docker version` {end}"),
             "restart the engine, or set DOCKER_HOST to one that answers",
         ),
         Ok(outcome) => (outcome.reason(), "cargo xtask setup"),
@@ -41,12 +39,7 @@ pub fn engine_version(ctx: &Context) -> Result<String, Problem> {
 pub fn docker_login(ctx: &Context, registry: &Registry, username: &str, password: &Secret) -> anyhow::Result<()> {
     let host = registry.to_string();
     let secrets = [password];
-    let given = Options {
-        stdin: Some(password.reveal()),
-        deadline: Some(LOGIN_TIMEOUT),
-        secrets: &secrets,
-        ..Options::default()
-    };
+    let given = Options { stdin: Some(password.reveal()), secrets: &secrets, ..Options::default() };
     let attempt =
         || process::read(ctx, |sh| cmd!(sh, "docker login --username {username} --password-stdin {host}"), &given);
     fleet::retry(ctx, "the login", attempt).map_err(|error| {

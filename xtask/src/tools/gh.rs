@@ -66,11 +66,11 @@ pub fn verify_attestation(
         End::Failure(status) if status.code() == Some(NO_LOGIN) => {
             Err(Problem::new("`gh`", outcome.reason()).help("gh auth login").exit(Exit::Missing))
         }
-        _ if is_out_of_reach(&outcome.stderr) => {
+        End::Failure(_) if !is_out_of_reach(&outcome.stderr) => Ok(Err(outcome.reason())),
+        _ => {
             let what = format!("cannot be asked whether {index} is attested: {}", outcome.reason());
             Err(Problem::new("GitHub", what).help("check the network, and run this again").exit(Exit::Missing))
         }
-        _ => Ok(Err(outcome.reason())),
     }
 }
 

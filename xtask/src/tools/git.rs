@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use xshell::{Cmd, Shell, cmd};
 
-use super::process::{self, End, Options, Outcome};
+use super::process::{self, End, Limit, Options, Outcome};
 use crate::model::{Commit, Exit, Problem, TreeEntry};
 use crate::run::Context;
 
@@ -164,7 +164,7 @@ pub fn is_ancestor(ctx: &Context, ancestor: &Commit, commit: &Commit) -> anyhow:
 /// unknown, as where a workflow's checkout keeps no credentials.
 pub fn fetch(ctx: &Context) {
     let quick = ["-c", "gc.auto=0", "-c", "maintenance.auto=false"];
-    let given = Options { deadline: Some(FETCH_TIMEOUT), ..Options::default() };
+    let given = Options { limit: Limit::Within(FETCH_TIMEOUT), ..Options::default() };
     let alone = [("GIT_TERMINAL_PROMPT", "0"), ("GIT_ASKPASS", "true"), ("GIT_SSH_COMMAND", "ssh -o BatchMode=yes")];
     let _ =
         process::run(ctx, |sh| cmd!(sh, "git {quick...} fetch --quiet --no-recurse-submodules --").envs(alone), &given);

@@ -9,7 +9,7 @@ use anyhow::Context as _;
 use camino::{Utf8Path, Utf8PathBuf};
 use xshell::cmd;
 
-use super::process::{self, Options};
+use super::process::{self, Limit, Options};
 use super::registry::greetings;
 use super::system::Machine;
 use crate::model::{Arch, Exit, Problem, Reference};
@@ -124,11 +124,12 @@ pub fn fill_registry(ctx: &Context, machine: &Machine, address: &str, image: &Re
                         --provenance=false --progress plain {context}"
                 )
             },
-            &Options::default(),
+            &Options { limit: Limit::Build(None), ..Options::default() },
         )?;
     }
     let image = image.to_string();
-    process::read(ctx, |sh| cmd!(sh, "docker buildx imagetools create -t {image} {sources...}"), &Options::default())?;
+    let given = Options { limit: Limit::Write, ..Options::default() };
+    process::read(ctx, |sh| cmd!(sh, "docker buildx imagetools create -t {image} {sources...}"), &given)?;
     std::fs::write(note(ctx), address).with_context(|| format!("could not write {}", note(ctx)))
 }
 

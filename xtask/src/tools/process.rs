@@ -1,7 +1,9 @@
 //! Running other programs: shown, bounded in time, ended when somebody asks to stop, and never losing what they said.
 //!
-//! Each program leads a process group of its own, so that a deadline or a signal ends it together with all that it
+//! Each program leads a process group of its own, so that a limit or a signal ends it together with all that it
 //! started. Ctrl-C at the terminal therefore reaches this program alone, which passes it on.
+
+mod end;
 
 use std::borrow::Cow;
 use std::ffi::OsStr;
@@ -10,7 +12,7 @@ use std::fs::File;
 use std::io::{ErrorKind, Read, Write};
 use std::ops::RangeInclusive;
 use std::os::unix::process::CommandExt;
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, TryRecvError, sync_channel};
 use std::time::{Duration, Instant};
 
@@ -18,11 +20,13 @@ use anyhow::Context as _;
 use camino::{Utf8Path, Utf8PathBuf};
 use xshell::{Cmd, Shell, cmd};
 
+pub use end::{End, Limit};
+
 use super::buildx;
 use crate::model::{Exit, Problem};
-use crate::run::{Context, Secret, human_time};
+use crate::run::{Context, Secret};
 
-/// How often a running program is checked for its end, its deadline and a signal: at first as often as a program that
+/// How often a running program is checked for its end, its limit and a signal: at first as often as a program that
 /// answers at once needs, such as git, and then as seldom as a build.
 const POLL_INTERVALS: RangeInclusive<Duration> = Duration::from_micros(200)..=Duration::from_millis(4);
 /// How long a program may take to end by itself once it is asked to. GitHub kills everything 10 s after it cancels.
@@ -42,8 +46,7 @@ pub struct Options<'a> {
     /// Variables for this program alone: the secrets of a build, which buildx takes from its environment. They are
     /// covered in what it says.
     pub env: &'a [(String, Secret)],
-    /// After which time it is ended.
-    pub deadline: Option<Duration>,
+    pub limit: Limit,
     /// Called with each line of its output as it comes.
     pub on_line: Option<&'a dyn Fn(&str)>,
     /// Covered in what it says, in case it repeats what it was given.
@@ -58,30 +61,6 @@ pub struct Outcome {
     pub end: End,
     pub stdout_bytes: Vec<u8>,
     pub stderr: String,
-}
-
-/// How a program ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum End {
-    Success,
-    /// With an exit code, or by a signal.
-    Failure(ExitStatus),
-    TimedOut(Duration),
-    Interrupted,
-}
-
-impl fmt::Display for End {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            End::Success => f.write_str("succeeded"),
-            End::Failure(status) => match status.code() {
-                Some(code) => write!(f, "exited with {code}"),
-                None => f.write_str("was ended by a signal"),
-            },
-            End::TimedOut(after) => write!(f, "timed out after {}", human_time(*after)),
-            End::Interrupted => f.write_str("was interrupted"),
-        }
-    }
 }
 
 /// The command, how it ended, and the end of what it said, in one sentence.
@@ -155,16 +134,22 @@ fn run_prepared(ctx: &Context, mut command: Command, line: String, options: &Opt
     feed(&mut child, options.stdin);
     let (out, err) = (pieces_of(child.stdout.take()), pieces_of(child.stderr.take()));
     let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
-    let mut read = || {
+    let mut read = |stderr: &mut Vec<u8>| {
         let closed = take_pieces(&out, &mut stdout, on_line);
-        take_pieces(&err, &mut stderr, on_line) && closed
+        take_pieces(&err, stderr, on_line) && closed
     };
-    let end = wait(ctx, &mut child, &target, options.deadline, &mut read).context("could not wait for a program")?;
+    let limit = options.limit.of(ctx);
+    let end = wait(ctx, &mut child, limit, &mut || read(&mut stderr)).context("could not wait for a program")?;
+    let said = stderr.len();
+    if end.is_forced() {
+        stop(ctx, &mut child, &target, &mut || read(&mut stderr)).context("could not end a program")?;
+    }
     for (on_line, all) in on_line.iter().flat_map(|on_line| [(on_line, &stdout), (on_line, &stderr)]) {
         // A last line without a newline.
         String::from_utf8_lossy(&all[last_line(all)..]).lines().for_each(on_line);
     }
-    let stderr = redacted(&stderr, &secrets);
+    // What it says of our signal is no reason: that is what it said before.
+    let stderr = redacted(if end.is_forced() { &stderr[..said] } else { &stderr }, &secrets);
     // What succeeded gives data, which stays as it is; what failed gives its reason.
     let stdout = if end == End::Success { stdout } else { redacted(&stdout, &secrets).into_bytes() };
     if ctx.ui.verbosity >= 2 && options.on_line.is_none() {
@@ -187,13 +172,16 @@ pub fn read(ctx: &Context, cmd: impl FnOnce(&Shell) -> Cmd<'_>, options: &Option
 ///
 /// # Errors
 /// It could not be started, or failed.
-pub fn show(ctx: &Context, cmd: impl FnOnce(&Shell) -> Cmd<'_>, stdout: Stdio) -> anyhow::Result<()> {
+pub fn show(ctx: &Context, cmd: impl FnOnce(&Shell) -> Cmd<'_>, limit: Limit, stdout: Stdio) -> anyhow::Result<()> {
     let (mut command, line) = prepare(ctx, cmd)?;
     ctx.ui.detail("Running", &line);
     command.stdin(Stdio::null()).stdout(stdout).stderr(Stdio::inherit());
     let mut child = command.spawn().map_err(|error| could_not_start(&command, &error))?;
-    let target = child.id().to_string();
-    let end = wait(ctx, &mut child, &target, None, &mut || true).context("could not wait for a program")?;
+    let end = wait(ctx, &mut child, limit.of(ctx), &mut || true).context("could not wait for a program")?;
+    if end.is_forced() {
+        let target = child.id().to_string();
+        stop(ctx, &mut child, &target, &mut || true).context("could not end a program")?;
+    }
     Outcome { command: line, end, stdout_bytes: Vec::new(), stderr: String::new() }.read().map(drop)
 }
 
@@ -323,7 +311,7 @@ fn pieces_of(pipe: Option<impl Read + Send + 'static>) -> Receiver<Vec<u8>> {
 }
 
 /// Takes the pieces that have come; whether there will be no more. No more than a backlog at once: a program that never
-/// stops printing must not keep its deadline from being checked.
+/// stops printing must not keep its limit from being checked.
 fn take_pieces(pieces: &Receiver<Vec<u8>>, all: &mut Vec<u8>, on_line: Option<&dyn Fn(&str)>) -> bool {
     for _ in 0..BACKLOG {
         match pieces.try_recv() {
@@ -357,13 +345,12 @@ fn redacted(said: &[u8], secrets: &[&Secret]) -> String {
     text
 }
 
-/// Waits for a program's end, but not past the deadline nor a signal by more than the program needs to end by itself.
-/// `read` takes what was printed, and tells whether that was all.
+/// Waits for a program's end, for its limit, or for a signal. `read` takes what was printed, and tells whether that was
+/// all.
 fn wait(
     ctx: &Context,
     child: &mut Child,
-    target: &str,
-    deadline: Option<Duration>,
+    limit: Option<Duration>,
     read: &mut dyn FnMut() -> bool,
 ) -> std::io::Result<End> {
     let start = Instant::now();
@@ -372,9 +359,8 @@ fn wait(
             poll(DRAIN_TIMEOUT, read);
             return Ok(if status.success() { End::Success } else { End::Failure(status) });
         }
-        let late = deadline.filter(|&deadline| start.elapsed() > deadline).map(End::TimedOut);
+        let late = limit.filter(|&limit| start.elapsed() > limit).map(End::TimedOut);
         if let Some(end) = late.or(ctx.interrupted().map(|_| End::Interrupted)) {
-            stop(ctx, child, target, read)?;
             return Ok(end);
         }
         read();

@@ -4,6 +4,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::sync::Mutex;
 
 use super::*;
+use crate::model::Timeouts;
 
 const SECOND: Duration = Duration::from_secs(1);
 /// Starts a program that sleeps, prints its process number, and waits for it. The sleeper keeps stdout open.
@@ -21,9 +22,9 @@ fn is_running(pid: &str) -> bool {
 }
 
 #[test]
-fn a_deadline_ends_the_program_and_all_that_it_started() {
+fn a_limit_ends_the_program_and_all_that_it_started() {
     let (ctx, start) = (Context::for_tests(), Instant::now());
-    let outcome = perl(&ctx, PARENT, &Options { deadline: Some(SECOND), ..Options::default() });
+    let outcome = perl(&ctx, PARENT, &Options { limit: Limit::Within(SECOND), ..Options::default() });
     assert_eq!(outcome.end, End::TimedOut(SECOND));
     assert!((SECOND..3 * SECOND).contains(&start.elapsed()), "{:?}", start.elapsed());
     let pid = outcome.stdout().trim().to_owned();
@@ -34,7 +35,7 @@ fn a_deadline_ends_the_program_and_all_that_it_started() {
 fn a_program_that_does_not_end_when_asked_is_killed_with_all_that_it_started() {
     let (ctx, start) = (Context::for_tests(), Instant::now());
     let stubborn = format!("$SIG{{TERM}} = 'IGNORE'; {PARENT}");
-    let outcome = perl(&ctx, &stubborn, &Options { deadline: Some(SECOND), ..Options::default() });
+    let outcome = perl(&ctx, &stubborn, &Options { limit: Limit::Within(SECOND), ..Options::default() });
     assert_eq!(outcome.end, End::TimedOut(SECOND));
     assert!((SECOND + GRACE..SECOND + GRACE + 2 * SECOND).contains(&start.elapsed()), "{:?}", start.elapsed());
     assert!(!is_running(outcome.stdout().trim()));
@@ -62,7 +63,7 @@ fn a_program_that_left_the_group_keeps_nobody_waiting() {
         (r#"print $pid"#, Options::default(), End::Success),
         (
             r#"print "$pid\n"; sleep 30"#,
-            Options { deadline: Some(SECOND), ..Options::default() },
+            Options { limit: Limit::Within(SECOND), ..Options::default() },
             End::TimedOut(SECOND),
         ),
     ] {
@@ -72,16 +73,16 @@ fn a_program_that_left_the_group_keeps_nobody_waiting() {
         // The limit, then the grace, because the pipe is not closed, and what is waited for after the end.
         assert!(start.elapsed() < SECOND + GRACE + DRAIN_TIMEOUT + 2 * SECOND, "{:?}", start.elapsed());
         let pid = outcome.stdout().trim().to_owned();
-        assert!(is_running(&pid), "what left the group is no business of the deadline");
+        assert!(is_running(&pid), "what left the group is no business of the limit");
         signal(&ctx, "-KILL", &pid);
     }
 }
 
 #[test]
-fn a_program_that_never_stops_printing_meets_its_deadline() {
+fn a_program_that_never_stops_printing_meets_its_limit() {
     let (ctx, start) = (Context::for_tests(), Instant::now());
     let code = r#"$| = 1; while (1) { print "y\n" }"#;
-    let outcome = perl(&ctx, code, &Options { deadline: Some(SECOND / 4), ..Options::default() });
+    let outcome = perl(&ctx, code, &Options { limit: Limit::Within(SECOND / 4), ..Options::default() });
     assert_eq!(outcome.end, End::TimedOut(SECOND / 4));
     assert!(start.elapsed() < 3 * SECOND, "{:?}", start.elapsed());
 }
@@ -124,16 +125,40 @@ fn a_program_may_print_more_than_a_pipe_holds_before_it_reads() {
 #[test]
 fn a_failure_always_has_a_reason() {
     let ctx = Context::for_tests();
-    let reason = |code: &str| perl(&ctx, code, &Options { deadline: Some(SECOND / 4), ..Options::default() }).reason();
+    let reason =
+        |code: &str| perl(&ctx, code, &Options { limit: Limit::Within(SECOND / 4), ..Options::default() }).reason();
     assert_eq!(reason("exit 3"), "exited with 3");
     assert_eq!(reason("kill 9, $$"), "was ended by a signal");
     assert_eq!(reason(r#"print STDERR "ERROR: no\n"; exit 1"#), "no");
     assert_eq!(reason(r#"print "no\n"; exit 1"#), "no");
-    assert_eq!(reason("sleep 9"), "timed out after 0.2s");
-    assert_eq!(reason(r#"print STDERR "still here\n"; sleep 9"#), "timed out after 0.2s: still here");
+    assert_eq!(reason("sleep 9"), "timed out after 0.25 s");
+    assert_eq!(reason(r#"print STDERR "still here\n"; sleep 9"#), "timed out after 0.25 s: still here");
+    // Nor is what it says of our signal.
+    let proud = r#"$| = 1; $SIG{TERM} = sub { warn "got SIGTERM\n"; exit 1 }; print STDERR "still here\n"; sleep 9"#;
+    assert_eq!(reason(proud), "timed out after 0.25 s: still here");
     let outcome = perl(&ctx, "exit 3", &Options::default());
     assert_eq!(outcome.to_string(), "`perl -e 'exit 3'` exited with 3");
     assert_eq!(outcome.read().unwrap_err().to_string(), "`perl -e 'exit 3'` exited with 3");
+}
+
+#[test]
+fn every_program_has_a_limit_that_is_configured() {
+    let mut ctx = Context::for_tests();
+    ctx.timeouts = Timeouts { read: SECOND / 4, write: SECOND / 5, build: SECOND / 10 };
+    for (limit, after) in [
+        (Limit::default(), Some(SECOND / 4)),
+        (Limit::Write, Some(SECOND / 5)),
+        (Limit::Build(None), Some(SECOND / 10)),
+        (Limit::Build(Some(SECOND / 2)), Some(SECOND / 2)),
+        (Limit::None, None),
+    ] {
+        let end = perl(&ctx, "sleep 1", &Options { limit, ..Options::default() }).end;
+        assert_eq!(end, after.map_or(End::Success, End::TimedOut), "{limit:?}");
+    }
+    for (seconds, said) in [(5, "5 s"), (60, "60 s"), (90, "90 s"), (120, "2 min"), (600, "10 min"), (3_600, "60 min")]
+    {
+        assert_eq!(End::TimedOut(seconds * SECOND).to_string(), format!("timed out after {said}"));
+    }
 }
 
 #[test]

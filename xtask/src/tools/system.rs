@@ -10,7 +10,7 @@ use camino::Utf8Path;
 use serde_json::{Map, Value, json};
 use xshell::{Cmd, Shell, cmd};
 
-use super::process::{self, Options};
+use super::process::{self, Limit, Options};
 use super::{apt, builder, docker};
 use crate::model::{Arch, Exit, Problem};
 use crate::run::Context;
@@ -70,7 +70,7 @@ impl Machine {
     /// Runs a command as root, its output to the terminal; a dry run prints it.
     fn run(&self, ctx: &Context, cmd: impl FnOnce(&Shell) -> Cmd<'_>) -> anyhow::Result<()> {
         if !self.dry_run {
-            return process::show(ctx, |sh| self.as_root(sh, cmd(sh)), std::io::stderr().into());
+            return process::show(ctx, |sh| self.as_root(sh, cmd(sh)), Limit::Build(None), std::io::stderr().into());
         }
         ctx.ui.data(process::shown(ctx, |sh| self.as_root(sh, cmd(sh)))?);
         Ok(())
@@ -207,7 +207,8 @@ impl Machine {
         let mut options = apt::options(ctx, "apt-arches", &self.codename, None)?;
         options.extend(Arch::ALL.map(|arch| format!("-oAPT::Architectures::={arch}")));
         let options = &options;
-        process::show(ctx, |sh| cmd!(sh, "apt-get {options...} -q=2 update"), std::io::stderr().into())?;
+        let stderr = std::io::stderr().into();
+        process::show(ctx, |sh| cmd!(sh, "apt-get {options...} -q=2 update"), Limit::Write, stderr)?;
         let sh = Shell::new().context("could not read the working directory")?;
         for arch in Arch::ALL {
             let folder = into.join(arch.as_str());
@@ -222,7 +223,7 @@ impl Machine {
                     sh.change_dir(&download);
                     cmd!(sh, "apt-get {options...} -q=2 download {of_arch}")
                 },
-                &Options::default(),
+                &Options { limit: Limit::Write, ..Options::default() },
             )?;
             let archive = sh.read_dir(&download)?.pop().with_context(|| format!("apt downloaded no {of_arch}"))?;
             process::read(ctx, |sh| cmd!(sh, "dpkg-deb --extract {archive} {folder}"), &Options::default())?;

@@ -11,15 +11,15 @@ use xshell::cmd;
 
 use crate::model::Registry;
 use crate::run::{Context, Secret, count, fleet};
-use crate::tools::process::{self, End, Options};
+use crate::tools::process::{self, End, Limit, Options};
 
 /// How many requests are under way at once. A loopback registry answers no faster to more; with 50 ms of latency, 32
 /// are 640 a second, and ECR takes more than that of no client.
 const PARALLEL: usize = 32;
 /// How many requests one process is given: its time limit is for all of them together, and far more than they need.
 const LARGEST_BATCH: usize = 4_000;
-/// After what time a registry that has not answered counts as out of reach.
-const TIMEOUT: Duration = Duration::from_secs(120);
+/// How long it may take to connect.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// The largest answer that is read, in bytes: the specification's limit for a manifest.
 const LARGEST_BODY: usize = 4 << 20;
 
@@ -28,11 +28,12 @@ const LARGEST_BODY: usize = 4 << 20;
 const BROKEN_OFF: [u8; 6] = [16, 18, 52, 55, 56, 92];
 /// curl's exit code for an answer that is larger than it may be.
 const TOO_LARGE: u8 = 63;
+/// curl's exit code for a server that took longer than it may.
+const TIMED_OUT: u8 = 28;
 
-/// The options of each request. A try takes 30 s at most, and none is started after 85 s, so that all is said and
-/// done before [`TIMEOUT`].
-const OPTIONS: &str = "silent\ninclude\ngloboff\nconnect-timeout = 10\nmax-time = 30\nretry = 4\n\
-                       retry-max-time = 85\nsuppress-connect-headers\nuser-agent = \"cargo-xtask-jobs\"\n";
+/// The options of each request.
+const OPTIONS: &str = "silent\ninclude\ngloboff\nretry = 4\nsuppress-connect-headers\n\
+                       user-agent = \"cargo-xtask-jobs\"\n";
 /// How many redirects are followed: blobs are often elsewhere, and manifests may have moved.
 const MOST_REDIRECTS: usize = 5;
 
@@ -180,16 +181,19 @@ impl Drop for Answers {
 /// Makes the requests by one process. Answers go to files of a folder that is gone afterwards: they have no order.
 pub fn run(ctx: &Context, requests: &[&Request]) -> anyhow::Result<Vec<Fetched>> {
     let Answers(path) = &Answers::new().context("could not make a folder for temporary files")?;
-    let config = configuration(requests, path);
+    let limit = ctx.timeouts.read;
+    let config = configuration(requests, path, limit);
     let secrets: Vec<&Secret> = requests.iter().filter_map(|request| request.credentials.as_ref()).collect();
-    let given = Options { stdin: Some(&config), deadline: Some(TIMEOUT), secrets: &secrets, ..Options::default() };
+    // A try takes as long as a read may, and none is started later than that.
+    let given =
+        Options { stdin: Some(&config), limit: Limit::Within(2 * limit), secrets: &secrets, ..Options::default() };
     let parallel = PARALLEL.to_string();
     let outcome = process::run(
         ctx,
         |sh| cmd!(sh, "curl --disable --no-progress-meter --parallel --parallel-max {parallel} --config -"),
         &given,
     )?;
-    let mut answers: Vec<Fetched> = requests.iter().map(|_| Err((0, unanswered(&outcome.end)))).collect();
+    let mut answers: Vec<Fetched> = requests.iter().map(|_| Err((0, unanswered(outcome.end, limit)))).collect();
     let said = outcome.stdout();
     for line in said.lines() {
         let mut words = line.splitn(3, ' ');
@@ -199,6 +203,7 @@ pub fn run(ctx: &Context, requests: &[&Request]) -> anyhow::Result<Vec<Fetched>>
         *answer = match code {
             0 => read(&path.join(i.to_string())),
             TOO_LARGE => Err((code, too_large())),
+            TIMED_OUT => Err((code, timed_out(words.next().unwrap_or_default(), limit))),
             _ => Err((code, untimed(words.next().unwrap_or_default()))),
         };
     }
@@ -207,16 +212,18 @@ pub fn run(ctx: &Context, requests: &[&Request]) -> anyhow::Result<Vec<Fetched>>
     Ok(answers)
 }
 
-fn unanswered(end: &End) -> String {
+fn unanswered(end: End, limit: Duration) -> String {
     match end {
         End::Success | End::Failure(_) => "curl gave no answer".to_owned(),
-        End::TimedOut(_) | End::Interrupted => format!("the registry did not answer: curl {end}"),
+        End::TimedOut(_) => End::TimedOut(limit).to_string(),
+        End::Interrupted => end.to_string(),
     }
 }
 
 /// What curl is told on its stdin: the requests, parted by `next`.
-fn configuration(requests: &[&Request], dir: &Utf8Path) -> String {
+fn configuration(requests: &[&Request], dir: &Utf8Path, limit: Duration) -> String {
     let mut config = String::new();
+    let (connect, limit) = (CONNECT_TIMEOUT.as_secs(), limit.as_secs());
     for (i, Request { url, accept, credentials, more }) in requests.iter().enumerate() {
         let next = if i > 0 { "next\n" } else { "" };
         // What is on this machine is reached without TLS and without a proxy, as by docker, and nothing else is.
@@ -224,7 +231,8 @@ fn configuration(requests: &[&Request], dir: &Utf8Path) -> String {
         let credentials = credentials.as_ref().map_or("", |line| line.reveal());
         let _ = write!(
             config,
-            "{next}{OPTIONS}url = {}\noutput = {}\nproto = \"={protocol}\"\n{proxy}\
+            "{next}{OPTIONS}connect-timeout = {connect}\nmax-time = {limit}\nretry-max-time = {limit}\n\
+             url = {}\noutput = {}\nproto = \"={protocol}\"\n{proxy}\
              max-filesize = {LARGEST_BODY}\nheader = \"Accept: {accept}\"\n\
              write-out = \"{i} %{{exitcode}} %{{errormsg}}\\n\"\n{credentials}\n{more}\n",
             quoted(url),
@@ -244,6 +252,15 @@ pub fn quoted(value: &str) -> String {
         c => c.to_string(),
     };
     format!("\"{}\"", value.chars().map(escape).collect::<String>())
+}
+
+/// curl's words with the limit in place of the milliseconds that went by.
+fn timed_out(said: &str, limit: Duration) -> String {
+    match said.split_once(" timed out after ") {
+        Some(("Operation", _)) => End::TimedOut(limit).to_string(),
+        Some((what, _)) => format!("{what} {}", End::TimedOut(limit.min(CONNECT_TIMEOUT))),
+        None => untimed(said),
+    }
 }
 
 /// curl's words without the time that a connection took, which is another in each run.
@@ -307,8 +324,13 @@ mod tests {
     fn a_connection_that_fails_is_the_same_each_time() {
         let said = "Failed to connect to 127.0.0.1 port 1 after 3 ms: Couldn't connect to server";
         assert_eq!(untimed(said), "Failed to connect to 127.0.0.1 port 1: Couldn't connect to server");
-        let late = "Operation timed out after 30001 milliseconds with 0 bytes received";
-        assert_eq!(untimed(late), late);
+        let timed_out = |said: &str, seconds| timed_out(said, Duration::from_secs(seconds));
+        let silent = "Operation timed out after 60001 milliseconds with 0 bytes received";
+        assert_eq!(timed_out(silent, 60), "timed out after 60 s");
+        assert_eq!(timed_out("Connection timed out after 10001 milliseconds", 60), "Connection timed out after 10 s");
+        assert_eq!(timed_out("Connection timed out after 5001 milliseconds", 5), "Connection timed out after 5 s");
+        let said = "Failed to connect to 192.0.2.1 port 443 after 10002 ms: Timeout was reached";
+        assert_eq!(timed_out(said, 60), "Failed to connect to 192.0.2.1 port 443: Timeout was reached");
     }
 
     #[test]
@@ -356,7 +378,7 @@ mod tests {
             more: "head".to_owned(),
         };
         let (first, second) = (request("http://127.0.0.1:5000/v2/"), request("https://r.example/v2/"));
-        let text = configuration(&[&first, &second], Utf8Path::new("/tmp/x"));
+        let text = configuration(&[&first, &second], Utf8Path::new("/tmp/x"), Duration::from_secs(60));
         let (here, elsewhere) = text.split_once("next\n").unwrap();
         assert!(here.contains("proto = \"=http\"\nnoproxy = \"*\"\n"), "{text}");
         assert!(elsewhere.contains("proto = \"=https\"\n") && !elsewhere.contains("noproxy"), "{text}");

@@ -1,7 +1,5 @@
 //! Who asks a registry: docker's own login, from its `config.json` and the credential helpers that it names.
 
-use std::time::Duration;
-
 use anyhow::Context as _;
 use serde_json::Value;
 use xshell::cmd;
@@ -17,9 +15,6 @@ const DOCKER_HUB: &str = "https://index.docker.io/v1/";
 const TOKEN_USER: &str = "<token>";
 /// What helpers say where they have nothing for a registry, with exit code 1.
 const NOT_FOUND: &str = "credentials not found";
-
-/// How long a helper may take: some ask somebody for a password, where there is somebody.
-const HELPER_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Docker's login at one registry.
 #[derive(Clone, Debug)]
@@ -87,7 +82,7 @@ fn of_file(config: &Value, name: &str) -> Login {
 /// Asks a credential helper, by [docker's protocol](https://github.com/docker/docker-credential-helpers).
 fn of_helper(ctx: &Context, helper: &str, name: &str) -> anyhow::Result<Login> {
     let program = format!("docker-credential-{helper}");
-    let given = Options { stdin: Some(name), deadline: Some(HELPER_TIMEOUT), ..Options::default() };
+    let given = Options { stdin: Some(name), ..Options::default() };
     let failed = |said: String| {
         Problem::new(format!("registry `{name}`"), format!("`{program} get` failed: {said}"))
             .rule("docker's config.json names this helper for the registry")

@@ -62,7 +62,7 @@ fn an_engine_that_does_not_answer() {
     let run = Tree::with_jobs(&["job"]).run_with(&["doctor"], &[("DOCKER_HOST", &host)]).ended(4);
     let (engine, _) = run.errors().split_once("\nerror: builder: ").unwrap();
     expect![[r#"
-        error: engine: does not answer: `docker version` timed out after 10s
+        error: engine: does not answer: `docker version` timed out after 10 s
           help: restart the engine, or set DOCKER_HOST to one that answers"#]]
     .assert_eq(engine);
 }
