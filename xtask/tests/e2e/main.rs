@@ -30,3 +30,4 @@ mod proxy;
 mod registry;
 mod secrets;
 mod signing;
+mod silence;
