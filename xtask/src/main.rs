@@ -41,7 +41,7 @@ fn main() -> ExitCode {
     });
     match outcome {
         Ok((Some(interrupted), _)) => {
-            ui.error(&anyhow::anyhow!("interrupted"));
+            ui.interrupted();
             ExitCode::from(interrupted)
         }
         Ok((None, Ok(code))) => ExitCode::from(code),

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use anyhow::Context as _;
 use camino::Utf8PathBuf;
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use super::environment::Environment;
 use super::report::Ui;
@@ -27,15 +27,18 @@ pub struct Context {
 }
 
 impl Context {
-    /// A context at this root. From now on the first SIGINT or SIGTERM asks to stop (somebody typed Ctrl-C, or GitHub
-    /// cancels the run), and the second ends this process at once.
+    /// A context at this root. From now on the first SIGINT, SIGTERM or SIGHUP asks to stop (somebody typed Ctrl-C,
+    /// GitHub cancels the run, or the terminal is gone), and the second ends this process at once.
     pub fn new(root: Utf8PathBuf, env: Environment, ui: Ui) -> anyhow::Result<Context> {
         let signal = Arc::new(AtomicUsize::new(0));
-        for number in [SIGINT, SIGTERM] {
-            let noted = usize::try_from(number).context("a signal's number is positive")?;
+        let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+        // `nohup` has SIGHUP ignored, so that a program goes on without its terminal.
+        let hangup = (!is_ignored(&status, SIGHUP)).then_some((SIGHUP, SIGTERM));
+        for (number, counts_as) in [(SIGINT, SIGINT), (SIGTERM, SIGTERM)].into_iter().chain(hangup) {
+            let noted = usize::try_from(counts_as).context("a signal's number is positive")?;
             let again = Arc::new(AtomicBool::new(false));
             // The order counts: the second signal finds `again` set by the first.
-            signal_hook::flag::register_conditional_shutdown(number, 128 + number, Arc::clone(&again))
+            signal_hook::flag::register_conditional_shutdown(number, 128 + counts_as, Arc::clone(&again))
                 .and_then(|_| signal_hook::flag::register(number, again))
                 .and_then(|_| signal_hook::flag::register_usize(number, Arc::clone(&signal), noted))
                 .context("could not listen for signals")?;
@@ -61,6 +64,12 @@ impl Context {
     }
 }
 
+/// Whether a signal is ignored, by the set in `/proc/self/status`: the lowest of its bits is signal 1.
+fn is_ignored(status: &str, signal: i32) -> bool {
+    let set = status.lines().find_map(|line| line.strip_prefix("SigIgn:")).map(str::trim);
+    set.and_then(|set| u64::from_str_radix(set, 16).ok()).is_some_and(|set| set >> (signal - 1) & 1 == 1)
+}
+
 #[cfg(test)]
 impl Context {
     /// A context that no signal reaches, at the machine's folder for temporary files.
@@ -81,5 +90,17 @@ impl Context {
     /// What a signal handler does.
     pub fn interrupt(&self) {
         self.signal.store(2, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn signals_that_are_ignored_are_told_from_others() {
+        let status = "Name:\tcat\nSigBlk:\tffffffffffffffff\nSigIgn:\t0000000000001001\nSigCgt:\t0000000000004002\n";
+        assert_eq!([SIGHUP, SIGINT, SIGTERM, 13].map(|signal| is_ignored(status, signal)), [true, false, false, true]);
+        assert!(!is_ignored("", SIGHUP), "there is no such file on macOS");
     }
 }

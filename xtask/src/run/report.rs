@@ -3,6 +3,8 @@
 use std::fmt::Display;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io::Write;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use anstyle::{AnsiColor, Style};
@@ -14,19 +16,24 @@ use crate::model::{Failure, Problem, one_line, printable};
 /// The verbosity at which `--quiet` hides nothing more.
 const ALWAYS: i8 = i8::MIN;
 
+/// What is said of an image or a tag that stays, whatever becomes of the run.
+const LASTING: [&str; 4] = ["Loaded", "Pushed", "Written", "Moved"];
+
 /// The terminal, or the log that stands in its place. stdout is data, stderr is talk.
 #[derive(Clone, Debug)]
 pub struct Ui {
     /// How often `--verbose` was given, or below zero how often `--quiet` was.
     pub verbosity: i8,
     is_github: bool,
+    /// How often each of [`LASTING`] was said.
+    done: Arc<[AtomicUsize; LASTING.len()]>,
 }
 
 impl Ui {
     pub fn new(color: ColorChoice, verbosity: i8, env: &Environment) -> Ui {
         color_choice(color, env).write_global();
         let debug = verbosity == 0 && env.get("RUNNER_DEBUG") == Some("1");
-        Ui { verbosity: if debug { 2 } else { verbosity }, is_github: env.is_github_actions() }
+        Ui { verbosity: if debug { 2 } else { verbosity }, is_github: env.is_github_actions(), done: Arc::default() }
     }
 
     /// One line of what is going on, the verb right-aligned as cargo does it.
@@ -36,11 +43,30 @@ impl Ui {
             "Skipped" | "Retrying" | "Missing" => AnsiColor::Yellow,
             _ => AnsiColor::Green,
         };
+        self.count(verb);
         self.line(0, bold(color), &format!("{verb:>12}"), &format!(" {}", one_line(&text.to_string())));
+    }
+
+    fn count(&self, verb: &str) {
+        for (known, done) in LASTING.iter().zip(self.done.iter()) {
+            done.fetch_add(usize::from(*known == verb), Ordering::Relaxed);
+        }
+    }
+
+    /// What was done before a signal came, and that nothing of it is lost.
+    pub fn interrupted(&self) {
+        let count = |(verb, done): (&&str, &AtomicUsize)| {
+            let done = done.load(Ordering::Relaxed);
+            (done > 0).then(|| format!("{done} {}", verb.to_lowercase()))
+        };
+        let done: Vec<String> = LASTING.iter().zip(self.done.iter()).filter_map(count).collect();
+        let done = if done.is_empty() { String::new() } else { format!(" ({})", done.join(", ")) };
+        self.error(&anyhow::anyhow!("interrupted{done}: a re-run continues"));
     }
 
     /// A line that only `--verbose` shows.
     pub fn detail(&self, verb: &str, text: impl Display) {
+        self.count(verb);
         self.line(1, bold(AnsiColor::Cyan), &format!("{verb:>12}"), &format!(" {}", one_line(&text.to_string())));
     }
 

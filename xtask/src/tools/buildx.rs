@@ -134,7 +134,9 @@ pub fn write(ctx: &Context, what: &str, cmd: impl Fn(&Shell) -> Cmd<'_>) -> anyh
     fleet::retry(ctx, what, || {
         let outcome = process::run(ctx, &cmd, &Options { limit: Limit::Write, ..Options::default() })?;
         if outcome.success() { Ok(()) } else { Err(unreachable(what, &outcome.reason())) }
-    })
+    })?;
+    ctx.ui.detail("Written", what);
+    Ok(())
 }
 
 /// The variables of a Go program that runs for a second: it ends before collecting garbage is worth the time, unless it

@@ -71,6 +71,7 @@ fn start(ctx: &Context, address: &str) -> anyhow::Result<()> {
     let mut child = process::spawn_daemon(ctx, |sh| cmd!(sh, "docker-registry serve {config}"), &dir.join("log"))?;
     let start = Instant::now();
     while greetings(ctx, &[address.to_owned()], HEADER) == [None] {
+        anyhow::ensure!(ctx.interrupted().is_none(), "interrupted");
         if start.elapsed() > START_TIMEOUT || child.try_wait().is_ok_and(|ended| ended.is_some()) {
             let said = std::fs::read_to_string(dir.join("log")).unwrap_or_default();
             let last = said.lines().last().unwrap_or("it said nothing").to_owned();

@@ -90,14 +90,11 @@ impl Outcome {
         if self.success() { Ok(self.stdout().into_owned()) } else { Err(anyhow::Error::msg(self.to_string())) }
     }
 
-    /// Why it failed: the end of what it said, or how it ended if it said nothing. Never empty.
+    /// Why it failed: the end of what it said, or how it ended if it said nothing. Never empty. What was ended had said
+    /// what it was doing, and not why.
     pub fn reason(&self) -> String {
         let said = self.last_lines();
-        match self.end {
-            _ if said.is_empty() => self.end.to_string(),
-            End::Success | End::Failure(_) => said,
-            End::TimedOut(_) | End::Interrupted => format!("{}: {said}", self.end),
-        }
+        if said.is_empty() || self.end.is_forced() { self.end.to_string() } else { said }
     }
 
     fn last_lines(&self) -> String {
@@ -119,6 +116,9 @@ pub fn run(ctx: &Context, cmd: impl FnOnce(&Shell) -> Cmd<'_>, options: &Options
 
 /// The part of [`run`] that is compiled once, and not for each command.
 fn run_prepared(ctx: &Context, mut command: Command, line: String, options: &Options<'_>) -> anyhow::Result<Outcome> {
+    if ctx.interrupted().is_some() {
+        return Ok(Outcome { command: line, end: End::Interrupted, stdout_bytes: Vec::new(), stderr: String::new() });
+    }
     ctx.ui.detail("Running", &line);
     command = dying_with_us(ctx, command);
     command.stdin(if options.stdin.is_some() { Stdio::piped() } else { Stdio::null() });
@@ -174,6 +174,7 @@ pub fn read(ctx: &Context, cmd: impl FnOnce(&Shell) -> Cmd<'_>, options: &Option
 /// It could not be started, or failed.
 pub fn show(ctx: &Context, cmd: impl FnOnce(&Shell) -> Cmd<'_>, limit: Limit, stdout: Stdio) -> anyhow::Result<()> {
     let (mut command, line) = prepare(ctx, cmd)?;
+    anyhow::ensure!(ctx.interrupted().is_none(), "interrupted");
     ctx.ui.detail("Running", &line);
     command.stdin(Stdio::null()).stdout(stdout).stderr(Stdio::inherit());
     let mut child = command.spawn().map_err(|error| could_not_start(&command, &error))?;
@@ -192,6 +193,7 @@ pub fn show(ctx: &Context, cmd: impl FnOnce(&Shell) -> Cmd<'_>, limit: Limit, st
 /// It could not be started, or the log cannot be written.
 pub fn spawn_daemon(ctx: &Context, cmd: impl FnOnce(&Shell) -> Cmd<'_>, log: &Utf8Path) -> anyhow::Result<Child> {
     let (mut command, line) = prepare(ctx, cmd)?;
+    anyhow::ensure!(ctx.interrupted().is_none(), "interrupted");
     ctx.ui.detail("Running", format!("{line} >{log} 2>&1 &"));
     log.parent()
         .map_or(Ok(()), std::fs::create_dir_all)

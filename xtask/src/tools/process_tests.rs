@@ -56,6 +56,19 @@ fn a_signal_ends_the_program_and_all_that_it_started() {
 }
 
 #[test]
+fn after_a_signal_nothing_more_is_started() {
+    let ctx = Context::for_tests();
+    let file = ctx.root.join(format!("xtask-started-{}", std::process::id()));
+    let log = file.with_extension("log");
+    ctx.interrupt();
+    assert_eq!(run(&ctx, |sh| cmd!(sh, "touch {file}"), &Options::default()).unwrap().end, End::Interrupted);
+    let shown = show(&ctx, |sh| cmd!(sh, "touch {file}"), Limit::None, Stdio::null());
+    assert_eq!(shown.unwrap_err().to_string(), "interrupted");
+    assert_eq!(spawn_daemon(&ctx, |sh| cmd!(sh, "touch {file}"), &log).unwrap_err().to_string(), "interrupted");
+    assert!(!file.exists() && !log.exists());
+}
+
+#[test]
 fn a_program_that_left_the_group_keeps_nobody_waiting() {
     let daemon = r#"use POSIX; $| = 1; my $pid = fork // die; if (!$pid) { POSIX::setsid(); exec "sleep", "30" } "#;
     let ctx = Context::for_tests();
@@ -132,10 +145,12 @@ fn a_failure_always_has_a_reason() {
     assert_eq!(reason(r#"print STDERR "ERROR: no\n"; exit 1"#), "no");
     assert_eq!(reason(r#"print "no\n"; exit 1"#), "no");
     assert_eq!(reason("sleep 9"), "timed out after 0.25 s");
-    assert_eq!(reason(r#"print STDERR "still here\n"; sleep 9"#), "timed out after 0.25 s: still here");
-    // Nor is what it says of our signal.
-    let proud = r#"$| = 1; $SIG{TERM} = sub { warn "got SIGTERM\n"; exit 1 }; print STDERR "still here\n"; sleep 9"#;
-    assert_eq!(reason(proud), "timed out after 0.25 s: still here");
+    // Of our signal nothing is told.
+    let proud = r#"$| = 1; $SIG{TERM} = sub { warn "got SIGTERM\n"; exit 1 }; print STDERR "at work\n"; sleep 9"#;
+    assert_eq!(reason(proud), "timed out after 0.25 s");
+    let outcome = perl(&ctx, proud, &Options { limit: Limit::Within(SECOND), ..Options::default() });
+    assert_eq!((outcome.stderr.as_str(), outcome.end), ("at work\n", End::TimedOut(SECOND)));
+    assert!(outcome.to_string().ends_with("` timed out after 1 s: at work"), "{outcome}");
     let outcome = perl(&ctx, "exit 3", &Options::default());
     assert_eq!(outcome.to_string(), "`perl -e 'exit 3'` exited with 3");
     assert_eq!(outcome.read().unwrap_err().to_string(), "`perl -e 'exit 3'` exited with 3");

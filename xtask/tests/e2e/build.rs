@@ -141,33 +141,6 @@ fn every_image_carries_its_labels() {
     assert_eq!(labels["org.opencontainers.image.title"], "labelled");
 }
 
-#[test]
-fn a_signal_stops_the_builds_and_still_sums_up() {
-    let tree = Tree::new(&[("jobs/slow/Dockerfile", "FROM busybox:1.37\nRUN sleep 600\n")]);
-    let mut child = tree.command(&["build"], &[]).stderr(std::process::Stdio::piped()).spawn().unwrap();
-    let log = tree.path().join("target/xtask/logs");
-    let logs = || std::fs::read_dir(&log).into_iter().flatten().flatten().map(|file| file.path());
-    let start = std::time::Instant::now();
-    while !logs().any(|path| std::fs::read_to_string(path).is_ok_and(|text| text.contains("RUN sleep 600"))) {
-        assert!(start.elapsed().as_secs() < 60, "the build does not start");
-        std::thread::sleep(std::time::Duration::from_millis(50));
-    }
-    let pid = child.id().to_string();
-    assert!(std::process::Command::new("kill").args(["-INT", &pid]).status().unwrap().success());
-    let start = std::time::Instant::now();
-    let output = loop {
-        if child.try_wait().unwrap().is_some() {
-            break child.wait_with_output().unwrap();
-        }
-        assert!(start.elapsed().as_secs() < 10, "it does not stop");
-        std::thread::sleep(std::time::Duration::from_millis(50));
-    };
-    let stderr = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(130), "{stderr}");
-    assert!(stderr.contains("Finished 0 of 1 image built"), "{stderr}");
-    assert!(stderr.trim_end().ends_with("error: interrupted"), "{stderr}");
-}
-
 /// A repository with so many jobs that several are built by one bake; the names of some are alike without their dots.
 fn many_jobs() -> Tree {
     let names = ["a.b", "a_b", "a-b", "c", "d", "e", "f", "g", "h", "i", "j"];

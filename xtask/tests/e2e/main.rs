@@ -29,5 +29,6 @@ mod promote;
 mod proxy;
 mod registry;
 mod secrets;
+mod signals;
 mod signing;
 mod silence;
