@@ -59,6 +59,13 @@ pub fn dispatch(ctx: &Context, config: &Config, command: &Command) -> anyhow::Re
     done.map(|()| 0)
 }
 
+fn no_jobs(command: &str) -> anyhow::Error {
+    Problem::new("jobs", format!("there are none, so there is nothing to {command}"))
+        .rule("jobs are the folders under `jobs/` with a Dockerfile")
+        .help("add one: jobs/<name>/Dockerfile")
+        .exit(Exit::Usage)
+}
+
 /// What a runner is told of its work, by names and by `--plan`, which may name a file.
 ///
 /// # Errors
@@ -71,6 +78,7 @@ fn told(ctx: &Context, jobs: &[String], plan: Option<&str>) -> anyhow::Result<To
     let told = told.map_err(|error| {
         Problem::new("--plan", format!("{path} holds no part of a plan: {error}"))
             .rule("with `@`, a file that `cargo xtask discover --changed --format matrix` wrote in a workflow")
+            .help("run that again, on this commit")
             .exit(Exit::Usage)
     })?;
     Ok(if jobs.is_empty() { told } else { Told { jobs: jobs.to_vec(), ..told } })

@@ -21,18 +21,30 @@ pub struct Fault {
     pub line: usize,
     pub what: String,
     rule: Option<&'static str>,
-    help: Option<&'static str>,
+    help: Option<String>,
 }
+
+/// The remedy for what breaks BuildKit's grammar in a way that has none of its own.
+const REFERENCE: &str = "see https://docs.docker.com/reference/dockerfile/";
 
 impl Fault {
     fn new(line: usize, what: impl Into<String>) -> Fault {
         Fault { line, what: what.into(), rule: None, help: None }
     }
 
+    fn rule(self, rule: &'static str) -> Fault {
+        Fault { rule: Some(rule), ..self }
+    }
+
+    fn help(self, help: impl Into<String>) -> Fault {
+        Fault { help: Some(help.into()), ..self }
+    }
+
     /// The same about the file at `path`.
     pub fn at(&self, path: &str) -> Problem {
-        let (rule, help) = (self.rule.map(str::to_owned), self.help.map(str::to_owned));
-        Problem { rule, help, ..Problem::new(format!("{path}:{}", self.line), self.what.as_str()) }
+        let help = self.help.clone().or_else(|| Some(REFERENCE.to_owned()));
+        let problem = Problem::new(format!("{path}:{}", self.line), self.what.as_str());
+        Problem { rule: self.rule.map(str::to_owned), help, ..problem }
     }
 }
 

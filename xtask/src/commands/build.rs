@@ -43,7 +43,10 @@ fn arches(named: &[Arch]) -> anyhow::Result<Vec<Arch>> {
     let mut arches = named.to_vec();
     arches.sort_unstable();
     if let Some(twice) = arches.windows(2).find(|pair| pair[0] == pair[1]) {
-        return Err(Problem::new("--arch", format!("`{}` is given twice", twice[0])).exit(Exit::Usage));
+        return Err(Problem::new("--arch", format!("`{}` is given twice", twice[0]))
+            .rule("an architecture is built once")
+            .help("leave one of them out")
+            .exit(Exit::Usage));
     }
     if arches.is_empty() {
         let own = Arch::of_this_machine().ok_or_else(|| {
@@ -74,6 +77,7 @@ mod tests {
     #[test]
     fn an_architecture_is_named_once() {
         assert_eq!(arches(&[Arch::Arm64, Arch::Amd64]).unwrap(), Arch::ALL);
-        assert_eq!(arches(&[Arch::Arm64, Arch::Arm64]).unwrap_err().to_string(), "--arch: `arm64` is given twice");
+        let twice = arches(&[Arch::Arm64, Arch::Arm64]).unwrap_err().to_string();
+        assert!(twice.starts_with("--arch: `arm64` is given twice\n"), "{twice}");
     }
 }

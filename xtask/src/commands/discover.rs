@@ -50,7 +50,12 @@ fn hand_on(ctx: &Context, work: &Work, folders: &str, build: &mut [Leg], mut mer
     let _ = std::fs::remove_dir_all(&folder);
     std::fs::create_dir_all(&folder)
         .and_then(|()| files.try_for_each(|(path, text)| std::fs::write(ctx.root.join(path), text)))
-        .map_err(|error| Problem::new(shown.as_str(), format!("cannot be written: {error}")).exit(Exit::Usage))
+        .map_err(|error| {
+            Problem::new(shown.as_str(), format!("cannot be written: {error}"))
+                .rule("what a workflow hands on is written there")
+                .help("make it a folder that can be written, or remove it")
+                .exit(Exit::Usage)
+        })
 }
 
 fn find(ctx: &Context, config: &Config, args: &DiscoverArgs, jobs: Vec<Job>) -> anyhow::Result<Work> {

@@ -24,7 +24,7 @@ fn merge(run: &Run, args: &MergeArgs) -> anyhow::Result<()> {
     let told = super::told(&run.ctx, &args.jobs, args.plan.as_deref())?;
     let jobs = select_jobs(&run.ctx, &run.config, &told.jobs)?;
     if jobs.is_empty() {
-        return Err(Problem::new("jobs", "there are none, so there is nothing to merge").exit(Exit::Usage));
+        return Err(super::no_jobs("merge"));
     }
     let recipes = recipes(run, jobs, &Basis::Registry { force: false }.or_slice(&told.plan)?)?;
     let moves = Moves::with(args.move_back);

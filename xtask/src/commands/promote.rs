@@ -18,6 +18,7 @@ pub fn run(ctx: &Context, config: &Config, args: &PromoteArgs) -> anyhow::Result
     if place(&from) == place(&to) {
         return Err(Problem::new("--to", format!("`{}` is the same place as `{}`", args.to, args.from))
             .rule("the targets differ in their registry or their prefix")
+            .help("name another target")
             .exit(Exit::Usage));
     }
     from.target.published_revision()?;
@@ -30,7 +31,7 @@ pub fn run(ctx: &Context, config: &Config, args: &PromoteArgs) -> anyhow::Result
 fn promote(from: &Run, to: &Run, args: &PromoteArgs) -> anyhow::Result<()> {
     let jobs = select_jobs(&from.ctx, &from.config, &args.jobs)?;
     if jobs.is_empty() {
-        return Err(Problem::new("jobs", "there are none, so there is nothing to promote").exit(Exit::Usage));
+        return Err(super::no_jobs("promote"));
     }
     let expected: Result<Vec<Expected>, Problem> = jobs.iter().map(|job| plan::expected(from, job)).collect();
     let expected = expected.map_err(|problem| problem.exit(Exit::Usage))?;

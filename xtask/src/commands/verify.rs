@@ -9,7 +9,7 @@ pub fn run(run: &Run, names: &[String], parallel: Option<u16>) -> anyhow::Result
     run.target.published_registry("verify")?;
     let jobs = select_jobs(&run.ctx, &run.config, names)?;
     if jobs.is_empty() {
-        return Err(Problem::new("jobs", "there are none, so there is nothing to verify").exit(Exit::Usage));
+        return Err(super::no_jobs("verify"));
     }
     run.target.published_revision()?;
     // The commit tells it of images that were built for it. Only where a tag points to others, the keys are worked out.

@@ -35,12 +35,21 @@ impl Dockerfile {
             match (file.stages.last_mut(), &instruction.effect) {
                 (Some(stage), _) => stage.instructions.push(instruction),
                 (None, Effect::Arg(_)) => file.globals.push(instruction),
-                (None, _) => return Err(Fault::new(line, "an instruction before the first `FROM`")),
+                (None, _) => {
+                    return Err(Fault::new(line, "an instruction before the first `FROM`")
+                        .rule("only `ARG` may stand before the first `FROM`")
+                        .help("move it below the `FROM` of the stage that it is for"));
+                }
             }
         }
         let last = statements.last().filter(|_| file.stages.is_empty());
-        last.map_or(Ok(file), |last| Err(Fault::new(last.line, "no `FROM`")))
+        last.map_or(Ok(file), |last| Err(no_from(last.line, "no `FROM`")))
     }
+}
+
+fn no_from(line: usize, what: &str) -> Fault {
+    let fault = Fault::new(line, what).rule("an image is built from another one, or from `scratch`");
+    fault.help("write what the job is built from, e.g. FROM busybox:1.37")
 }
 
 /// One instruction with its continued lines joined and its here-documents taken off.
@@ -66,7 +75,7 @@ fn statements(text: &str, escape: char) -> Result<Vec<Statement>, Fault> {
         statements.push(statement);
     }
     if statements.is_empty() {
-        return Err(Fault::new(text.lines().count().max(1), "a Dockerfile without instructions"));
+        return Err(no_from(text.lines().count().max(1), "a Dockerfile without instructions"));
     }
     Ok(statements)
 }
@@ -79,10 +88,16 @@ fn escape(text: &str) -> Result<char, Fault> {
         match (name.as_str(), value) {
             ("escape", "`") => escape = '`',
             ("escape", "\\") | ("syntax" | "check", _) => {}
-            _ => return Err(Fault::new(number, format!("`{value}` is not an escape character"))),
+            _ => {
+                return Err(Fault::new(number, format!("`{value}` is not an escape character"))
+                    .rule("a backslash or a backtick escapes")
+                    .help("write `# escape=\\`, or leave the line out"));
+            }
         }
         if let Some(name) = seen.replace(name) {
-            return Err(Fault::new(number, format!("a second `{name}` directive")));
+            return Err(Fault::new(number, format!("a second `{name}` directive"))
+                .rule("each directive stands once")
+                .help("remove one of them"));
         }
     }
     Ok(escape)
@@ -168,7 +183,9 @@ impl Statement {
         }
         let Ok(values) = serde_json::from_str::<Vec<serde_json::Value>>(&self.rest) else { return Ok(None) };
         let strings: Option<Vec<String>> = values.iter().map(|value| value.as_str().map(str::to_owned)).collect();
-        strings.map(Some).ok_or_else(|| Fault::new(self.line, "a JSON array may hold strings only"))
+        strings.map(Some).ok_or_else(|| {
+            Fault::new(self.line, "a JSON array may hold strings only").help("put every word in double quotes")
+        })
     }
 
     /// Takes the here-documents that follow the statement, whose text with flags is `text`, off the lines.
@@ -190,7 +207,9 @@ impl Statement {
             let Some(delimiter) = here_document(&word) else { continue };
             let tabs: &[char] = if word.contains("<<-") { &['\t'] } else { &[] };
             if !lines.any(|line| line.trim_start_matches(tabs) == delimiter) {
-                return Err(Fault::new(self.line, format!("the here-document `<<{delimiter}` is not terminated")));
+                return Err(Fault::new(self.line, format!("the here-document `<<{delimiter}` is not terminated"))
+                    .rule("it ends at a line that is its delimiter, and nothing besides")
+                    .help(format!("add the line `{delimiter}`")));
             }
         }
         Ok(())

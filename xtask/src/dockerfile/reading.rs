@@ -95,8 +95,10 @@ impl Dockerfile {
         let path = base.written.trim_start_matches("docker.io/").trim_start_matches("library/");
         let familiar = path.trim_end_matches(":latest");
         let stage = self.stages.iter().find(|stage| stage.name.as_deref() == Some(familiar))?;
-        let what = format!("the stage `{familiar}` has the name of the image `{}`: rename the stage", base.written);
-        Some(Fault::new(stage.line, what)).filter(|_| base.role == BaseRole::Image)
+        let what = format!("the stage `{familiar}` has the name of the image `{}`", base.written);
+        let fault =
+            Fault::new(stage.line, what).rule("a base is pinned by its name, which would replace the stage too");
+        Some(fault.help("rename the stage")).filter(|_| base.role == BaseRole::Image)
     }
 }
 
@@ -250,21 +252,22 @@ impl<'a> Reading<'a> {
     /// The image or stage that `FROM` names.
     fn image_of(&self, stage: &Stage) -> Result<String, Fault> {
         let image = &stage.image;
-        let fault = |what: String| Err(Fault::new(stage.line, what));
+        const RULE: &str = "a base is known before the build, or nothing could hold it to a digest";
+        let fault = |what: String| Fault::new(stage.line, what).rule(RULE);
         let mut unset = None;
         let expanded = expand(image, self.file.escape, &mut |name| {
             let value = self.globals.get(name);
             unset = unset.take().or_else(|| (value == Ok(None)).then(|| name.to_owned()));
             value
         });
-        let text = expanded.or_else(|reason| fault(format!("`{image}`: {}", reason.what)))?;
+        let text = expanded.map_err(|reason| fault(format!("`{image}`: {}", reason.what)))?;
         let is_whole = !text.is_empty() && !text.starts_with(['/', ':', '@']) && !text.ends_with(['/', ':', '@']);
         match unset {
             _ if is_whole && !text.contains(":@") => Ok(text),
-            Some(name) => fault(format!(
-                "`{image}`: `{name}` has no value: give `ARG {name}=…` before the first `FROM`, or a build argument"
-            )),
-            None => fault(format!("`{image}` names no image: it stands for `{text}`")),
+            Some(name) => Err(fault(format!("`{image}`: `{name}` has no value"))
+                .help(format!("give `ARG {name}=…` before the first `FROM`, or a build argument: `args` in job.json"))),
+            None => Err(fault(format!("`{image}` names no image: it stands for `{text}`"))
+                .help("mend the name, or the values of its variables")),
         }
     }
 
@@ -341,9 +344,8 @@ impl<'a> Reading<'a> {
             Ok(_) => format!("gives an image for {target} the programs of another architecture"),
             Err(reason) => format!("cannot be compared with {target}: {}", reason.what),
         };
-        let mut fault = Fault::new(stage.line, format!("`FROM --platform={written}` {what}"));
-        (fault.rule, fault.help) = (Some(PLATFORM_RULE), Some(PLATFORM_HELP));
-        Some(fault)
+        let fault = Fault::new(stage.line, format!("`FROM --platform={written}` {what}"));
+        Some(fault.rule(PLATFORM_RULE).help(PLATFORM_HELP))
     }
 }
 

@@ -68,7 +68,7 @@ impl FromStr for Arch {
             .rule("one of `amd64`, `arm64`");
         Err(match Arch::from_alias(name) {
             Some(arch) => problem.help(format!("did you mean `{arch}`?")),
-            None => problem,
+            None => problem.help("name one of these"),
         })
     }
 }
@@ -105,7 +105,8 @@ mod tests {
         }
         assert_eq!(
             "s390x".parse::<Arch>().unwrap_err().to_string(),
-            "architecture `s390x`: not an architecture that is built here\n  rule: one of `amd64`, `arm64`"
+            "architecture `s390x`: not an architecture that is built here\n  rule: one of `amd64`, `arm64`\n  \
+             help: name one of these"
         );
         assert!("".parse::<Arch>().is_err());
     }

@@ -94,7 +94,8 @@ impl FromStr for Registry {
             && (account.len() != 12 || !account.bytes().all(|b| b.is_ascii_digit()))
         {
             return Err(Problem::new(format!("registry `{text}`"), format!("`{account}` is not an AWS account"))
-                .rule("an account is 12 digits"));
+                .rule("an account is 12 digits")
+                .help("mend it, as in 111122223333.dkr.ecr.eu-west-1.amazonaws.com"));
         }
         Ok(registry)
     }
@@ -140,9 +141,9 @@ impl Repository {
     pub fn new(registry: Option<Registry>, name: &str) -> Result<Repository, Problem> {
         let repository = Repository { registry, name: name.to_owned() };
         if !name.split('/').all(is_name_part) {
-            return Err(Problem::new(format!("repository `{name}`"), "not a valid name").rule(
-                "parts of lower-case letters and digits with single '.', '_' or '-' between them, joined by '/'",
-            ));
+            return Err(Problem::new(format!("repository `{name}`"), "not a valid name")
+                .rule("parts of lower-case letters and digits with single '.', '_' or '-' between them, joined by '/'")
+                .help("write it so, e.g. `team/jobs`"));
         }
         let length = repository.to_string().chars().count();
         if length > LONGEST_REPOSITORY {
@@ -211,7 +212,8 @@ impl Tag {
         })?;
         if let Some(arch) = Arch::ALL.into_iter().find(|arch| text.ends_with(&format!("-{arch}"))) {
             return Err(Problem::new(at, format!("ends in `-{arch}`"))
-                .rule("a tag does not end in `-amd64` or `-arm64`: the images of one architecture do"));
+                .rule("a tag does not end in `-amd64` or `-arm64`: the images of one architecture do")
+                .help("give another with --tag or JOBS_TAG"));
         }
         if text == "cache" {
             return Err(Problem::new(at, "its images would stand where layers are kept")
@@ -293,7 +295,9 @@ impl FromStr for Digest {
         if hex.len() == 64 && hex.bytes().all(|b| b.is_ascii_digit() || matches!(b, b'a'..=b'f')) {
             return Ok(Digest(text.to_owned()));
         }
-        Err(Problem::new(format!("digest `{text}`"), "not a digest").rule("`sha256:` and 64 lower-case hex digits"))
+        Err(Problem::new(format!("digest `{text}`"), "not a digest")
+            .rule("`sha256:` and 64 lower-case hex digits")
+            .help("copy it whole, as `docker buildx imagetools inspect` shows it"))
     }
 }
 
@@ -346,7 +350,9 @@ impl FromStr for Reference {
 
     fn from_str(text: &str) -> Result<Reference, Problem> {
         let bad = || {
-            Problem::new(format!("image `{text}`"), "not a valid reference").rule("[registry/]name[:tag][@sha256:…]")
+            Problem::new(format!("image `{text}`"), "not a valid reference")
+                .rule("[registry/]name[:tag][@sha256:…], the name in lower case")
+                .help("mend it, as in busybox:1.37 or ghcr.io/acme/tools:1")
         };
         let (rest, digest) = match text.split_once('@') {
             Some((rest, digest)) => (rest, Some(digest.parse()?)),

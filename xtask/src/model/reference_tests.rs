@@ -57,7 +57,8 @@ fn registries_are_hosts() {
     );
     assert_eq!(
         message("1234.dkr.ecr.eu-west-1.amazonaws.com"),
-        "registry `1234.dkr.ecr.eu-west-1.amazonaws.com`: `1234` is not an AWS account\n  rule: an account is 12 digits"
+        "registry `1234.dkr.ecr.eu-west-1.amazonaws.com`: `1234` is not an AWS account\n  rule: an account is 12 digits\n  \
+         help: mend it, as in 111122223333.dkr.ecr.eu-west-1.amazonaws.com"
     );
     assert!(message("").contains("empty"));
     assert!(message("a.b:x").contains("port"));
@@ -93,7 +94,7 @@ fn tags_of_images_leave_room_for_the_architecture() {
     }
     assert_eq!(
         Tag::for_images("v1-arm64").unwrap_err().to_string(),
-        "tag `v1-arm64`: ends in `-arm64`\n  rule: a tag does not end in `-amd64` or `-arm64`: the images of one architecture do"
+        "tag `v1-arm64`: ends in `-arm64`\n  rule: a tag does not end in `-amd64` or `-arm64`: the images of one architecture do\n  help: give another with --tag or JOBS_TAG"
     );
     assert_eq!(
         Tag::for_images(&"x".repeat(123)).unwrap_err().rule.unwrap(),

@@ -142,13 +142,18 @@ fn arches(settings: &JobSettings, config: &Config) -> Vec<Arch> {
 }
 
 /// The names of what is in a folder, and what they are.
-fn names_in(folder: &Path) -> walkdir::Result<Vec<(String, FileType)>> {
+fn names_in(folder: &Path) -> std::io::Result<Vec<(String, FileType)>> {
     let entries = WalkDir::new(folder).min_depth(1).max_depth(1).into_iter();
-    entries.map(|entry| entry.map(|file| (file.file_name().to_string_lossy().into_owned(), file.file_type()))).collect()
+    let described = |file: walkdir::DirEntry| (file.file_name().to_string_lossy().into_owned(), file.file_type());
+    let names: walkdir::Result<_> = entries.map(|entry| entry.map(described)).collect();
+    // Its own words would name the folder a second time, with its path on this machine.
+    names.map_err(|error| error.into_io_error().unwrap_or_else(|| std::io::ErrorKind::Other.into()))
 }
 
 fn unread(shown: &str, error: impl Display) -> Problem {
-    Problem::new(shown, format!("could not be read: {error}")).rule("nothing is skipped unseen")
+    Problem::new(shown, format!("could not be read: {error}"))
+        .rule("nothing is skipped unseen")
+        .help(format!("make it readable: chmod -R u+rX {shown}"))
 }
 
 /// A folder without a Dockerfile is not meant to be a job, unless it looks like one.
@@ -169,7 +174,9 @@ fn no_dockerfile(ctx: &Context, shown: &str, files: &[(String, FileType)]) -> Re
 
 fn check_dockerfile(ctx: &Context, path: &Utf8PathBuf, file_type: FileType) -> Result<(), Problem> {
     let problem = |what: String| Problem::new(ctx.shown(path).into_string(), what);
-    let is_a_file = |problem: Problem| problem.rule(format!("`{DOCKERFILE}` is a file"));
+    let is_a_file = |problem: Problem| {
+        problem.rule(format!("`{DOCKERFILE}` is a file")).help("replace it by the file, or rename it")
+    };
     if !file_type.is_symlink() {
         let what = if file_type.is_dir() { "a folder" } else { "neither a file nor a link" };
         return if file_type.is_file() { Ok(()) } else { Err(is_a_file(problem(what.to_owned()))) };
@@ -193,6 +200,6 @@ fn settings(dir: &Utf8Path, shown: &str) -> Result<JobSettings, Vec<Problem>> {
     let at = format!("{shown}/{SETTINGS_FILE}");
     match std::fs::read_to_string(dir.join(SETTINGS_FILE)) {
         Ok(text) => job_settings(&at, &text),
-        Err(error) => Err(vec![Problem::new(at, format!("could not be read: {error}"))]),
+        Err(error) => Err(vec![unread(&at, error)]),
     }
 }

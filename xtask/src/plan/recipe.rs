@@ -164,6 +164,7 @@ fn of_slice(slice: &Slice, mut jobs: Vec<Job>) -> anyhow::Result<Vec<Job>> {
     if jobs.is_empty() && !slice.jobs.is_empty() {
         return Err(Problem::new("--plan", "is a slice for none of these jobs")
             .rule("a leg builds the commit that was planned")
+            .help("name the jobs of the leg, or none")
             .exit(Exit::Usage));
     }
     Ok(jobs)
@@ -184,7 +185,10 @@ fn check_commit(slice: &Slice, commit: &Commit) -> anyhow::Result<()> {
         return Ok(());
     }
     let what = format!("is a slice of the plan for {}, and {commit} is checked out", slice.commit);
-    Err(Problem::new("--plan", what).rule("a leg builds the commit that was planned").exit(Exit::Usage))
+    Err(Problem::new("--plan", what)
+        .rule("a leg builds the commit that was planned")
+        .help(format!("check out {}", slice.commit))
+        .exit(Exit::Usage))
 }
 
 /// The keys that were worked out here have to be those that the slice was made for.
@@ -192,7 +196,10 @@ fn check_keys(slice: &Slice, recipes: &[Recipe]) -> anyhow::Result<()> {
     for recipe in recipes {
         if let Some(path) = &recipe.uncommitted {
             let what = format!("{path} is not committed, so this is not what was planned");
-            return Err(Problem::new("--plan", what).exit(Exit::Usage));
+            return Err(Problem::new("--plan", what)
+                .rule("a leg builds the commit that was planned")
+                .help("check the files out as they were committed: git status shows what differs")
+                .exit(Exit::Usage));
         }
         let planned = slice.job(recipe.job.position).zip(recipe.expected.key.as_ref());
         if !planned.is_some_and(|(planned, key)| planned.is_of(key)) {

@@ -77,6 +77,7 @@ impl FromStr for Slice {
         let problem = || {
             Problem::new("--plan", "not a slice of a plan")
                 .rule("the text that `cargo xtask discover --changed --format matrix` gives as `plan`")
+                .help("copy it whole, or leave it out: the plan is made here then")
         };
         let mut parts = text.trim().split(';');
         let (Some(version @ ("1" | "1f")), Some(commit), Some(digests), Some(jobs), None) =

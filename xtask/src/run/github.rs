@@ -42,6 +42,7 @@ fn append(ctx: &Context, variable: &str, text: &str) -> anyhow::Result<()> {
     written.map_err(|error| {
         Problem::new(variable, format!("`{path}` cannot be written: {error}"))
             .rule("a step of a workflow hands its results on through this file")
+            .help(format!("leave {variable} as GitHub sets it; outside of a workflow, unset it"))
             .exit(Exit::Usage)
     })
 }

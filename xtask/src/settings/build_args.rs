@@ -15,7 +15,7 @@ pub fn check(path: &str, args: &BTreeMap<String, String>, not_secrets: &[String]
     let of_arg = |(name, value): (&String, &String)| check_arg(path, name, value, not_secrets);
     let of_exception = |name: &String| {
         let problem = Problem::new(format!("{path}: not-secrets: `{name}`"), "there is no such build argument");
-        let problem = problem.rule("`not-secrets` lists names that stand in `args`");
+        let problem = problem.rule("`not-secrets` lists names that stand in `args`").help("remove it");
         problem.did_you_mean(name, args.keys().map(String::as_str))
     };
     let unknown = not_secrets.iter().filter(|name| !args.contains_key(*name));
@@ -31,8 +31,9 @@ fn check_arg(path: &str, name: &str, value: &str, not_secrets: &[String]) -> Opt
     Some(if !is_name {
         problem("not the name of a build argument")
             .rule("a name is not empty, and has no `=`, no space and no control character")
+            .help("write its name and its value apart: \"NAME\": \"value\"")
     } else if value.contains('\0') {
-        problem("its value has a NUL character").rule("no argument of a program can have one")
+        problem("its value has a NUL character").rule("no argument of a program can have one").help("remove it")
     } else if is_credential(value) {
         problem("its value has the form of a credential")
             .rule(READABLE)
@@ -153,7 +154,7 @@ mod tests {
         assert_eq!(
             complaints(&[], &["TOKEN_COUNT"]),
             ["j: not-secrets: `TOKEN_COUNT`: there is no such build argument\n  \
-              rule: `not-secrets` lists names that stand in `args`"]
+              rule: `not-secrets` lists names that stand in `args`\n  help: remove it"]
         );
     }
 
@@ -164,13 +165,16 @@ mod tests {
                 complaints(&[(name, "x")], &[]),
                 [format!(
                     "j: args: `{shown}`: not the name of a build argument\n  \
-                     rule: a name is not empty, and has no `=`, no space and no control character"
+                     rule: a name is not empty, and has no `=`, no space and no control character\n  \
+                     help: write its name and its value apart: \"NAME\": \"value\""
                 )]
             );
         }
         assert_eq!(
             complaints(&[("A", "x\0y"), ("B", "two\nlines=1")], &[]),
-            ["j: args: `A`: its value has a NUL character\n  rule: no argument of a program can have one"]
+            [
+                "j: args: `A`: its value has a NUL character\n  rule: no argument of a program can have one\n  help: remove it"
+            ]
         );
     }
 }

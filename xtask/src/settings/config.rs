@@ -113,7 +113,9 @@ impl FromStr for Cache {
             // It once was a value, and did nothing.
             "gha" => Err(Problem::new("`gha`", "a step that runs a command gets no access to GitHub's own cache")
                 .help("write cache = \"registry\"")),
-            _ => Err(Problem::new(format!("`{text}`"), "not a place for a cache").rule("one of `registry`, `none`")),
+            _ => Err(Problem::new(format!("`{text}`"), "not a place for a cache")
+                .rule("one of `registry`, `none`")
+                .help("write one of these")),
         }
     }
 }
@@ -184,11 +186,12 @@ impl Config {
         }
         if !(4..=40).contains(&self.sha_length) {
             let problem = Problem::new(format!("{TABLE}] sha-length"), format!("{} hex digits", self.sha_length));
-            problems.push(problem.rule("between 4 and 40"));
+            problems.push(problem.rule("between 4 and 40").help("write one between, or leave it out: 7"));
         }
         if !(1..=MOST_LEGS).contains(&self.max_legs) {
             let problem = Problem::new(format!("{TABLE}] max-legs"), format!("{} legs", self.max_legs));
-            problems.push(problem.rule(format!("between 1 and {MOST_LEGS}, the limit of GitHub Actions")));
+            let problem = problem.rule(format!("between 1 and {MOST_LEGS}, the limit of GitHub Actions"));
+            problems.push(problem.help(format!("write one between, or leave it out: {USUAL_LEGS}")));
         }
         problems.extend(self.targets.iter().flat_map(|(name, target)| self.check_copies(name, target)));
         problems.extend(self.check_passwords());
@@ -210,14 +213,16 @@ impl Config {
     /// The copies of a target are other targets, with a registry of their own and without copies.
     fn check_copies(&self, name: &str, target: &TargetSettings) -> Vec<Problem> {
         let check = |copy: &String| {
-            let problem = Problem::new(format!("{TABLE}.targets.{name}] copies: `{copy}`"), "not such a target");
+            let problem = Problem::new(format!("{TABLE}.targets.{name}] copies: `{copy}`"), "not such a target")
+                .help("name such a target, or remove it");
             match self.targets.get(copy) {
                 None => Some(problem.did_you_mean(copy, self.targets.keys().map(String::as_str))),
                 Some(found) if copy == name || found.registry.is_none() || !found.copies.is_empty() => Some(problem),
                 // Moving tags move everywhere at once, so they wait for the same.
                 Some(found) if (found.attest, found.sign) != (target.attest, target.sign) => {
                     let what = format!("its `attest` and `sign` are not those of `{name}`");
-                    Some(Problem { what, ..problem }.rule("moving tags move everywhere at once, and wait for the same"))
+                    let problem = Problem { what, ..problem }.help("write both targets alike");
+                    Some(problem.rule("moving tags move everywhere at once, and wait for the same"))
                 }
                 Some(_) => None,
             }
@@ -307,7 +312,9 @@ fn check_target(target: &TargetSettings) -> impl Iterator<Item = Problem> {
         [("registry", registry), ("role", role), ("read-role", read_role), ("region", region), ("username", username)];
     let texts = texts.into_iter().filter_map(|(key, text)| check_text(key, text.as_ref()?).err());
     let both = username.as_ref().zip(role.as_ref()).map(|_| {
-        Problem::new("username", "stands beside a role").rule("a role logs in to ECR, a user to any other registry")
+        Problem::new("username", "stands beside a role")
+            .rule("a role logs in to ECR, a user to any other registry")
+            .help("remove one of them")
     });
     hosts.chain(prefixes).chain(tags).chain(refs).chain(texts).chain(both)
 }
@@ -318,7 +325,12 @@ fn check_ref(pattern: &str) -> Result<(), Problem> {
         Ok(_) => return Ok(()),
         Err(error) => error.msg,
     };
-    Err(Problem::new(format!("refs: `{pattern}`"), what).rule("a pattern such as `refs/heads/main` or `refs/tags/v*`"))
+    let help = match pattern.strip_prefix("refs/") {
+        Some(_) => "mend the pattern: `*`, `**` for whole parts, `?`, `[…]`".to_owned(),
+        None => format!("write `refs/heads/{pattern}`, or `refs/tags/{pattern}`"),
+    };
+    let rule = "a pattern such as `refs/heads/main` or `refs/tags/v*`";
+    Err(Problem::new(format!("refs: `{pattern}`"), what).rule(rule).help(help))
 }
 
 fn check_text(key: &str, text: &str) -> Result<(), Problem> {
@@ -347,14 +359,16 @@ fn check_role(key: &str, role: &str) -> Result<(), Problem> {
             Ok(())
         }
         _ => Err(Problem::new(format!("{key}: `{role}`"), "not the ARN of a role")
-            .rule("arn:aws:iam::<account of 12 digits>:role/<name>")),
+            .rule("arn:aws:iam::<account of 12 digits>:role/<name>")
+            .help("copy it from IAM: aws iam get-role --role-name <name> --query Role.Arn")),
     }
 }
 
 /// A mirror: the registry whose images are meant, and where they are pulled from instead.
 fn check_mirror(registry: &str, prefix: &str) -> Result<(), Problem> {
     let at = format!("mirror `{registry}={prefix}`");
-    let (host, path) = prefix.split_once('/').unwrap_or((prefix, "x"));
+    // What the `/` of a scheme parts is no host.
+    let (host, path) = prefix.split_once('/').filter(|_| !prefix.contains("://")).unwrap_or((prefix, "x"));
     registry
         .parse()
         .and_then(|_: Registry| host.parse())

@@ -49,15 +49,21 @@ pub fn job_settings(path: &str, text: &str) -> Result<JobSettings, Vec<Problem>>
         problems.push(problem.help("name at least one, or remove the key"));
     }
     for input in &settings.inputs {
-        if input.is_empty() || input.starts_with('/') || input.split('/').any(|part| part == "..") {
-            let problem = Problem::new(format!("{path}: inputs: `{input}`"), "leaves the repository");
-            problems.push(problem.rule("a path from the repository's root, without `..`"));
-        }
+        let what = match input.as_str() {
+            "" => "empty",
+            input if input.starts_with('/') || input.split('/').any(|part| part == "..") => "leaves the repository",
+            input if input.contains('\0') => "has a NUL character",
+            _ => continue,
+        };
+        let problem = Problem::new(format!("{path}: inputs: `{input}`"), what);
+        let problem = problem.rule("a path from the repository's root, without `..`");
+        problems.push(problem.help("name what is in the repository, e.g. protos/"));
     }
     problems.append(&mut build_args::check(path, &settings.args, &settings.not_secrets));
     if let Some(minutes) = settings.timeout_minutes.filter(|minutes| !(1..=LONGEST_BUILD).contains(minutes)) {
         let problem = Problem::new(format!("{path}: timeout-minutes"), format!("{minutes} minutes"));
-        problems.push(problem.rule(format!("between 1 and {LONGEST_BUILD}, five days, the limit of GitHub Actions")));
+        let problem = problem.rule(format!("between 1 and {LONGEST_BUILD}, five days, the limit of GitHub Actions"));
+        problems.push(problem.help("name the minutes that its build takes at most, or remove the key"));
     }
     if problems.is_empty() { Ok(settings) } else { Err(problems) }
 }
@@ -87,44 +93,77 @@ fn unique_keys<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<St
 
 #[cfg(test)]
 mod tests {
+    use expect_test::expect;
+
     use super::*;
 
     #[test]
     fn mistakes_in_job_json_have_line_and_column() {
-        for (text, complaint) in [
-            ("", "j: empty\n  help: write `{}`, or remove the file"),
-            ("\u{feff}{}", "j:1:1: starts with a byte-order mark\n  help: save it as UTF-8 without one"),
-            ("{\n  \"arches\": [\"amd64\",]\n}", "j:2:22: trailing comma"),
-            ("{\"archs\": []}", "j:1:8: unknown key `archs`\n  help: did you mean `arches`?"),
-            ("{\"arches\": [], \"arches\": []}", "j:1:23: duplicate key `arches`"),
-            ("{\"args\": {\"A\": \"1\", \"A\": \"2\"}}", "j:1:29: duplicate key `A`"),
-            ("{\"args\": {\"A\": 1}}", "j:1:16: invalid type: integer `1`, expected a string"),
-            ("{\"arches\": []}", "j: arches: no architecture\n  help: name at least one, or remove the key"),
-            (
-                "{\"arches\": [\"s390x\"]}",
-                "j:1:20: architecture `s390x`: not an architecture that is built here\n  rule: one of `amd64`, `arm64`",
-            ),
-            (
-                "{\"inputs\": [\"../x\", \"/etc\", \"a/../b\"]}",
-                "j: inputs: `../x`: leaves the repository\n  rule: a path from the repository's root, without `..`",
-            ),
-            (
-                "{\"timeout-minutes\": 0}",
-                "j: timeout-minutes: 0 minutes\n  rule: between 1 and 7200, five days, the limit of GitHub Actions",
-            ),
-            (
-                "{\"args\": {\"NPM_TOKEN\": \"x\"}}",
-                "j: args: `NPM_TOKEN`: looks like a secret\n  rule: anyone who has the image or the repository can read \
-                 build arguments\n  help: name it under `secrets` in job.json, and mount it: \
-                 RUN --mount=type=secret,id=…; if it is no secret, say so in job.json: \"not-secrets\": [\"NPM_TOKEN\"]",
-            ),
-            ("{\"not-secret\": []}", "j:1:13: unknown key `not-secret`\n  help: did you mean `not-secrets`?"),
-            ("{\"timeout-minutes\": 0.5}", "j:1:23: invalid type: floating point `0.5`, expected a whole number"),
+        let mut all = String::new();
+        for text in [
+            "",
+            "\u{feff}{}",
+            "{\n  \"arches\": [\"amd64\",]\n}",
+            "{\"archs\": []}",
+            "{\"arches\": [], \"arches\": []}",
+            "{\"args\": {\"A\": \"1\", \"A\": \"2\"}}",
+            "{\"args\": {\"A\": 1}}",
+            "{\"arches\": []}",
+            "{\"arches\": [\"s390x\"]}",
+            "{\"inputs\": [\"../x\", \"/etc\", \"a/../b\"]}",
+            "{\"timeout-minutes\": 0}",
+            "{\"args\": {\"NPM_TOKEN\": \"x\"}}",
+            "{\"not-secret\": []}",
+            "{\"timeout-minutes\": 0.5}",
         ] {
             let problems = job_settings("j", text).unwrap_err();
-            assert_eq!(problems[0].to_string().replace("\n    ", "\n"), complaint.replace("\n    ", "\n"), "{text}");
+            all.extend(problems.iter().map(|problem| format!("{problem}\n")));
         }
-        assert_eq!(job_settings("j", "{\"inputs\": [\"../x\", \"/etc\", \"a/../b\"]}").unwrap_err().len(), 3);
+        expect![[r#"
+            j: empty
+              help: write `{}`, or remove the file
+            j:1:1: starts with a byte-order mark
+              help: save it as UTF-8 without one
+            j:2:22: trailing comma
+              rule: JSON: strings and keys in double quotes, no comments, and no comma after the last entry
+              help: mend the file there
+            j:1:8: unknown key `archs`
+              help: did you mean `arches`?
+            j:1:23: duplicate key `arches`
+              rule: each key stands once
+              help: remove one of them
+            j:1:29: duplicate key `A`
+              rule: each key stands once
+              help: remove one of them
+            j:1:16: invalid type: integer `1`
+              rule: a string
+              help: put it in double quotes
+            j: arches: no architecture
+              help: name at least one, or remove the key
+            j:1:20: architecture `s390x`: not an architecture that is built here
+              rule: one of `amd64`, `arm64`
+              help: name one of these
+            j: inputs: `../x`: leaves the repository
+              rule: a path from the repository's root, without `..`
+              help: name what is in the repository, e.g. protos/
+            j: inputs: `/etc`: leaves the repository
+              rule: a path from the repository's root, without `..`
+              help: name what is in the repository, e.g. protos/
+            j: inputs: `a/../b`: leaves the repository
+              rule: a path from the repository's root, without `..`
+              help: name what is in the repository, e.g. protos/
+            j: timeout-minutes: 0 minutes
+              rule: between 1 and 7200, five days, the limit of GitHub Actions
+              help: name the minutes that its build takes at most, or remove the key
+            j: args: `NPM_TOKEN`: looks like a secret
+              rule: anyone who has the image or the repository can read build arguments
+              help: name it under `secrets` in job.json, and mount it: RUN --mount=type=secret,id=…; if it is no secret, say so in job.json: "not-secrets": ["NPM_TOKEN"]
+            j:1:13: unknown key `not-secret`
+              help: did you mean `not-secrets`?
+            j:1:23: invalid type: floating point `0.5`
+              rule: a whole number, 1 or more
+              help: write a number, without quotes
+        "#]].assert_eq(&all);
     }
 
     #[test]

@@ -38,33 +38,63 @@ pub fn from_json<T: DeserializeOwned>(path: &str, text: &str) -> Result<T, Probl
         return Err(Problem::new(path, "empty").help("write `{}`, or remove the file"));
     }
     if text.trim_start().starts_with('[') {
-        return Err(Problem::new(format!("{path}:1:1"), "a list").rule("an object: { … }"));
+        return Err(Problem::new(format!("{path}:1:1"), "a list")
+            .rule("an object: { … }")
+            .help("write the keys between braces, e.g. {\"arches\": [\"amd64\"]}"));
     }
     serde_json::from_str(text).map_err(|error| explained(format!("{path}:{}:{}", error.line(), error.column()), &error))
 }
 
-/// serde's message as a complaint of ours: an unknown key comes with the nearest known one.
-/// Its wording (``unknown field `x`, expected one of `a`, `b` ``) is fixed by `serde::de::Error::unknown_field`.
+/// serde's message as a complaint of ours: an unknown key comes with the nearest known one, and anything else with a
+/// rule and a remedy. Its wording (``unknown field `x`, expected one of `a`, `b` ``) is fixed by `serde::de::Error`.
 fn explained(at: String, error: &serde_json::Error) -> Problem {
     let text = error.to_string();
-    let message = text.split(" at line ").next().unwrap_or(&text);
+    // A table has no lines.
+    let message = text.rsplit_once(" at line ").filter(|_| error.line() > 0).map_or(text.as_str(), |(m, _)| m);
     let names: Vec<&str> = message.split('`').skip(1).step_by(2).collect();
+    let problem = |what: String| Problem::new(at.clone(), what);
     match names.split_first() {
         Some((unknown, known)) if is_unknown_key(message) => {
-            let problem = Problem::new(at, format!("unknown key `{unknown}`"));
-            let problem = problem.did_you_mean(unknown, known.iter().copied());
-            if problem.help.is_some() { problem } else { problem.rule(format!("one of `{}`", known.join("`, `"))) }
+            let problem = problem(format!("unknown key `{unknown}`")).did_you_mean(unknown, known.iter().copied());
+            match problem.help {
+                Some(_) => problem,
+                None => {
+                    problem.rule(format!("one of `{}`", known.join("`, `"))).help("remove it, or write one of these")
+                }
+            }
         }
-        // A value's own complaint brings its rule and its remedy along.
-        _ => {
-            let (message, help) = message.split_once("\n  help: ").map_or((message, None), |(m, help)| (m, Some(help)));
-            let (message, rule) = message.split_once("\n  rule: ").map_or((message, None), |(m, rule)| (m, Some(rule)));
-            let what = message
-                .replace("duplicate field", "duplicate key")
-                .replace("expected usize", "expected a whole number")
-                .replace("expected u32", "expected a whole number");
-            let (rule, help) = (rule.map(str::to_owned), help.map(str::to_owned));
-            Problem { rule, help, ..Problem::new(at, what) }
-        }
+        _ if !error.is_data() => problem(message.to_owned())
+            .rule("JSON: strings and keys in double quotes, no comments, and no comma after the last entry")
+            .help("mend the file there"),
+        _ if message.starts_with("duplicate ") => problem(message.replace("duplicate field", "duplicate key"))
+            .rule("each key stands once")
+            .help("remove one of them"),
+        _ => match message.rsplit_once(", expected ") {
+            Some((found, wanted)) => {
+                of_another_type(problem(found.replace("unknown variant", "unknown value")), wanted)
+            }
+            None => with_own_rule(problem, message),
+        },
     }
+}
+
+/// What stands where serde expects something else.
+fn of_another_type(problem: Problem, wanted: &str) -> Problem {
+    let (rule, help) = match wanted {
+        "a string" => ("a string", "put it in double quotes"),
+        "a boolean" => ("`true` or `false`", "write one of them, without quotes"),
+        "usize" | "u32" => ("a whole number, 1 or more", "write a number, without quotes"),
+        "a sequence" => ("a list", "put it in brackets: [\"…\"]"),
+        "a map" | "a map of strings" => ("names with their values", "write them between braces"),
+        other => (other, "write that instead"),
+    };
+    problem.rule(rule).help(help)
+}
+
+/// A value's own complaint brings its rule and its remedy along.
+fn with_own_rule(problem: impl Fn(String) -> Problem, message: &str) -> Problem {
+    let (message, help) = message.split_once("\n  help: ").map_or((message, None), |(m, help)| (m, Some(help)));
+    let (message, rule) = message.split_once("\n  rule: ").map_or((message, None), |(m, rule)| (m, Some(rule)));
+    let (rule, help) = (rule.map(str::to_owned), help.map(str::to_owned));
+    Problem { rule, help, ..problem(message.to_owned()) }
 }

@@ -88,7 +88,8 @@ fn check_entry<'a>(
     let problem = |what: String| Problem::new(format!("`{name}`"), what);
     if !is_name {
         return Err(problem("not the name of a secret".to_owned())
-            .rule("a letter first, then letters, digits, `_` and `-`: in upper case it names a variable"));
+            .rule("a letter first, then letters, digits, `_` and `-`: in upper case it names a variable")
+            .help("rename it, also where a job's `secrets` names it"));
     }
     let is_reserved = RESERVED.iter().any(|start| variable.starts_with(start)) || variable.ends_with("_PROXY");
     if is_reserved || variable == "PATH" || variable == "HOME" {
@@ -101,7 +102,8 @@ fn check_entry<'a>(
     }
     if let Some(other) = others.find(|other| variable_of(other) == variable) {
         return Err(problem(format!("its variable {variable} is that of `{other}` too"))
-            .rule("what allows a secret stands in one entry"));
+            .rule("what allows a secret stands in one entry")
+            .help("put their jobs into one of them"));
     }
     let Some(jobs) = jobs else {
         return Err(problem("not a list of names of jobs".to_owned())
@@ -109,7 +111,9 @@ fn check_entry<'a>(
             .help(format!("write the jobs that may use it: {name} = [\"job-a\", \"job-b\"]")));
     };
     match jobs.iter().find_map(|job| Some((job, glob::Pattern::new(job).err()?))) {
-        Some((job, error)) => Err(Problem::new(format!("{name}: `{job}`"), error.msg)),
+        Some((job, error)) => Err(Problem::new(format!("{name}: `{job}`"), error.msg)
+            .rule("the name of a job, or a pattern such as `report-*`")
+            .help("mend the pattern: `*`, `?`, `[…]`")),
         None => Ok(()),
     }
 }
@@ -189,20 +193,21 @@ mod tests {
             complaints(&read(table).unwrap_err()),
             [
                 "T `1st`: not the name of a secret\n  rule: a letter first, then letters, digits, `_` and `-`: in \
-                 upper case it names a variable",
+                 upper case it names a variable\n  help: rename it, also where a job's `secrets` names it",
                 "T `a,env=X`: not the name of a secret\n  rule: a letter first, then letters, digits, `_` and `-`: in \
-                 upper case it names a variable",
+                 upper case it names a variable\n  help: rename it, also where a job's `secrets` names it",
                 "T `github_token`: its variable GITHUB_TOKEN has a meaning of its own\n  rule: no secret is named \
                  `PATH` or `HOME`, ends with `_PROXY`, or begins with `ACTIONS_`, `AWS_`, `BUILDX_`, `COSIGN_`, \
                  `DOCKER_`, `GITHUB_`, `JOBS_`, `LD_`, `RUNNER_`\n  help: give it a name that begins with what it is for",
                 "T `literal`: not a list of names of jobs\n  rule: the secret itself never stands in a file\n  \
                  help: write the jobs that may use it: literal = [\"job-a\", \"job-b\"]",
                 "T `npm_token`: its variable NPM_TOKEN is that of `npm-token` too\n  rule: what allows a secret \
-                 stands in one entry",
+                 stands in one entry\n  help: put their jobs into one of them",
                 "T `path`: its variable PATH has a meaning of its own\n  rule: no secret is named `PATH` or `HOME`, \
                  ends with `_PROXY`, or begins with `ACTIONS_`, `AWS_`, `BUILDX_`, `COSIGN_`, `DOCKER_`, `GITHUB_`, \
                  `JOBS_`, `LD_`, `RUNNER_`\n  help: give it a name that begins with what it is for",
-                "T pattern: `a[`: invalid range pattern",
+                "T pattern: `a[`: invalid range pattern\n  rule: the name of a job, or a pattern such as `report-*`\n  \
+                 help: mend the pattern: `*`, `?`, `[…]`",
             ]
         );
     }

@@ -162,8 +162,15 @@ fn flag_or_variable(ctx: &Context, flag: &str, value: Option<&String>) -> Option
 /// The settings of a target.
 fn named(config: &Config, name: &str) -> anyhow::Result<TargetSettings> {
     config.targets.get(name).cloned().ok_or_else(|| {
+        let names: Vec<&str> = config.targets.keys().map(String::as_str).collect();
+        let rule = match names[..] {
+            [] => "there is none yet".to_owned(),
+            _ => format!("one of `{}`", names.join("`, `")),
+        };
         Problem::new(format!("target `{name}`"), "not in [workspace.metadata.jobs.targets] of Cargo.toml")
-            .did_you_mean(name, config.targets.keys().map(String::as_str))
+            .rule(rule)
+            .help(format!("add [workspace.metadata.jobs.targets.{name}] there, or name another"))
+            .did_you_mean(name, names)
             .exit(Exit::Usage)
     })
 }
@@ -218,6 +225,7 @@ fn revision(ctx: &Context) -> anyhow::Result<Option<Sourced<Revision>>> {
     let Ok(commit) = sha.parse::<Commit>() else {
         return Err(Problem::new("GITHUB_SHA", format!("`{sha}` is not a commit"))
             .rule("40 lower-case hex digits")
+            .help("leave it as GitHub sets it, or unset it: git knows the commit too")
             .exit(Exit::Usage));
     };
     if head.is_none() {
@@ -346,7 +354,8 @@ impl Layers<'_> {
         let tag = Tag::for_images(&text.value)?;
         if moving_tags.contains(&tag) {
             return Err(Problem::new(format!("tag `{tag}`"), "is a moving tag of this target")
-                .rule("a published tag never changes, and a moving tag does"));
+                .rule("a published tag never changes, and a moving tag does")
+                .help("give another with --tag or JOBS_TAG; `merge` moves this one by itself"));
         }
         Ok(Sourced::new(tag, text.source))
     }

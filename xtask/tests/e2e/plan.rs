@@ -288,7 +288,8 @@ fn with_slices_every_leg_builds_from_the_same_base() {
     let run = published.tree.run_with(&["build", "--plan", "@Cargo.toml"], &[]).ended(2);
     expect![[r#"
         error: --plan: Cargo.toml holds no part of a plan: expected value at line 1 column 2
-          rule: with `@`, a file that `cargo xtask discover --changed --format matrix` wrote in a workflow"#]]
+          rule: with `@`, a file that `cargo xtask discover --changed --format matrix` wrote in a workflow
+          help: run that again, on this commit"#]]
     .assert_eq(run.errors());
 }
 

@@ -196,8 +196,9 @@ fn two_targets_are_two_places() {
         between("staging", "staging"),
         2,
         &expect![[r#"
-        error: --to: `staging` is the same place as `staging`
-          rule: the targets differ in their registry or their prefix"#]],
+            error: --to: `staging` is the same place as `staging`
+              rule: the targets differ in their registry or their prefix
+              help: name another target"#]],
     );
     targets.refused(
         between("staging", "nowhere"),
@@ -210,8 +211,9 @@ fn two_targets_are_two_places() {
         between("stagin", "production"),
         2,
         &expect![[r#"
-        error: target `stagin`: not in [workspace.metadata.jobs.targets] of Cargo.toml
-          help: did you mean `staging`?"#]],
+            error: target `stagin`: not in [workspace.metadata.jobs.targets] of Cargo.toml
+              rule: one of `nowhere`, `production`, `staging`
+              help: did you mean `staging`?"#]],
     );
     let nobody = DockerConfig::empty();
     let env = [("DOCKER_CONFIG", nobody.path().to_str().unwrap())];

@@ -96,7 +96,7 @@ impl Expected {
                 Some(arch) => *seen.entry(arch).or_default() += 1,
                 None => problems.push(self.other_platform(&at, image, arches)),
             }
-            problems.extend(wrongly_declared(&at, image));
+            problems.extend(wrongly_declared(&at, image).map(|problem| problem.help(self.rebuild(arch))));
             problems.extend(self.other_identity(&at, index, &image.labels, &self.rebuild(arch)));
         }
         for &arch in arches {
@@ -231,6 +231,7 @@ impl Expected {
             .map(|(digest, _)| {
                 Problem::new(at, format!("{digest} attests to an image that is not in the index"))
                     .rule("nothing stands in an index but images and their attestations")
+                    .help(self.rebuild(None))
             })
             .collect();
         for image in index.images.iter().filter(|image| self.attested && !subjects.contains(&image.digest)) {

@@ -29,18 +29,23 @@ fn architectures() {
         case("one that is not built", &["build", "--arch", "s390x"]).says(expect![[r#"
             error: invalid value 's390x' for '--arch <ARCH>': architecture `s390x`: not an architecture that is built here
               rule: one of `amd64`, `arm64`
+              help: name one of these
 
             For more information, try '--help'."#]]),
         case("empty", &["build", "--arch", ""]).says(expect![[r#"
             error: invalid value '' for '--arch <ARCH>': architecture ``: not an architecture that is built here
               rule: one of `amd64`, `arm64`
+              help: name one of these
 
             For more information, try '--help'."#]]),
         case("nothing after the flag", &["build", "--arch"]).says(expect![[r#"
             error: a value is required for '--arch <ARCH>' but none was supplied
 
             For more information, try '--help'."#]]),
-        case("twice", &["build", "--arch", "arm64", "--arch", "arm64"]).says(expect!["error: --arch: `arm64` is given twice"]),
+        case("twice", &["build", "--arch", "arm64", "--arch", "arm64"]).says(expect![[r#"
+            error: --arch: `arm64` is given twice
+              rule: an architecture is built once
+              help: leave one of them out"#]]),
     ]);
 }
 
@@ -92,10 +97,12 @@ fn secrets() {
         case("arguments that docker cannot take", &["build"])
             .file("jobs/job/job.json", r#"{"args": {"A=B": "x", "NUL": "a\u0000b"}}"#)
             .says(expect![[r#"
-            error: jobs/job/job.json: args: `A=B`: not the name of a build argument
-              rule: a name is not empty, and has no `=`, no space and no control character
-            error: jobs/job/job.json: args: `NUL`: its value has a NUL character
-              rule: no argument of a program can have one"#]]),
+                error: jobs/job/job.json: args: `A=B`: not the name of a build argument
+                  rule: a name is not empty, and has no `=`, no space and no control character
+                  help: write its name and its value apart: "NAME": "value"
+                error: jobs/job/job.json: args: `NUL`: its value has a NUL character
+                  rule: no argument of a program can have one
+                  help: remove it"#]]),
     ]);
 }
 
@@ -132,25 +139,35 @@ fn secrets_that_a_job_is_not_allowed() {
 #[test]
 fn dockerfiles() {
     check_with_registry([
-        case("empty", &["build"])
-            .file("jobs/job/Dockerfile", "")
-            .says(expect!["error: jobs/job/Dockerfile:1: a Dockerfile without instructions"]),
-        case("comments alone", &["build"])
-            .file("jobs/job/Dockerfile", "# nothing\n\n")
-            .says(expect!["error: jobs/job/Dockerfile:2: a Dockerfile without instructions"]),
-        case("no FROM", &["build"])
-            .file("jobs/job/Dockerfile", "ARG A=1\n")
-            .says(expect!["error: jobs/job/Dockerfile:1: no `FROM`"]),
-        case("an unknown instruction", &["build"])
-            .file("jobs/job/Dockerfile", "FROM busybox:1.37\n\nRUM echo\n")
-            .says(expect!["error: jobs/job/Dockerfile:3: unknown instruction `RUM`"]),
+        case("empty", &["build"]).file("jobs/job/Dockerfile", "").says(expect![[r#"
+                error: jobs/job/Dockerfile:1: a Dockerfile without instructions
+                  rule: an image is built from another one, or from `scratch`
+                  help: write what the job is built from, e.g. FROM busybox:1.37"#]]),
+        case("comments alone", &["build"]).file("jobs/job/Dockerfile", "# nothing\n\n").says(expect![[r#"
+                error: jobs/job/Dockerfile:2: a Dockerfile without instructions
+                  rule: an image is built from another one, or from `scratch`
+                  help: write what the job is built from, e.g. FROM busybox:1.37"#]]),
+        case("no FROM", &["build"]).file("jobs/job/Dockerfile", "ARG A=1\n").says(expect![[r#"
+                error: jobs/job/Dockerfile:1: no `FROM`
+                  rule: an image is built from another one, or from `scratch`
+                  help: write what the job is built from, e.g. FROM busybox:1.37"#]]),
+        case("an unknown instruction", &["build"]).file("jobs/job/Dockerfile", "FROM busybox:1.37\n\nRUM echo\n").says(
+            expect![[r#"
+                error: jobs/job/Dockerfile:3: unknown instruction `RUM`
+                  rule: a line begins with an instruction, or continues one that ends in `\`
+                  help: did you mean `RUN`?"#]],
+        ),
         case("an instruction before FROM", &["build"])
             .file("jobs/job/Dockerfile", "RUN echo\nFROM busybox:1.37\n")
-            .says(expect!["error: jobs/job/Dockerfile:1: an instruction before the first `FROM`"]),
+            .says(expect![[r#"
+                error: jobs/job/Dockerfile:1: an instruction before the first `FROM`
+                  rule: only `ARG` may stand before the first `FROM`
+                  help: move it below the `FROM` of the stage that it is for"#]]),
         case("an image that is no name", &["build"]).file("jobs/job/Dockerfile", "FROM Busybox:1.37\n").says(expect![
             [r#"
             error: jobs/job/Dockerfile:1: image `Busybox:1.37`: not a valid reference
-              rule: [registry/]name[:tag][@sha256:…]"#]
+              rule: [registry/]name[:tag][@sha256:…], the name in lower case
+              help: mend it, as in busybox:1.37 or ghcr.io/acme/tools:1"#]
         ]),
         case("not UTF-8", &["build"])
             .make(|tree| std::fs::write(tree.path().join("jobs/job/Dockerfile"), b"FROM a\xff\n").unwrap())
@@ -159,8 +176,12 @@ fn dockerfiles() {
             .file("jobs/job/Dockerfile", "")
             .file("jobs/other/Dockerfile", "FROM busybox:1.37\nRUN echo <<EOF\n")
             .says(expect![[r#"
-            error: jobs/job/Dockerfile:1: a Dockerfile without instructions
-            error: jobs/other/Dockerfile:2: the here-document `<<EOF` is not terminated"#]]),
+                error: jobs/job/Dockerfile:1: a Dockerfile without instructions
+                  rule: an image is built from another one, or from `scratch`
+                  help: write what the job is built from, e.g. FROM busybox:1.37
+                error: jobs/other/Dockerfile:2: the here-document `<<EOF` is not terminated
+                  rule: it ends at a line that is its delimiter, and nothing besides
+                  help: add the line `EOF`"#]]),
         case("the stage to build is missing", &["build"])
             .file("jobs/job/Dockerfile", "FROM busybox:1.37 AS release\n")
             .file("jobs/job/job.json", r#"{"target": "relaese"}"#)
@@ -202,7 +223,8 @@ fn frontends() {
         .file("jobs/job/job.json", r#"{"args": {"BUILDKIT_SYNTAX": "Docker/dockerfile:1"}}"#)
         .says(expect![[r#"
             error: jobs/job/job.json: args: BUILDKIT_SYNTAX: image `Docker/dockerfile:1`: not a valid reference
-              rule: [registry/]name[:tag][@sha256:…]"#]])]);
+              rule: [registry/]name[:tag][@sha256:…], the name in lower case
+              help: mend it, as in busybox:1.37 or ghcr.io/acme/tools:1"#]])]);
 }
 
 #[test]
@@ -259,15 +281,18 @@ fn commits() {
     check_with_registry([
         case("too short", &["build"]).env("GITHUB_SHA", "0123456").says(expect![[r#"
             error: GITHUB_SHA: `0123456` is not a commit
-              rule: 40 lower-case hex digits"#]]),
+              rule: 40 lower-case hex digits
+              help: leave it as GitHub sets it, or unset it: git knows the commit too"#]]),
         case("upper case", &["build"]).env("GITHUB_SHA", "0123456789ABCDEF0123456789ABCDEF01234567").says(expect![[
             r#"
             error: GITHUB_SHA: `0123456789ABCDEF0123456789ABCDEF01234567` is not a commit
-              rule: 40 lower-case hex digits"#
+              rule: 40 lower-case hex digits
+              help: leave it as GitHub sets it, or unset it: git knows the commit too"#
         ]]),
         case("no hex digit", &["build"]).env("GITHUB_SHA", "HEAD").says(expect![[r#"
             error: GITHUB_SHA: `HEAD` is not a commit
-              rule: 40 lower-case hex digits"#]]),
+              rule: 40 lower-case hex digits
+              help: leave it as GitHub sets it, or unset it: git knows the commit too"#]]),
         case("not the one that is checked out", &["build"]).env("GITHUB_SHA", other).says(expect![[r#"
             error: GITHUB_SHA: is 0123456789012345678901234567890123456789, but <commit> is checked out
               rule: an image's revision is the commit that it was built from

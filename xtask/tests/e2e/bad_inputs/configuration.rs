@@ -41,10 +41,14 @@ fn the_manifest() {
             error: Cargo.toml: [workspace.metadata.jobs]: unknown key `prefx`
               help: did you mean `prefix`?"#]]),
         case("wrong types, and a key besides", &["discover"]).file("Cargo.toml", typed).says(expect![[r#"
-            error: Cargo.toml: [workspace.metadata.jobs] max-legs: invalid type: boolean `true`, expected a whole number
+            error: Cargo.toml: [workspace.metadata.jobs] max-legs: invalid type: boolean `true`
+              rule: a whole number, 1 or more
+              help: write a number, without quotes
             error: Cargo.toml: [workspace.metadata.jobs]: unknown key `prefx`
               help: did you mean `prefix`?
-            error: Cargo.toml: [workspace.metadata.jobs] sha-length: invalid type: string "7", expected a whole number"#]]),
+            error: Cargo.toml: [workspace.metadata.jobs] sha-length: invalid type: string "7"
+              rule: a whole number, 1 or more
+              help: write a number, without quotes"#]]),
         case("not a table", &["discover"]).file("Cargo.toml", "[workspace.metadata]\njobs = 3\n").says(expect![[r#"
             error: Cargo.toml: [workspace.metadata.jobs]: not a table
               help: write its keys below it, one to a line: key = value"#]]),
@@ -61,10 +65,13 @@ fn the_manifest() {
         case("several at once", &["discover"]).file("Cargo.toml", limits).says(expect![[r#"
             error: Cargo.toml: [workspace.metadata.jobs] prefix: `../x`: not a valid name
               rule: parts of lower-case letters and digits with single '.', '_' or '-' between them, joined by '/'
+              help: write it so, e.g. `team/jobs`
             error: Cargo.toml: [workspace.metadata.jobs] sha-length: 3 hex digits
               rule: between 4 and 40
+              help: write one between, or leave it out: 7
             error: Cargo.toml: [workspace.metadata.jobs] max-legs: 300 legs
-              rule: between 1 and 256, the limit of GitHub Actions"#]]),
+              rule: between 1 and 256, the limit of GitHub Actions
+              help: write one between, or leave it out: 40"#]]),
         case("fewer legs than architectures", &["discover"]).file("Cargo.toml", one_leg).says(expect![[r#"
             error: max-legs: 1 legs are fewer than there are architectures
               help: raise `max-legs` in Cargo.toml"#]]),
@@ -77,14 +84,15 @@ fn the_manifest() {
               help: remove it, revoke it, and name the role to assume: arn:aws:iam::<account>:role/<name>"#]]),
         case("a role that is no ARN", &["config"]).file("Cargo.toml", role).says(expect![[r#"
             error: Cargo.toml: [workspace.metadata.jobs.targets.main] role: `jobs-push`: not the ARN of a role
-              rule: arn:aws:iam::<account of 12 digits>:role/<name>"#]]),
+              rule: arn:aws:iam::<account of 12 digits>:role/<name>
+              help: copy it from IAM: aws iam get-role --role-name <name> --query Role.Arn"#]]),
         case("two targets for a ref", &["config"]).file("Cargo.toml", two).says(expect![[r#"
             error: git ref `refs/heads/main`: matches the targets `a`, `b`
               rule: a ref is published to one target
               help: make their `refs` in Cargo.toml differ, or name one with --target"#]]),
         case("a mirror that is no host", &["config"]).file("Cargo.toml", mirror).says(expect![[r#"
-            error: Cargo.toml: [workspace.metadata.jobs.mirrors] mirror `docker.io=https://x/`: registry `https:`: has a port that is not a number
-              help: give a host such as `registry.example.com:5000`"#]]),
+            error: Cargo.toml: [workspace.metadata.jobs.mirrors] mirror `docker.io=https://x/`: registry `https://x/`: has a scheme
+              help: write `x`"#]]),
         case("a cache that does nothing", &["build"]).file("Cargo.toml", &rest[0]).says(expect![[r#"
             error: Cargo.toml: [workspace.metadata.jobs.targets.main] cache: `gha`: a step that runs a command gets no access to GitHub's own cache
               help: write cache = "registry""#]]),
@@ -128,7 +136,8 @@ fn the_manifest() {
               help: mend it; `cargo metadata --no-deps` says the same"#]]),
         case("`GITHUB_OUTPUT` cannot be written", &["config"]).env("GITHUB_OUTPUT", "/nowhere/output").says(expect![[r#"
             error: GITHUB_OUTPUT: `/nowhere/output` cannot be written: No such file or directory (os error 2)
-              rule: a step of a workflow hands its results on through this file"#]]),
+              rule: a step of a workflow hands its results on through this file
+              help: leave GITHUB_OUTPUT as GitHub sets it; outside of a workflow, unset it"#]]),
     ]);
 }
 
@@ -154,13 +163,18 @@ fn the_settings_of_a_job() {
               help: did you mean `arches`?"#]]),
         case("a wrong type", &["discover"])
             .file("jobs/job/job.json", r#"{"args": {"A": 1}}"#)
-            .says(expect!["error: jobs/job/job.json:1:16: invalid type: integer `1`, expected a string"]),
+            .says(expect![[r#"
+                error: jobs/job/job.json:1:16: invalid type: integer `1`
+                  rule: a string
+                  help: put it in double quotes"#]]),
         case("a list with values", &["discover"]).file("jobs/job/job.json", "[null, [\"amd64\"]]").says(expect![[r#"
             error: jobs/job/job.json:1:1: a list
-              rule: an object: { … }"#]]),
+              rule: an object: { … }
+              help: write the keys between braces, e.g. {"arches": ["amd64"]}"#]]),
         case("a list", &["discover"]).file("jobs/job/job.json", "[]").says(expect![[r#"
             error: jobs/job/job.json:1:1: a list
-              rule: an object: { … }"#]]),
+              rule: an object: { … }
+              help: write the keys between braces, e.g. {"arches": ["amd64"]}"#]]),
         case("no such job", &["discover"]).file("jobs/jab/job.json", "{}").says(expect![[r#"
             error: jobs/jab/job.json: there is no such job: its folder has no Dockerfile
               help: add the Dockerfile, or remove the file"#]]),
@@ -184,16 +198,25 @@ fn the_settings_of_a_job() {
             .says(expect![[r#"
                 error: jobs/job/job.json: inputs: `../x`: leaves the repository
                   rule: a path from the repository's root, without `..`
+                  help: name what is in the repository, e.g. protos/
                 error: jobs/job/job.json: inputs: `/etc`: leaves the repository
                   rule: a path from the repository's root, without `..`
+                  help: name what is in the repository, e.g. protos/
                 error: jobs/job/job.json: inputs: `a/../b`: leaves the repository
-                  rule: a path from the repository's root, without `..`"#]]),
+                  rule: a path from the repository's root, without `..`
+                  help: name what is in the repository, e.g. protos/"#]]),
         case("broken", &["discover"])
             .file("jobs/job/job.json", "{\n  \"arches\": [\"amd64\",]\n}\n")
-            .says(expect!["error: jobs/job/job.json:2:22: trailing comma"]),
+            .says(expect![[r#"
+                error: jobs/job/job.json:2:22: trailing comma
+                  rule: JSON: strings and keys in double quotes, no comments, and no comma after the last entry
+                  help: mend the file there"#]]),
         case("cut off", &["discover"])
             .file("jobs/job/job.json", "{\"args\": {")
-            .says(expect!["error: jobs/job/job.json:1:10: EOF while parsing an object"]),
+            .says(expect![[r#"
+                error: jobs/job/job.json:1:10: EOF while parsing an object
+                  rule: JSON: strings and keys in double quotes, no comments, and no comma after the last entry
+                  help: mend the file there"#]]),
         case("a byte-order mark", &["discover"]).file("jobs/job/job.json", "\u{feff}{}").says(expect![[r#"
             error: jobs/job/job.json:1:1: starts with a byte-order mark
               help: save it as UTF-8 without one"#]]),
@@ -202,10 +225,16 @@ fn the_settings_of_a_job() {
               help: write `{}`, or remove the file"#]]),
         case("a key twice", &["discover"])
             .file("jobs/job/job.json", r#"{"arches": ["amd64"], "arches": ["arm64"]}"#)
-            .says(expect!["error: jobs/job/job.json:1:30: duplicate key `arches`"]),
+            .says(expect![[r#"
+                error: jobs/job/job.json:1:30: duplicate key `arches`
+                  rule: each key stands once
+                  help: remove one of them"#]]),
         case("an argument twice", &["discover"])
             .file("jobs/job/job.json", r#"{"args": {"A": "1", "A": "2"}}"#)
-            .says(expect!["error: jobs/job/job.json:1:29: duplicate key `A`"]),
+            .says(expect![[r#"
+                error: jobs/job/job.json:1:29: duplicate key `A`
+                  rule: each key stands once
+                  help: remove one of them"#]]),
         case("a literal secret", &["discover"])
             .file("jobs/job/job.json", r#"{"args": {"DB_PASSWORD": "hunter2"}}"#)
             .says(expect![[r#"
@@ -223,27 +252,38 @@ fn the_settings_of_a_job() {
               help: did you mean `TOKEN_COUNT`?"#]]),
         case("a timeout of nothing", &["discover"]).file("jobs/job/job.json", r#"{"timeout-minutes": 0}"#).says(
             expect![[r#"
-            error: jobs/job/job.json: timeout-minutes: 0 minutes
-              rule: between 1 and 7200, five days, the limit of GitHub Actions"#]],
+                error: jobs/job/job.json: timeout-minutes: 0 minutes
+                  rule: between 1 and 7200, five days, the limit of GitHub Actions
+                  help: name the minutes that its build takes at most, or remove the key"#]],
         ),
         case("a timeout below nothing", &["discover"])
             .file("jobs/job/job.json", r#"{"timeout-minutes": -1}"#)
-            .says(expect!["error: jobs/job/job.json:1:22: invalid value: integer `-1`, expected a whole number"]),
+            .says(expect![[r#"
+                error: jobs/job/job.json:1:22: invalid value: integer `-1`
+                  rule: a whole number, 1 or more
+                  help: write a number, without quotes"#]]),
         case("a folder", &["discover"])
             .file("jobs/job/job.json/file", "")
-            .says(expect!["error: jobs/job/job.json: could not be read: Is a directory (os error 21)"]),
+            .says(expect![[r#"
+                error: jobs/job/job.json: could not be read: Is a directory (os error 21)
+                  rule: nothing is skipped unseen
+                  help: make it readable: chmod -R u+rX jobs/job/job.json"#]]),
         case("not UTF-8", &["discover"])
             .make(|tree| std::fs::write(tree.path().join("jobs/job/job.json"), b"{\"target\": \"\xff\"}").unwrap())
-            .says(expect!["error: jobs/job/job.json: could not be read: stream did not contain valid UTF-8"]),
+            .says(expect![[r#"
+                error: jobs/job/job.json: could not be read: stream did not contain valid UTF-8
+                  rule: nothing is skipped unseen
+                  help: make it readable: chmod -R u+rX jobs/job/job.json"#]]),
         case("of several jobs at once", &["discover"])
             .file("jobs/job/job.json", r#"{"timeout-minutes": 0, "arches": []}"#)
             .file("jobs/jab/job.json", "{}")
             .says(expect![[r#"
-            error: jobs/jab/job.json: there is no such job: its folder has no Dockerfile
-              help: add the Dockerfile, or remove the file
-            error: jobs/job/job.json: arches: no architecture
-              help: name at least one, or remove the key
-            error: jobs/job/job.json: timeout-minutes: 0 minutes
-              rule: between 1 and 7200, five days, the limit of GitHub Actions"#]]),
+                error: jobs/jab/job.json: there is no such job: its folder has no Dockerfile
+                  help: add the Dockerfile, or remove the file
+                error: jobs/job/job.json: arches: no architecture
+                  help: name at least one, or remove the key
+                error: jobs/job/job.json: timeout-minutes: 0 minutes
+                  rule: between 1 and 7200, five days, the limit of GitHub Actions
+                  help: name the minutes that its build takes at most, or remove the key"#]]),
     ]);
 }

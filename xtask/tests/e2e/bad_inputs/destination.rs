@@ -52,7 +52,8 @@ fn tags() {
               help: give a shorter one: --tag or JOBS_TAG"#]]),
         case("one architecture's", &["build", "--tag", "v1-arm64"]).says(expect![[r#"
             error: tag `v1-arm64`: ends in `-arm64`
-              rule: a tag does not end in `-amd64` or `-arm64`: the images of one architecture do"#]]),
+              rule: a tag does not end in `-amd64` or `-arm64`: the images of one architecture do
+              help: give another with --tag or JOBS_TAG"#]]),
         case("by variable", &["build"]).env("JOBS_TAG", "feature/x").says(expect![[r#"
             error: tag `feature/x`: not a valid tag
               rule: a letter, digit or '_', then at most 127 more of them or '.' or '-'
@@ -66,7 +67,8 @@ fn tags() {
             "[workspace]\n[workspace.metadata.jobs.targets.main]\nrefs = [\"refs/heads/*\"]\nmoving-tags = [\"latest\"]\n",
         ).says(expect![[r#"
             error: tag `latest`: is a moving tag of this target
-              rule: a published tag never changes, and a moving tag does"#]]),
+              rule: a published tag never changes, and a moving tag does
+              help: give another with --tag or JOBS_TAG; `merge` moves this one by itself"#]]),
     ]);
 }
 
@@ -150,10 +152,12 @@ fn registries_of_aws() {
               help: write region = "eu-west-1" there, or leave it out"#]]),
         case("an account of 11 digits", &["config"]).env("JOBS_REGISTRY", "11112222333.dkr.ecr.eu-west-1.amazonaws.com").says(expect![[r#"
             error: registry `11112222333.dkr.ecr.eu-west-1.amazonaws.com`: `11112222333` is not an AWS account
-              rule: an account is 12 digits"#]]),
+              rule: an account is 12 digits
+              help: mend it, as in 111122223333.dkr.ecr.eu-west-1.amazonaws.com"#]]),
         case("an account with a letter", &["config"]).env("JOBS_REGISTRY", "11112222333x.dkr.ecr.eu-west-1.amazonaws.com").says(expect![[r#"
             error: registry `11112222333x.dkr.ecr.eu-west-1.amazonaws.com`: `11112222333x` is not an AWS account
-              rule: an account is 12 digits"#]]),
+              rule: an account is 12 digits
+              help: mend it, as in 111122223333.dkr.ecr.eu-west-1.amazonaws.com"#]]),
         case("region and tag at once", &["config", "--tag", "a:b"]).env("JOBS_REGISTRY", ECR)
         .env("AWS_REGION", "us-east-1").says(expect![[r#"
             error: registry `111122223333.dkr.ecr.eu-west-1.amazonaws.com`: is in eu-west-1, not in us-east-1
@@ -187,13 +191,14 @@ fn repositories_and_mirrors() {
               help: shorten the folder's name or the prefix"#]]),
         case("a prefix that is no name", &["config"]).env("JOBS_PREFIX", "/Jobs/").says(expect![[r#"
             error: prefix `/Jobs/`: not a valid name
-              rule: parts of lower-case letters and digits with single '.', '_' or '-' between them, joined by '/'"#]]),
+              rule: parts of lower-case letters and digits with single '.', '_' or '-' between them, joined by '/'
+              help: write it so, e.g. `team/jobs`"#]]),
         case("a mirror without a registry", &["build"]).env("JOBS_MIRRORS", "127.0.0.1:5000").says(expect![[r#"
             error: mirror `127.0.0.1:5000`: not a mirror
               rule: registry=prefix
               help: e.g. JOBS_MIRRORS=docker.io=127.0.0.1:5000"#]]),
         case("mirrors that are no hosts", &["build"]).env("JOBS_MIRRORS", "docker.io=http://127.0.0.1:5000,quay.io=mirror").says(expect![[r#"
-            error: mirror `docker.io=http://127.0.0.1:5000`: registry `http:`: has a port that is not a number
+            error: mirror `docker.io=http://127.0.0.1:5000`: registry `http://127.0.0.1:5000`: has a scheme
               help: e.g. JOBS_MIRRORS=docker.io=127.0.0.1:5000
             error: mirror `quay.io=mirror`: registry `mirror`: has neither a domain nor a port, so Docker Hub would be meant
               help: e.g. JOBS_MIRRORS=docker.io=127.0.0.1:5000"#]]),
@@ -207,6 +212,7 @@ fn repositories_and_mirrors() {
               help: e.g. JOBS_MIRRORS=docker.io=127.0.0.1:5000"#]]),
         case("an unknown target", &["build", "--target", "stagin"]).file("Cargo.toml", "[workspace]\n[workspace.metadata.jobs.targets.staging]\n").says(expect![[r#"
             error: target `stagin`: not in [workspace.metadata.jobs.targets] of Cargo.toml
+              rule: one of `staging`
               help: did you mean `staging`?"#]]),
     ]);
 }

@@ -64,11 +64,13 @@ fn the_folder_of_jobs() {
         case("`GITHUB_OUTPUT` cannot be written", &["discover"]).env("GITHUB_OUTPUT", "/nowhere/output").says(expect![
             [r#"
             error: GITHUB_OUTPUT: `/nowhere/output` cannot be written: No such file or directory (os error 2)
-              rule: a step of a workflow hands its results on through this file"#]
+              rule: a step of a workflow hands its results on through this file
+              help: leave GITHUB_OUTPUT as GitHub sets it; outside of a workflow, unset it"#]
         ]),
         case("`GITHUB_OUTPUT` is a folder", &["discover"]).env("GITHUB_OUTPUT", "/").says(expect![[r#"
             error: GITHUB_OUTPUT: `/` cannot be written: Is a directory (os error 21)
-              rule: a step of a workflow hands its results on through this file"#]]),
+              rule: a step of a workflow hands its results on through this file
+              help: leave GITHUB_OUTPUT as GitHub sets it; outside of a workflow, unset it"#]]),
     ]);
 }
 
@@ -77,7 +79,8 @@ fn the_dockerfile_of_a_job() {
     check([
         case("a folder", &["discover"]).file("jobs/x/Dockerfile/file", "").says(expect![[r#"
             error: jobs/x/Dockerfile: a folder
-              rule: `Dockerfile` is a file"#]]),
+              rule: `Dockerfile` is a file
+              help: replace it by the file, or rename it"#]]),
         case("a FIFO", &["discover"])
             .file("jobs/x/README.md", "")
             .make(|tree| {
@@ -85,8 +88,9 @@ fn the_dockerfile_of_a_job() {
                 assert!(Command::new("mkfifo").arg(path).status().unwrap().success());
             })
             .says(expect![[r#"
-            error: jobs/x/Dockerfile: neither a file nor a link
-              rule: `Dockerfile` is a file"#]]),
+                error: jobs/x/Dockerfile: neither a file nor a link
+                  rule: `Dockerfile` is a file
+                  help: replace it by the file, or rename it"#]]),
         case("lower-case", &["discover"]).file("jobs/x/dockerfile", DOCKERFILE).says(expect![[r#"
             error: jobs/x/dockerfile: not a job's Dockerfile
               rule: the file is named `Dockerfile`, upper-case D, on every machine
@@ -115,20 +119,22 @@ fn the_dockerfile_of_a_job() {
             .make(|tree| link(tree, "jobs/x/Dockerfile", "../job"))
             .says(expect![[r#"
                 error: jobs/x/Dockerfile: a link that does not lead to a file
-                  rule: `Dockerfile` is a file"#]]),
+                  rule: `Dockerfile` is a file
+                  help: replace it by the file, or rename it"#]]),
         case("several at once", &["discover"])
             .file("jobs/x/Dockerfile/file", "")
             .file("jobs/Y/Dockerfile", DOCKERFILE)
             .file("jobs/z/dockerfile", DOCKERFILE)
             .says(expect![[r#"
-            error: jobs/Y: not a valid job name
-              rule: lower-case letters and digits, with single '.', '_' or '-' between them
-              help: rename the folder, e.g. jobs/y
-            error: jobs/x/Dockerfile: a folder
-              rule: `Dockerfile` is a file
-            error: jobs/z/dockerfile: not a job's Dockerfile
-              rule: the file is named `Dockerfile`, upper-case D, on every machine
-              help: git mv jobs/z/dockerfile jobs/z/Dockerfile"#]]),
+                error: jobs/Y: not a valid job name
+                  rule: lower-case letters and digits, with single '.', '_' or '-' between them
+                  help: rename the folder, e.g. jobs/y
+                error: jobs/x/Dockerfile: a folder
+                  rule: `Dockerfile` is a file
+                  help: replace it by the file, or rename it
+                error: jobs/z/dockerfile: not a job's Dockerfile
+                  rule: the file is named `Dockerfile`, upper-case D, on every machine
+                  help: git mv jobs/z/dockerfile jobs/z/Dockerfile"#]]),
     ]);
 }
 

@@ -16,12 +16,14 @@ fn no_jobs(tree: &Tree) {
 #[test]
 fn nothing_to_merge() {
     check_with_registry([
-        case("no jobs, in merge", &["merge"])
-            .make(no_jobs)
-            .says(expect!["error: jobs: there are none, so there is nothing to merge"]),
-        case("no jobs, in verify", &["verify"])
-            .make(no_jobs)
-            .says(expect!["error: jobs: there are none, so there is nothing to verify"]),
+        case("no jobs, in merge", &["merge"]).make(no_jobs).says(expect![[r#"
+                error: jobs: there are none, so there is nothing to merge
+                  rule: jobs are the folders under `jobs/` with a Dockerfile
+                  help: add one: jobs/<name>/Dockerfile"#]]),
+        case("no jobs, in verify", &["verify"]).make(no_jobs).says(expect![[r#"
+                error: jobs: there are none, so there is nothing to verify
+                  rule: jobs are the folders under `jobs/` with a Dockerfile
+                  help: add one: jobs/<name>/Dockerfile"#]]),
         case("an unknown job, in merge", &["merge", "jab"]).says(expect![[r#"
             error: job `jab`: there is no such job
               help: cargo xtask discover --format table lists the jobs"#]]),
@@ -30,7 +32,8 @@ fn nothing_to_merge() {
               help: cargo xtask discover --format table lists the jobs"#]]),
         case("the target is a source", &["merge", "--tag", "v1-amd64"]).says(expect![[r#"
             error: tag `v1-amd64`: ends in `-amd64`
-              rule: a tag does not end in `-amd64` or `-arm64`: the images of one architecture do"#]]),
+              rule: a tag does not end in `-amd64` or `-arm64`: the images of one architecture do
+              help: give another with --tag or JOBS_TAG"#]]),
         case("nothing was built", &["merge"]).refused().says(expect![[r#"
             error: <registry>/jobs/job:<sha>-amd64: amd64 is missing
               rule: a tag is published when every architecture is there
@@ -98,7 +101,8 @@ fn a_source_without_a_platform_is_refused() {
     let run = tree.run_with(&["merge"], &env).ended(3);
     expect![[r#"
         error: <registry>/jobs/job:<sha>-arm64: sha256:… is listed without a platform
-          rule: an index lists each image under its own platform"#]]
+          rule: an index lists each image under its own platform
+          help: cargo xtask build --arch arm64 --no-cache job"#]]
     .assert_eq(&run.errors_at(&registry));
     let dry = tree.run_with(&["merge", "--dry-run"], &env).ended(3);
     assert_eq!(dry.errors(), run.errors());
