@@ -3,13 +3,14 @@
 
 use camino::Utf8PathBuf;
 use clap::builder::{FalseyValueParser, Resettable};
-use clap::error::{ContextKind, ContextValue};
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{
     Arg, ArgAction, Args, ColorChoice, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum, value_parser,
 };
 
-use crate::model::{Arch, one_line};
+use crate::model::{Arch, Exit, Failure, Problem, one_line};
 use crate::publish::BuildOptions;
+use crate::run::Environment;
 use crate::settings::Given;
 
 /// Turns the folders under jobs/ into multi-platform images, each architecture built natively.
@@ -39,9 +40,25 @@ impl Cli {
 }
 
 /// The command line. An empty variable stands for no flag, because a workflow has no other way to unset one.
-pub fn parse(is_empty: impl Fn(&str) -> bool) -> Cli {
-    let matches = without_empty_variables(Cli::command(), &is_empty).try_get_matches();
+pub fn parse(env: &Environment) -> Cli {
+    if let Err(error) = check_utf8(env) {
+        Cli::command().error(ErrorKind::InvalidUtf8, error).exit();
+    }
+    let matches = without_empty_variables(Cli::command(), &|name| env.is_empty(name)).try_get_matches();
     matches.and_then(|matches| Cli::from_arg_matches(&matches)).unwrap_or_else(|error| printable(error).exit())
+}
+
+/// clap says that something is not UTF-8, and not what.
+fn check_utf8(env: &Environment) -> anyhow::Result<()> {
+    let problem = |at: String| {
+        Problem::new(at, "not UTF-8").rule("arguments and variables are UTF-8 text").help("give it in UTF-8")
+    };
+    let arguments = std::env::args_os().skip(1).filter(|argument| argument.to_str().is_none());
+    // Quoted by Rust, such a byte is `\xFF`.
+    let quoted = arguments.map(|argument| format!("{argument:?}"));
+    let arguments = quoted.map(|quoted| problem(format!("argument `{}`", quoted.trim_matches('"'))));
+    let variables = env.not_utf8.iter().map(|name| problem(name.clone()));
+    Failure::unless_empty(Exit::Usage, arguments.chain(variables).collect())
 }
 
 fn without_empty_variables(command: clap::Command, is_empty: &dyn Fn(&str) -> bool) -> clap::Command {

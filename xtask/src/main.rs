@@ -29,7 +29,7 @@ use settings::Config;
 
 fn main() -> ExitCode {
     let env = Environment::of_this_process();
-    let cli = cli::parse(|variable| env.is_empty(variable));
+    let cli = cli::parse(&env);
     let ui = Ui::new(cli.color, cli.verbosity(), &env);
     let outcome = context(env, ui.clone()).map(|(mut ctx, metadata)| {
         let result = Config::read(&ctx, &metadata).and_then(|config| {
@@ -55,7 +55,7 @@ fn main() -> ExitCode {
 
 /// The context, and the metadata of the workspace around the working directory.
 fn context(env: Environment, ui: Ui) -> anyhow::Result<(Context, serde_json::Value)> {
-    let here = camino::Utf8PathBuf::try_from(std::env::current_dir()?)?;
+    let here = tools::working_directory()?;
     let mut ctx = Context::new(here, env, ui)?;
     let metadata = tools::find_workspace(&mut ctx)?;
     Ok((ctx, metadata))

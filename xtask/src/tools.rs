@@ -16,7 +16,7 @@ mod system;
 
 pub use aws::AwsClient;
 pub use builder::{Bootstrap, Builder, buildx_bounds, buildx_version};
-pub use cargo::{find_workspace, run_benchmarks, run_checks};
+pub use cargo::{find_workspace, run_benchmarks, run_checks, working_directory};
 pub use cosign::{Signer, check_cosign};
 pub use docker::{docker_login, engine_version};
 pub use gh::{check_gh, verify_attestation};

@@ -156,6 +156,23 @@ fn unread(shown: &str, error: impl Display) -> Problem {
         .help(format!("make it readable: chmod -R u+rX {shown}"))
 }
 
+/// The text of a file.
+///
+/// # Errors
+/// It cannot be read, or is not UTF-8, with line and column.
+pub fn read_text(path: &Utf8Path, shown: &str) -> Result<String, Problem> {
+    let bytes = std::fs::read(path).map_err(|error| unread(shown, error))?;
+    String::from_utf8(bytes).map_err(|error| {
+        let (before, rest) = error.as_bytes().split_at(error.utf8_error().valid_up_to());
+        let before = String::from_utf8_lossy(before);
+        let (line, column) = before.split('\n').fold((0, 0), |(line, _), text| (line + 1, text.chars().count() + 1));
+        let byte = rest.first().copied().unwrap_or_default();
+        Problem::new(format!("{shown}:{line}:{column}"), format!("not UTF-8: the byte 0x{byte:02x}"))
+            .rule("files that are read here are UTF-8 text")
+            .help("save it as UTF-8")
+    })
+}
+
 /// A folder without a Dockerfile is not meant to be a job, unless it looks like one.
 fn no_dockerfile(ctx: &Context, shown: &str, files: &[(String, FileType)]) -> Result<Option<Job>, Vec<Problem>> {
     let problem = |name: &str, what| Problem::new(format!("{shown}/{name}"), what);
@@ -198,8 +215,6 @@ fn check_dockerfile(ctx: &Context, path: &Utf8PathBuf, file_type: FileType) -> R
 
 fn settings(dir: &Utf8Path, shown: &str) -> Result<JobSettings, Vec<Problem>> {
     let at = format!("{shown}/{SETTINGS_FILE}");
-    match std::fs::read_to_string(dir.join(SETTINGS_FILE)) {
-        Ok(text) => job_settings(&at, &text),
-        Err(error) => Err(vec![unread(&at, error)]),
-    }
+    let text = read_text(&dir.join(SETTINGS_FILE), &at).map_err(|problem| vec![problem])?;
+    job_settings(&at, &text)
 }

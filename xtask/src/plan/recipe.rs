@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::bases::{self, PinnedBase};
-use super::jobs::Job;
+use super::jobs::{Job, read_text};
 use super::slice::Slice;
 use super::tree::Tree;
 use crate::dockerfile::{Dockerfile, Ignore, Inputs};
@@ -115,8 +115,7 @@ fn read(run: &Run, job: &Job, basis: &Basis) -> Result<Recipe, Vec<Problem>> {
     let (path, args) = (job.name.dockerfile(), &job.settings.args);
     let mut expected = expected(run, job).map_err(|problem| vec![problem])?;
     expected.forced = basis.is_forced();
-    let text = std::fs::read_to_string(run.ctx.root.join(&path))
-        .map_err(|error| vec![Problem::new(path.as_str(), format!("could not be read: {error}"))])?;
+    let text = read_text(&run.ctx.root.join(&path), path.as_str()).map_err(|problem| vec![problem])?;
     let dockerfile = Dockerfile::parse(&text).map_err(|fault| vec![fault.at(path.as_str())])?;
     check_stage(job, &dockerfile)?;
     let bases = bases::of_job(run, job, &dockerfile)?;

@@ -4,10 +4,10 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, OnceLock};
 
 use super::bases::PinnedBase;
-use super::jobs::Job;
+use super::jobs::{Job, read_text};
 use super::recipe::Recipe;
 use crate::dockerfile::{ContextPath, Ignore, Inputs, Matched, allow_list};
-use crate::model::{Commit, Key, Problem, TreeEntry, hash_of_files};
+use crate::model::{Commit, Exit, Key, Problem, TreeEntry, hash_of_files};
 use crate::run::Context;
 use crate::settings::JobSettings;
 use crate::tools::git;
@@ -33,24 +33,28 @@ impl Tree {
     /// The tree of the commit that is checked out.
     ///
     /// # Errors
-    /// git cannot answer.
+    /// git cannot answer; the ignore file cannot be read.
     pub fn read(ctx: &Context) -> anyhow::Result<Tree> {
         let commit = git::head(ctx)?;
         let (entries, uncommitted) = match &commit {
             Some(commit) => (git::tree(ctx, commit, None)?, git::uncommitted(ctx)?),
             None => (Vec::new(), Vec::new()),
         };
-        let ignore = ignore_file(ctx, ".dockerignore").unwrap_or_default();
+        let ignore = ignore_file(ctx, ".dockerignore").map_err(|problem| problem.exit(Exit::Usage))?;
+        let ignore = ignore.unwrap_or_default();
         let mut uncommitted: Vec<TreeEntry> = uncommitted.iter().map(|path| path_entry(path)).collect();
         uncommitted.sort_by(|a, b| a.path.cmp(&b.path));
         Ok(Tree { entries, uncommitted, commit, ignore, whole: OnceLock::new() })
     }
 
     /// Sets what follows from a job's files: its key, unless one of them is not committed or a base is not resolved.
-    /// Gives the sources that are not there, with which a build cannot succeed.
+    /// Gives what a build cannot succeed with: the sources that are not there, and an ignore file that cannot be read.
     pub fn finish(&self, ctx: &Context, recipe: &mut Recipe) -> Vec<Problem> {
         // BuildKit prefers the ignore file that is named after the Dockerfile.
-        recipe.own_ignore = ignore_file(ctx, &format!("{}.dockerignore", recipe.job.name.dockerfile())).map(Arc::new);
+        match ignore_file(ctx, &format!("{}.dockerignore", recipe.job.name.dockerfile())) {
+            Ok(own_ignore) => recipe.own_ignore = own_ignore.map(Arc::new),
+            Err(problem) => return vec![problem],
+        }
         recipe.inputs = self.effective(recipe);
         recipe.whole = match &recipe.inputs {
             Inputs::Whole { line: Some(line), because } => {
@@ -195,7 +199,11 @@ fn path_entry(path: &[u8]) -> TreeEntry {
     TreeEntry { path: path.to_vec(), mode, blob: String::new() }
 }
 
-fn ignore_file(ctx: &Context, path: &str) -> Option<Ignore> {
-    let bytes = std::fs::read(ctx.root.join(path)).ok()?;
-    Some(Ignore::parse(&String::from_utf8_lossy(&bytes)))
+fn ignore_file(ctx: &Context, shown: &str) -> Result<Option<Ignore>, Problem> {
+    let path = ctx.root.join(shown);
+    // A link that leads nowhere counts as no file, as it does for BuildKit.
+    if !path.exists() {
+        return Ok(None);
+    }
+    read_text(&path, shown).map(|text| Some(Ignore::parse(&text)))
 }

@@ -9,14 +9,26 @@ pub struct Environment {
     vars: BTreeMap<String, String>,
     /// Those that hold secrets of jobs: no program inherits them.
     pub withheld: BTreeSet<String>,
+    /// Those that this program would read, if their values were UTF-8.
+    pub not_utf8: Vec<String>,
 }
 
+/// How the variables begin that this program reads.
+const READ: [&str; 5] = ["ACTIONS_", "AWS_", "GITHUB_", "JOBS_", "RUNNER_"];
+
 impl Environment {
-    /// Variables whose name or value is not UTF-8 are left out: this program uses none of them.
+    /// Variables whose names are not UTF-8 are left out: this program uses none of them.
     pub fn of_this_process() -> Environment {
-        let vars = std::env::vars_os();
-        let vars = vars.filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?))).collect();
-        Environment { vars, withheld: BTreeSet::new() }
+        let mut env = Environment::default();
+        for (name, value) in std::env::vars_os() {
+            match (name.into_string(), value.into_string()) {
+                (Ok(name), Ok(value)) => drop(env.vars.insert(name, value)),
+                (Ok(name), Err(_)) if READ.iter().any(|start| name.starts_with(start)) => env.not_utf8.push(name),
+                _ => {}
+            }
+        }
+        env.not_utf8.sort();
+        env
     }
 
     /// A variable's value; an empty one counts as not set, because a workflow of GitHub has no other way to unset one.
@@ -65,6 +77,6 @@ impl Environment {
 impl<const N: usize> From<[(&str, &str); N]> for Environment {
     fn from(vars: [(&str, &str); N]) -> Environment {
         let vars = vars.into_iter().map(|(k, v)| (k.to_owned(), v.to_owned())).collect();
-        Environment { vars, withheld: BTreeSet::new() }
+        Environment { vars, ..Environment::default() }
     }
 }

@@ -16,6 +16,21 @@ use crate::run::Context;
 /// The check whose lines count tests.
 const TESTS: &str = "unit, tidy, end-to-end and workflow tests";
 
+/// Where this program was started.
+///
+/// # Errors
+/// The folder is gone, or its path is not UTF-8.
+pub fn working_directory() -> anyhow::Result<Utf8PathBuf> {
+    let problem = |what: String| {
+        Problem::new("the working directory", what)
+            .rule("commands run in the repository, whose path is UTF-8 text")
+            .help("change into the repository: cd <repository>")
+            .exit(Exit::Usage)
+    };
+    let here = std::env::current_dir().map_err(|error| problem(format!("cannot be used: {error}")))?;
+    Utf8PathBuf::try_from(here).map_err(|error| problem(format!("its path is not UTF-8: {:?}", error.as_path())))
+}
+
 /// Moves the context to the workspace around the working directory, and gives its `[workspace.metadata]`. Where there
 /// is no `Cargo.toml`, there are none, and the root is that of the git repository, if there is one.
 ///

@@ -171,7 +171,10 @@ fn dockerfiles() {
         ]),
         case("not UTF-8", &["build"])
             .make(|tree| std::fs::write(tree.path().join("jobs/job/Dockerfile"), b"FROM a\xff\n").unwrap())
-            .says(expect!["error: jobs/job/Dockerfile: could not be read: stream did not contain valid UTF-8"]),
+            .says(expect![[r#"
+                error: jobs/job/Dockerfile:1:7: not UTF-8: the byte 0xff
+                  rule: files that are read here are UTF-8 text
+                  help: save it as UTF-8"#]]),
         case("those of several jobs at once", &["build"])
             .file("jobs/job/Dockerfile", "")
             .file("jobs/other/Dockerfile", "FROM busybox:1.37\nRUN echo <<EOF\n")

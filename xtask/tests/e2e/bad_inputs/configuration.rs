@@ -271,9 +271,9 @@ fn the_settings_of_a_job() {
         case("not UTF-8", &["discover"])
             .make(|tree| std::fs::write(tree.path().join("jobs/job/job.json"), b"{\"target\": \"\xff\"}").unwrap())
             .says(expect![[r#"
-                error: jobs/job/job.json: could not be read: stream did not contain valid UTF-8
-                  rule: nothing is skipped unseen
-                  help: make it readable: chmod -R u+rX jobs/job/job.json"#]]),
+                error: jobs/job/job.json:1:13: not UTF-8: the byte 0xff
+                  rule: files that are read here are UTF-8 text
+                  help: save it as UTF-8"#]]),
         case("of several jobs at once", &["discover"])
             .file("jobs/job/job.json", r#"{"timeout-minutes": 0, "arches": []}"#)
             .file("jobs/jab/job.json", "{}")
