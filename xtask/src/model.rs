@@ -24,7 +24,7 @@ pub use image::{Image, Output, Provenance};
 pub use index::{Descriptor, Expected, Index, Manifest};
 pub use job::{DOCKERFILE, JOBS_DIR, JobName, NAME_RULE, SETTINGS_FILE};
 pub use key::{Key, TreeEntry, hash_of_files};
-pub use problem::{Exit, Failure, Problem, one_line, printable};
+pub use problem::{Exit, Failure, Problem, one_line, printable, whole_line};
 pub use reference::{Digest, Reference, Registry, Repository, Tag};
 pub use timeouts::Timeouts;
 pub use workflow::{TrustedWorkflow, matches_ref};

@@ -74,9 +74,18 @@ impl std::error::Error for Problem {}
 pub fn printable(text: &str) -> String {
     let indent = |(i, line): (usize, &str)| match line.is_empty() || i == 0 {
         true => one_line(line),
-        false => format!("    {}", one_line(line)),
+        false => format!("    {}", whole_line(line)),
     };
     text.lines().enumerate().map(indent).collect::<Vec<_>>().join("\n")
+}
+
+/// A line that begins with text from outside: `::command::` counts there, blanks before it or not, and is taken apart.
+pub fn whole_line(text: &str) -> String {
+    let line = one_line(text);
+    match line.trim_start().strip_prefix("::") {
+        Some(rest) => format!("{}: :{rest}", &line[..line.len() - rest.len() - 2]),
+        None => line,
+    }
 }
 
 /// A name or a path from outside, on one line: control characters are shown escaped, so that none can start a line
@@ -161,6 +170,8 @@ mod tests {
     fn names_cannot_command_the_terminal_or_the_runner() {
         assert_eq!(one_line("a\n::add-mask::x\u{1b}[2J"), "a\\n::add-mask::x\\u{1b}[2J");
         assert_eq!(one_line("##[group]"), "# #[group]");
+        assert_eq!(whole_line(" ::add-mask::x"), " : :add-mask::x");
+        assert_eq!(printable("in /a\n::add-mask::x\n\nand so on"), "in /a\n    : :add-mask::x\n\n    and so on");
     }
 
     #[test]

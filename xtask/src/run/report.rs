@@ -11,7 +11,7 @@ use anstyle::{AnsiColor, Style};
 use clap::ColorChoice;
 
 use super::environment::Environment;
-use crate::model::{Failure, Problem, one_line, printable};
+use crate::model::{Failure, Problem, one_line, printable, whole_line};
 
 /// The verbosity at which `--quiet` hides nothing more.
 const ALWAYS: i8 = i8::MIN;
@@ -72,7 +72,7 @@ impl Ui {
 
     /// A block of text for people, such as a table or the end of a log.
     pub fn text(&self, text: &str) {
-        let shown: Vec<String> = text.lines().map(one_line).collect();
+        let shown: Vec<String> = text.lines().map(whole_line).collect();
         self.line(0, Style::new(), "", &shown.join("\n"));
     }
 
@@ -81,14 +81,16 @@ impl Ui {
     }
 
     /// The error that a command ends with, in a workflow also as annotations.
-    /// Its text is taken as it is, because it was made printable where it was put together.
+    /// The text of a problem is taken as it is, because it was made printable where it was put together.
     pub fn error(&self, error: &anyhow::Error) {
         // The runner reads its commands from both streams.
         let annotations = if self.is_github { annotations(error) } else { Vec::new() };
         for annotation in annotations {
             self.line(ALWAYS, Style::new(), "", &annotation);
         }
-        self.line(ALWAYS, bold(AnsiColor::Red), "error:", &format!(" {error:#}"));
+        let text = format!("{error:#}");
+        let shown = if error.is::<Failure>() || error.is::<Problem>() { text } else { printable(&text) };
+        self.line(ALWAYS, bold(AnsiColor::Red), "error:", &format!(" {shown}"));
     }
 
     /// What the caller asked for, on stdout: JSON, references, commands. A closed pipe (`| head`) is no error.
@@ -192,7 +194,8 @@ fn position(place: &str) -> String {
 
 /// The escapes of [workflow commands](https://github.com/actions/toolkit/blob/main/packages/core/src/command.ts).
 fn escape_message(text: &str) -> String {
-    text.replace('%', "%25").replace('\r', "%0D").replace('\n', "%0A")
+    let lines: Vec<String> = text.replace('%', "%25").replace('\r', "%0D").split('\n').map(one_line).collect();
+    lines.join("%0A")
 }
 
 fn escape_property(text: &str) -> String {
@@ -216,8 +219,9 @@ fn color_choice(flag: ColorChoice, env: &Environment) -> anstream::ColorChoice {
 
 /// Rows under headings, each column as wide as its widest cell.
 pub fn table(headings: &[&str], rows: &[Vec<String>]) -> String {
+    let rows: Vec<Vec<String>> = rows.iter().map(|row| row.iter().map(|cell| one_line(cell)).collect()).collect();
     let mut widths: Vec<usize> = headings.iter().map(|heading| heading.chars().count()).collect();
-    for row in rows {
+    for row in &rows {
         for (width, cell) in widths.iter_mut().zip(row) {
             *width = (*width).max(cell.chars().count());
         }

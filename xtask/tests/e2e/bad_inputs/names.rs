@@ -195,7 +195,7 @@ fn a_bad_name_commands_no_runner() {
     }
     let run = tree.run_with(&["discover", "--color", "never"], &[("GITHUB_ACTIONS", "true")]).ended(2);
     expect![[r#"
-        ::error file=jobs/##[group],title=jobs::not a valid job name%0Ahelp: rename the folder, e.g. jobs/group
+        ::error file=jobs/# #[group],title=jobs::not a valid job name%0Ahelp: rename the folder, e.g. jobs/group
         ::error file=jobs/${{ github.token }},title=jobs::not a valid job name%0Ahelp: rename the folder, e.g. jobs/github-token
         ::error file=jobs/%250A%3A%3Aadd-mask%3A%3Ax,title=jobs::not a valid job name%0Ahelp: rename the folder
         ::error file=jobs/%3A%3Aadd-mask%3A%3Ax,title=jobs::not a valid job name%0Ahelp: rename the folder, e.g. jobs/add-mask-x
