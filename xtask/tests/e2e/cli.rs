@@ -246,36 +246,6 @@ fn an_empty_variable_stands_for_no_flag_at_every_depth() {
 }
 
 #[test]
-fn an_argument_that_clap_refuses_is_shown_escaped() {
-    let tree = Tree::with_jobs(&["a"]);
-    let refused = |args: &[&str], env: &[(&str, &str)]| {
-        let run = tree.run_with(args, env).ended(2);
-        run.stderr.split("\n\n").next().unwrap().to_owned() + "\n"
-    };
-    expect![[r#"
-        error: unexpected argument '--x\u{1b}[2J\n::add-mask::x' found
-    "#]]
-    .assert_eq(&refused(&["discover", "--x\u{1b}[2J\n::add-mask::x"], &[]));
-    expect![[r#"
-        error: unrecognized subcommand 'dis\n# #[group]cover'
-    "#]]
-    .assert_eq(&refused(&["dis\n##[group]cover"], &[]));
-    expect![[r#"
-        error: invalid value 'x\u{202e}\n::x::' for '--format <FORMAT>'
-          [possible values: json, matrix, table]
-    "#]]
-    .assert_eq(&refused(&["discover", "--format=x\u{202e}\n::x::"], &[]));
-    expect![[r#"
-        error: invalid value '3\n::x::' for '--parallel <N>': invalid digit found in string
-    "#]]
-    .assert_eq(&refused(&["build"], &[("JOBS_PARALLEL", "3\n::x::")]));
-    for args in [&["discover", "--x\n::x::"][..], &["build", "--push=\n::x::"], &["\n::x::"], &["ecr", "\n::x::"]] {
-        let said = tree.run(args).ended(2).stderr;
-        assert!(!said.lines().any(|line| line.starts_with("::")), "{said}");
-    }
-}
-
-#[test]
 fn the_loopback_registry_is_started_without_secrets() {
     let tree = Tree::new(&[("jobs/README.md", "none yet")]);
     let secrets = ["JOBS_PASSWORD", "JOBS_PASSWORD_HUB", "ACTIONS_ID_TOKEN_REQUEST_TOKEN"];

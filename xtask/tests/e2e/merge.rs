@@ -1,8 +1,9 @@
-//! `merge` and `verify`: what the gate lets pass, and what it refuses, with the tag proven absent afterwards.
+//! `merge` and `verify`: what the gate lets pass, and what it refuses, with nothing pushed or moved afterwards.
 
 use expect_test::{Expect, expect};
 
-use crate::harness::{BOTH, DOCKERFILE, OTHER, OWN, Registry, Tree, docker};
+use crate::bad_inputs::Untouched;
+use crate::harness::{BOTH, DOCKERFILE, OTHER, OWN, Registry, Run, Tree, docker};
 
 /// A tree with one job, its images of both architectures pushed.
 struct Built {
@@ -17,7 +18,7 @@ impl Built {
         built
     }
 
-    fn run(&self, args: &[&str]) -> crate::harness::Run {
+    fn run(&self, args: &[&str]) -> Run {
         self.tree.run_with(args, &[("JOBS_REGISTRY", &self.registry.address)])
     }
 
@@ -42,13 +43,18 @@ impl Built {
         docker(&args);
     }
 
-    /// `merge` refuses, and leaves no tag.
+    /// `merge` refuses, and pushes and moves nothing.
     #[track_caller]
-    fn refused(&self, message: &Expect) {
+    fn refused(&self) -> Run {
+        let untouched = Untouched::now(&self.tree, Some(&self.registry));
         let run = self.run(&["merge"]).ended(3);
-        message.assert_eq(&run.errors_at(&self.registry));
-        assert_eq!(self.digest(""), None, "the tag must not appear");
-        assert_eq!(run.stdout, "");
+        untouched.check(&self.tree, Some(&self.registry), &run);
+        run
+    }
+
+    #[track_caller]
+    fn refused_with(&self, message: &Expect) {
+        message.assert_eq(&self.refused().errors_at(&self.registry));
     }
 }
 
@@ -56,7 +62,7 @@ impl Built {
 fn a_missing_architecture_is_refused() {
     let built = Built::new();
     built.registry.delete("jobs/job", &built.tag("-arm64"));
-    built.refused(&expect![[r#"
+    built.refused_with(&expect![[r#"
         error: <registry>/jobs/job:<sha>-arm64: arm64 is missing
           rule: a tag is published when every architecture is there
           help: cargo xtask build --arch arm64 job"#]]);
@@ -66,7 +72,7 @@ fn a_missing_architecture_is_refused() {
 fn an_image_of_another_architecture_is_refused() {
     let built = Built::new();
     built.point("-arm64", &["-amd64"]);
-    built.refused(&expect![[r#"
+    built.refused_with(&expect![[r#"
         error: <registry>/jobs/job:<sha>-arm64: holds an image of linux/amd64 (sha256:…)
           rule: here stands linux/arm64 alone
           help: cargo xtask build --arch arm64 --no-cache job
@@ -79,7 +85,7 @@ fn an_image_of_another_architecture_is_refused() {
 fn a_tag_of_one_architecture_with_several_is_refused() {
     let built = Built::new();
     built.point("-arm64", &["-amd64", "-arm64"]);
-    built.refused(&expect![[r#"
+    built.refused_with(&expect![[r#"
         error: <registry>/jobs/job:<sha>-arm64: holds an image of linux/amd64 (sha256:…)
           rule: here stands linux/arm64 alone
           help: cargo xtask build --arch arm64 --no-cache job"#]]);
@@ -114,9 +120,8 @@ fn two_images_of_one_architecture_are_refused() {
     ]);
     built.point("-arm64", &["-arm64", "-other"]);
     // Which of the two the registry's answer describes is chance, so the rest of the message is too.
-    let run = built.run(&["merge"]).ended(3);
+    let run = built.refused();
     assert!(run.errors().contains("-arm64: linux/arm64 is there 2 times\n"), "{}", run.errors());
-    assert_eq!(built.digest(""), None, "the tag must not appear");
 }
 
 #[test]
@@ -135,13 +140,12 @@ fn an_image_of_another_commit_is_refused() {
         &built.image(&built.tag(&format!("-{OTHER}"))),
         &built.image(&old),
     ]);
-    let run = built.run(&["merge"]).ended(3);
+    let run = built.refused();
     expect![[r#"
         error: <registry>/jobs/job:<sha>-<other>: was built from other inputs: its key is <key>, not <key>
           rule: all images of a tag are built from the same inputs and bases
           help: cargo xtask build --arch <other> --no-cache job"#]]
     .assert_eq(&run.errors_at(&built.registry).replace(&old_commit, "<old>").replace(OTHER, "<other>"));
-    assert_eq!(built.digest(""), None);
 }
 
 #[test]

@@ -169,10 +169,20 @@ fn dockerfiles() {
               rule: [registry/]name[:tag][@sha256:…], the name in lower case
               help: mend it, as in busybox:1.37 or ghcr.io/acme/tools:1"#]
         ]),
-        case("not UTF-8", &["build"])
-            .make(|tree| std::fs::write(tree.path().join("jobs/job/Dockerfile"), b"FROM a\xff\n").unwrap())
-            .says(expect![[r#"
+        case("not UTF-8", &["build"]).bytes("jobs/job/Dockerfile", b"FROM a\xff\n").says(expect![[r#"
                 error: jobs/job/Dockerfile:1:7: not UTF-8: the byte 0xff
+                  rule: files that are read here are UTF-8 text
+                  help: save it as UTF-8"#]]),
+        case("an ignore file that is not UTF-8", &["build"]).bytes(".dockerignore", b"# \xe9\n*\xff\n").says(expect![
+            [r#"
+                error: .dockerignore:1:3: not UTF-8: the byte 0xe9
+                  rule: files that are read here are UTF-8 text
+                  help: save it as UTF-8"#]
+        ]),
+        case("one of the job's own that is not UTF-8", &["build"])
+            .bytes("jobs/job/Dockerfile.dockerignore", b"\xff")
+            .says(expect![[r#"
+                error: jobs/job/Dockerfile.dockerignore:1:1: not UTF-8: the byte 0xff
                   rule: files that are read here are UTF-8 text
                   help: save it as UTF-8"#]]),
         case("those of several jobs at once", &["build"])

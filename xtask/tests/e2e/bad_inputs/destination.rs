@@ -210,6 +210,10 @@ fn repositories_and_mirrors() {
             error: mirror `127.0.0.1:5000`: not a mirror
               rule: registry=prefix
               help: e.g. JOBS_MIRRORS=docker.io=127.0.0.1:5000"#]]),
+        case("a target where there is none", &["build", "--target", "main"]).says(expect![[r#"
+            error: target `main`: not in [workspace.metadata.jobs.targets] of Cargo.toml
+              rule: there is none yet
+              help: add [workspace.metadata.jobs.targets.main] there, or name another"#]]),
         case("an unknown target", &["build", "--target", "stagin"]).file("Cargo.toml", "[workspace]\n[workspace.metadata.jobs.targets.staging]\n").says(expect![[r#"
             error: target `stagin`: not in [workspace.metadata.jobs.targets] of Cargo.toml
               rule: one of `staging`

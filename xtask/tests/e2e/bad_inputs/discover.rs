@@ -1,6 +1,7 @@
 //! What can be wrong with the folders under `jobs/`, apart from their names.
 
-use std::os::unix::fs::symlink;
+use std::fs::Permissions;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::process::Command;
 
 use expect_test::expect;
@@ -136,6 +137,34 @@ fn the_dockerfile_of_a_job() {
                   rule: the file is named `Dockerfile`, upper-case D, on every machine
                   help: git mv jobs/z/dockerfile jobs/z/Dockerfile"#]]),
     ]);
+}
+
+#[test]
+fn a_folder_that_cannot_be_read_is_not_skipped() {
+    let tree = Tree::with_jobs(&["good", "x"]);
+    let folder = tree.path().join("jobs/x");
+    let set_mode = |mode| std::fs::set_permissions(&folder, Permissions::from_mode(mode)).unwrap();
+    set_mode(0);
+    let command = tree.command(&["discover"], &[]);
+    // root reads everything, unless these capabilities are taken away.
+    let as_root = ["setpriv", "--bounding-set=-dac_override,-dac_read_search"];
+    let prefix: &[&str] = if folder.read_dir().is_ok() { &as_root } else { &["env"] };
+    let mut limited = Command::new(prefix[0]);
+    limited.args(&prefix[1..]).arg(command.get_program()).args(command.get_args()).current_dir(tree.path());
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => limited.env(name, value),
+            None => limited.env_remove(name),
+        };
+    }
+    let output = limited.output().unwrap();
+    set_mode(0o755);
+    expect![[r#"
+        error: jobs/x: could not be read: Permission denied (os error 13)
+          rule: nothing is skipped unseen
+          help: make it readable: chmod -R u+rX jobs/x"#]]
+    .assert_eq(String::from_utf8_lossy(&output.stderr).trim_end());
+    assert_eq!((output.status.code(), output.stdout.as_slice()), (Some(2), &b""[..]));
 }
 
 #[test]

@@ -1,12 +1,10 @@
 //! `merge` and `verify` where there is nothing to merge, or where it would go nowhere.
 //! What the gate refuses is in `merge.rs` of the whole.
 
-use std::io::{Read, Write};
-use std::net::TcpStream;
-
 use expect_test::expect;
 
-use super::{case, check, check_with_registry};
+use super::untouched::put;
+use super::{Untouched, case, check, check_with_registry};
 use crate::harness::{Registry, Tree};
 
 fn no_jobs(tree: &Tree) {
@@ -62,22 +60,6 @@ fn nothing_to_merge() {
     ]);
 }
 
-/// Puts a manifest into a registry as it is.
-fn put(registry: &Registry, repository: &str, tag: &str, media_type: &str, manifest: &str) {
-    let mut stream = TcpStream::connect(&registry.address).unwrap();
-    write!(
-        stream,
-        "PUT /v2/{repository}/manifests/{tag} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\
-         Content-Type: {media_type}\r\nContent-Length: {}\r\n\r\n{manifest}",
-        registry.address,
-        manifest.len()
-    )
-    .unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
-    assert!(answer.starts_with("HTTP/1.1 201"), "{answer}");
-}
-
 #[test]
 fn a_source_without_a_platform_is_refused() {
     const INDEX: &str = "application/vnd.oci.image.index.v1+json";
@@ -98,7 +80,9 @@ fn a_source_without_a_platform_is_refused() {
         )
     };
     put(&registry, "jobs/job", &tag, INDEX, &manifest(&image, size));
+    let untouched = Untouched::now(&tree, Some(&registry));
     let run = tree.run_with(&["merge"], &env).ended(3);
+    untouched.check(&tree, Some(&registry), &run);
     expect![[r#"
         error: <registry>/jobs/job:<sha>-arm64: sha256:… is listed without a platform
           rule: an index lists each image under its own platform
@@ -106,5 +90,5 @@ fn a_source_without_a_platform_is_refused() {
     .assert_eq(&run.errors_at(&registry));
     let dry = tree.run_with(&["merge", "--dry-run"], &env).ended(3);
     assert_eq!(dry.errors(), run.errors());
-    assert_eq!((run.stdout + &dry.stdout, registry.digest("jobs/job", &tree.tag())), (String::new(), None));
+    untouched.check(&tree, Some(&registry), &dry);
 }
