@@ -1,8 +1,8 @@
 //! `.dockerignore`: which files of the repository are not part of the build context, and the list of those that are.
 //!
 //! BuildKit filters the context with moby/patternmatcher, whose patterns become regular expressions, so that they
-//! differ from shell patterns, and from `.gitignore`, in the corners. Here they become patterns of the crate `glob`; a
-//! pattern that has no equal there is not guessed at.
+//! differ from shell patterns, and from `.gitignore`, in the corners. Here their parts become patterns of the crate
+//! `glob`; a pattern that has no equal there is not guessed at.
 
 use std::iter::Peekable;
 use std::str::Chars;
@@ -27,7 +27,10 @@ pub struct Ignore {
 struct Pattern {
     /// Begins with `!`: takes back what patterns before it ignore.
     is_exception: bool,
-    glob: glob::Pattern,
+    text: String,
+    /// What stands between its slashes; `None` for `**`. Each matches one name, because over a whole path the time that
+    /// `glob` takes grows exponentially with the number of its stars.
+    parts: Vec<Option<glob::Pattern>>,
 }
 
 impl Ignore {
@@ -54,13 +57,13 @@ impl Ignore {
             return false;
         }
         let path = String::from_utf8_lossy(path);
+        let names: Vec<&str> = path.split('/').collect();
         let mut matched = vec![false; self.patterns.len()];
         let mut ignored = false;
-        for end in path.match_indices('/').map(|(at, _)| at).chain([path.len()]) {
+        for end in 1..=names.len() {
             ignored = false;
             for (pattern, matched) in self.patterns.iter().zip(&mut matched) {
-                *matched =
-                    *matched || pattern.is_exception == ignored && pattern.glob.matches_with(&path[..end], OPTIONS);
+                *matched = *matched || pattern.is_exception == ignored && pattern.matches(&names[..end]);
                 if *matched {
                     ignored = !pattern.is_exception;
                 }
@@ -73,7 +76,7 @@ impl Ignore {
     pub(super) fn ignored_with_all_below(&self, folder: &[u8]) -> bool {
         let below = format!("{}/", String::from_utf8_lossy(folder));
         let may_be_below = |pattern: &Pattern| {
-            let text = pattern.glob.as_str();
+            let text = &pattern.text;
             let wildcard = text.find(['*', '?', '[']);
             let fixed = &text[..wildcard.unwrap_or(text.len())];
             fixed.starts_with(&below) || wildcard.is_some() && below.starts_with(fixed)
@@ -94,7 +97,42 @@ impl Pattern {
         if is_exception && cleaned.is_empty() || pattern.split('/').any(|part| part == "..") {
             return None;
         }
-        Some(Pattern { is_exception, glob: glob::Pattern::new(&translated(&cleaned)?).ok()? })
+        let text = translated(&cleaned)?;
+        let glob = |part| if part == "**" { Ok(None) } else { glob::Pattern::new(part).map(Some) };
+        let parts = text.split('/').map(glob).collect::<Result<_, _>>().ok()?;
+        Some(Pattern { is_exception, text, parts })
+    }
+
+    /// Whether it matches the path of these names, from beginning to end.
+    fn matches(&self, names: &[&str]) -> bool {
+        let (mut part, mut name) = (0, 0);
+        // The last `**` and the names that it takes: if what follows does not match, it takes one more. Those before it
+        // need never take more than they did.
+        let mut last_stars = None;
+        loop {
+            match (self.parts.get(part), names.get(name)) {
+                (None, None) => return true,
+                // At the end, `**` takes at least one name.
+                (Some(None), _) if part + 1 == self.parts.len() => return name < names.len(),
+                (Some(None), _) => {
+                    part += 1;
+                    last_stars = Some((part, name));
+                    continue;
+                }
+                (Some(Some(glob)), Some(text)) if glob.matches_with(text, OPTIONS) => {
+                    (part, name) = (part + 1, name + 1);
+                    continue;
+                }
+                _ => {}
+            }
+            match last_stars {
+                Some((after, taken)) if taken < names.len() => {
+                    (part, name) = (after, taken + 1);
+                    last_stars = Some((part, name));
+                }
+                _ => return false,
+            }
+        }
     }
 }
 

@@ -68,6 +68,8 @@ fn patterns_ignore_what_buildkit_ignores() {
         ("x/**/y", &["x/a/y", "x/a/z/a/y"]),
         ("x/**/z", &["x/a/z/a/y"]),
         ("**/a/**", &["a/b/c", "a/b/d.md", "a/bc", "a/x.md", "x/a/y", "x/a/z/a/y"]),
+        ("x/**/a/**/y", &["x/a/y", "x/a/z/a/y"]),
+        ("**/a/y", &["x/a/y", "x/a/z/a/y"]),
         (".*", &[".hid"]),
         ("**/.hid", &[".hid", "d/.hid"]),
         ("?/é", &["é/é"]),
@@ -77,6 +79,16 @@ fn patterns_ignore_what_buildkit_ignores() {
     assert_eq!(ignored("*"), FILES);
     assert_eq!(ignored("**"), FILES);
     assert_eq!(ignored(""), Vec::<&str>::new());
+}
+
+#[test]
+fn many_stars_take_no_longer_than_few() {
+    let (name, deep) = ("a".repeat(200), "a/".repeat(200));
+    for text in ["*a".repeat(30) + "b", "**/a/".repeat(30) + "b", "**/*a*a*a/".repeat(30) + "b"] {
+        let ignore = Ignore::parse(&text);
+        assert_eq!(ignore.unclear, None);
+        assert!(!ignore.ignored(format!("{name}/{deep}c").as_bytes()), "{text}");
+    }
 }
 
 #[test]
