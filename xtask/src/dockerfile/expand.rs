@@ -6,6 +6,12 @@
 use std::iter::Peekable;
 use std::str::Chars;
 
+/// The longest text that is of use here, in bytes: no path on Linux is longer. `ENV A=$A$A` doubles a text with each
+/// line, and would fill the memory.
+const LONGEST: usize = 4096;
+/// How deep a `${` may stand in others, and in quotes.
+const DEEPEST: usize = 100;
+
 /// Why a word has no known value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NoValue {
@@ -23,7 +29,7 @@ pub fn expand(
     escape: char,
     value_of: &mut dyn FnMut(&str) -> Result<Option<String>, NoValue>,
 ) -> Result<String, NoValue> {
-    let mut lexer = Lexer { chars: word.chars().peekable(), escape, value_of, unknown: None };
+    let mut lexer = Lexer { chars: word.chars().peekable(), escape, value_of, unknown: None, depth: 0 };
     let text = lexer.until(None)?;
     lexer.unknown.map_or(Ok(text), Err)
 }
@@ -34,6 +40,8 @@ struct Lexer<'a> {
     value_of: &'a mut dyn FnMut(&str) -> Result<Option<String>, NoValue>,
     /// The first thing that is not known. Reading goes on, because BuildKit may refuse what follows.
     unknown: Option<NoValue>,
+    /// How many ends are looked for.
+    depth: usize,
 }
 
 fn refused<T>(what: String) -> Result<T, NoValue> {
@@ -46,9 +54,17 @@ impl Lexer<'_> {
     fn until(&mut self, stop: Option<char>) -> Result<String, NoValue> {
         let (escape, is_quoted) = (self.escape, stop == Some('"'));
         let mut out = String::new();
+        self.depth += 1;
+        if self.depth > DEEPEST {
+            let what = format!("variables more than {DEEPEST} deep in each other are not understood here");
+            return Err(NoValue { what, is_refused: false });
+        }
         while let Some(c) = self.chars.next() {
             match c {
-                c if Some(c) == stop => return Ok(out),
+                c if Some(c) == stop => {
+                    self.depth -= 1;
+                    return Ok(out);
+                }
                 '$' => out.push_str(&self.variable()?),
                 c if c == escape && is_quoted => {
                     out.push(self.chars.next_if(|c| matches!(c, '"' | '$') || *c == escape).unwrap_or(c));
@@ -57,6 +73,10 @@ impl Lexer<'_> {
                 '"' => out.push_str(&self.until(Some('"'))?),
                 '\'' if !is_quoted => self.single_quoted(&mut out)?,
                 c => out.push(c),
+            }
+            if out.len() > LONGEST {
+                self.not_known(format!("a text of more than {LONGEST} bytes is not looked into"));
+                out.clear();
             }
         }
         match stop {
@@ -105,9 +125,12 @@ impl Lexer<'_> {
             _ => return refused(format!("unsupported modifier `{operator}` after `${{{name}`")),
         }
         self.until(Some('}'))?;
-        let what = format!("`${{{name}{operator}…}}` is not understood here");
-        self.unknown.get_or_insert(NoValue { what, is_refused: false });
+        self.not_known(format!("`${{{name}{operator}…}}` is not understood here"));
         Ok(String::new())
+    }
+
+    fn not_known(&mut self, what: String) {
+        self.unknown.get_or_insert(NoValue { what, is_refused: false });
     }
 
     /// `${name<operator>word}`; with a colon, an empty value counts as none.

@@ -86,3 +86,16 @@ fn what_has_no_certain_value_says_why() {
 fn the_other_escape_character_leaves_backslashes_alone() {
     assert_eq!(expand("a\\b`$X", '`', &mut value_of).unwrap(), "a\\b$X");
 }
+
+#[test]
+fn texts_that_grow_without_end() {
+    let deep = |depth: usize| text(&format!("{}x{}", "${NO:-".repeat(depth), "}".repeat(depth)));
+    assert_eq!(deep(99), "x");
+    let too_deep = "unknown: variables more than 100 deep in each other are not understood here";
+    assert_eq!(deep(100), too_deep);
+    assert_eq!(text(&"\"${NO:-".repeat(100_000)), too_deep);
+    assert_eq!(text(&"x".repeat(4096)).len(), 4096);
+    assert_eq!(text(&"$X".repeat(4097)), "unknown: a text of more than 4096 bytes is not looked into");
+    // It is read to its end, as BuildKit may refuse what comes there.
+    assert_eq!(text(&format!("{}'", "x".repeat(5000))), "refused: `'` is not closed");
+}

@@ -183,10 +183,12 @@ impl Variables {
     /// `ENV`: all values of one instruction see the variables from before it. Whether `ENV` or `ARG`, the last one
     /// wins.
     fn set(&mut self, pairs: &[Assignment]) {
-        let before = self.clone();
-        for pair in pairs {
-            let value = pair.value.as_ref().and_then(|value| before.expand(value).ok());
-            match before.expand(&pair.name) {
+        let expanded = |pair: &Assignment| {
+            let value = pair.value.as_ref().and_then(|value| self.expand(value).ok());
+            (self.expand(&pair.name), value)
+        };
+        for (name, value) in pairs.iter().map(expanded).collect::<Vec<_>>() {
+            match name {
                 Ok(name) => drop(self.values.insert(name, value)),
                 Err(_) => *self = Variables::unknown(self.escape),
             }

@@ -386,3 +386,11 @@ fn what_the_triggers_of_a_base_read() {
     assert_eq!(read(&["COPY $X /app"]), "all, line 2: `COPY $X`: the value of `X` is not known here");
     assert_eq!(read(&["COPPY a b"]), "all: unknown instruction `COPPY`");
 }
+
+#[test]
+fn a_text_that_doubles_with_each_line_makes_the_whole_context_count() {
+    let doubled = "ENV A=$A$A\n".repeat(60);
+    let file = Dockerfile::parse(&format!("FROM scratch\nENV A=xxxx\n{doubled}COPY $A /\n")).unwrap();
+    let because = "`COPY $A`: the value of `A` is not known here".to_owned();
+    assert_eq!(file.inputs(&Arguments::new(), &Arch::ALL), Inputs::Whole { line: Some(63), because });
+}

@@ -190,17 +190,32 @@ fn mount(value: &str, line: usize) -> Result<Transfer, Fault> {
 
 /// One record of comma-separated values: a field may be quoted, and doubles the quotes in it then.
 fn comma_separated(record: &str) -> Option<Vec<String>> {
-    let (field, rest) = match record.strip_prefix('"') {
-        // Doubled quotes are hidden while the one that closes the field is looked for.
-        Some(quoted) => quoted.split_at(quoted.replace("\"\"", "__").find('"')?),
-        None => record.split_at(record.find([',', '"']).unwrap_or(record.len())),
-    };
-    let mut fields = vec![field.replace("\"\"", "\"")];
-    let rest = if record.starts_with('"') { &rest[1..] } else { rest };
-    if !rest.is_empty() {
-        fields.extend(comma_separated(rest.strip_prefix(',')?)?);
+    let (mut fields, mut rest) = (Vec::new(), record);
+    loop {
+        let (field, after) = match rest.strip_prefix('"') {
+            Some(quoted) => {
+                let end = closing_quote(quoted)?;
+                (&quoted[..end], &quoted[end + 1..])
+            }
+            None => rest.split_at(rest.find([',', '"']).unwrap_or(rest.len())),
+        };
+        fields.push(field.replace("\"\"", "\""));
+        if after.is_empty() {
+            return Some(fields);
+        }
+        rest = after.strip_prefix(',')?;
     }
-    Some(fields)
+}
+
+/// Where the quote stands that closes a field: the first one that is not doubled.
+fn closing_quote(field: &str) -> Option<usize> {
+    let mut chars = field.char_indices().peekable();
+    while let Some((at, c)) = chars.next() {
+        if c == '"' && chars.next_if(|(_, next)| *next == '"').is_none() {
+            return Some(at);
+        }
+    }
+    None
 }
 
 #[cfg(test)]

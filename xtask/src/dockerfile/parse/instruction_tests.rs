@@ -125,6 +125,8 @@ fn mounts() {
     for refused in ["a\"b", "\"a", "\"a\"b", "\"a\"\"", "\""] {
         assert_eq!(comma_separated(refused), None, "{refused}");
     }
+    // As many as a line may hold.
+    assert_eq!(comma_separated(&",".repeat(65_535)).unwrap().len(), 65_536);
 }
 
 #[test]
