@@ -127,7 +127,14 @@ mod tests {
                 format!("{table}: not a table\n  help: write its keys below it, one to a line: key = value"),
             ),
             (json!({"reed": 5}), None, format!("{table}: unknown key `reed`\n  help: did you mean `read`?")),
-            (json!({"read": "5"}), None, format!("{table} read: invalid type: string \"5\", expected a whole number")),
+            (
+                json!({"read": "5"}),
+                None,
+                format!(
+                    "{table} read: invalid type: string \"5\"\n  rule: a whole number, 1 or more\n  \
+                     help: write a number, without quotes"
+                ),
+            ),
             (
                 json!({"read": 0, "build": 432_001}),
                 Some("write=0"),
