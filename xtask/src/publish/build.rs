@@ -16,7 +16,7 @@ use super::cache;
 use super::images::BuildOptions;
 use crate::model::{Digest, Exit, Failure, Image, JobName, Output, Problem, Reference};
 use crate::run::fleet::{self, OnFailure, Tally};
-use crate::run::{Context, Secret, count, help_for, human_time, markdown, summary};
+use crate::run::{Context, Secret, Tries, count, help_for, human_time, is_transient, markdown, summary};
 use crate::tools::buildx;
 use crate::tools::process::{self, End, Limit, Options, Outcome};
 
@@ -194,12 +194,11 @@ fn build_one(ctx: &Context, image: &Image) -> anyhow::Result<Built> {
     let (start, secrets) = (Instant::now(), secrets(ctx, image)?);
     ctx.ui.status("Building", image.shown());
     let mut outcome = attempt(ctx, image, &secrets).map_err(|error| cannot(image, &error))?;
-    for made in 0.. {
+    let mut tries = Tries::new();
+    loop {
         let why = matches!(outcome.end, End::Failure(_)).then(|| why_not_pushed_for_now(&outcome.stderr)).flatten();
         let Some(why) = why else { break };
-        // BuildKit has tried four times by itself, but not where there were too many requests.
-        let is_hopeless = made > 0 && !fleet::is_throttled(&why);
-        if is_hopeless || !fleet::pause(ctx, made, &image.shown(), &why) {
+        if !tries.again(ctx, &image.shown(), &why, None) {
             break;
         }
         outcome = attempt(ctx, image, &secrets).map_err(|error| cannot(image, &error))?;
@@ -274,7 +273,7 @@ fn attempt(ctx: &Context, image: &Image, secrets: &[(String, Secret)]) -> anyhow
 /// The error of a build that failed only because the registry was busy; the steps themselves are cached by then.
 fn why_not_pushed_for_now(log: &str) -> Option<String> {
     let lines: Vec<&str> = log.lines().collect();
-    error(&lines).filter(|error| pushing_failed(&lines) && fleet::is_transient(error))
+    error(&lines).filter(|error| pushing_failed(&lines) && is_transient(error))
 }
 
 /// What a log ends with: the last `ERROR:`, and the lines below it where it announces several errors.

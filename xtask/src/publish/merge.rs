@@ -18,7 +18,7 @@ use super::moving::{Moves, move_tags};
 use crate::model::{Digest, Exit, Expected, Failure, Index, JobName, Problem, Reference, Tag};
 use crate::plan::{Recipe, for_copy, for_merge};
 use crate::run::fleet::{self, OnFailure, Tally};
-use crate::run::{count, human_time, markdown, summary};
+use crate::run::{Tries, count, human_time, markdown, summary};
 use crate::settings::{Run, Target};
 use crate::tools::{buildx, process};
 
@@ -310,7 +310,7 @@ impl<'a> Merge<'a> {
 fn read_back<'a>(run: &Run, merges: Vec<Merge<'a>>) -> anyhow::Result<Tally<Merge<'a>>> {
     let is_made = |merge: &&Merge| !matches!(merge.passed, Passed::Unchanged(_));
     let made: Vec<Reference> = merges.iter().filter(is_made).map(|merge| merge.expected.reference(None)).collect();
-    let mut found = run.client.indexes(&run.ctx, &made)?.into_iter();
+    let mut found = found_after_writing(run, &made)?.into_iter();
     Ok(Tally::of(merges.into_iter().map(|merge| {
         let reference = merge.expected.reference(None);
         let index = match &merge.passed {
@@ -324,6 +324,22 @@ fn read_back<'a>(run: &Run, merges: Vec<Merge<'a>>) -> anyhow::Result<Tally<Merg
         let keyed = if is_keyed { Some(index.clone()) } else { merge.keyed };
         Ok(Merge { expected: merge.expected, keyed, passed: Passed::Unchanged(index) })
     })))
+}
+
+/// What the references point to. A registry may not show at once what it has just taken.
+fn found_after_writing(run: &Run, made: &[Reference]) -> anyhow::Result<Vec<anyhow::Result<Option<Index>>>> {
+    let (mut tries, mut found) = (Tries::new(), run.client.indexes(&run.ctx, made)?);
+    loop {
+        let missing: Vec<usize> = (0..made.len()).filter(|&i| matches!(found[i], Ok(None))).collect();
+        let again: Vec<Reference> = missing.iter().map(|&i| made[i].clone()).collect();
+        let why = "it was made, and is not there yet";
+        if again.is_empty() || !tries.again(&run.ctx, &again[0].to_string(), why, None) {
+            return Ok(found);
+        }
+        for (i, index) in missing.into_iter().zip(run.client.indexes(&run.ctx, &again)?) {
+            found[i] = index;
+        }
+    }
 }
 
 /// Checks what was made of a job, and says so.

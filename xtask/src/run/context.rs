@@ -9,6 +9,7 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use super::environment::Environment;
 use super::report::Ui;
+use super::retry::Pace;
 use crate::model::Timeouts;
 
 /// One per process, shared by all threads.
@@ -22,6 +23,8 @@ pub struct Context {
     pub ui: Ui,
     /// After what time other programs are ended.
     pub timeouts: Timeouts,
+    /// How fast this run writes to registries.
+    pub pace: Arc<Pace>,
     /// The number of the signal that asked to stop, 0 as long as none did.
     signal: Arc<AtomicUsize>,
 }
@@ -44,7 +47,7 @@ impl Context {
                 .context("could not listen for signals")?;
         }
         let timeouts = Timeouts::default();
-        Ok(Context { target_dir: root.join("target"), root, env, ui, timeouts, signal })
+        Ok(Context { target_dir: root.join("target"), root, env, ui, timeouts, pace: Arc::default(), signal })
     }
 
     /// The exit code of a process that a signal ended, 128 and the signal's number, once one has asked to stop.
@@ -83,6 +86,7 @@ impl Context {
             env,
             ui,
             timeouts: Timeouts::default(),
+            pace: Arc::default(),
             signal: Arc::default(),
         }
     }

@@ -1,10 +1,8 @@
 //! Tasks in parallel: bounded, with results in task order, and none started after a signal.
 
 use std::fmt::Display;
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
 
 use super::context::Context;
 use crate::model::{Exit, Failure, Problem};
@@ -145,89 +143,10 @@ fn joined(first: anyhow::Result<()>, second: anyhow::Result<()>) -> anyhow::Resu
     Err(Failure::of(exit.max(other), all))
 }
 
-/// Pauses before the second, third and fourth attempt, as BuildKit makes them.
-const PAUSES: [Duration; 3] = [Duration::from_secs(1), Duration::from_secs(2), Duration::from_secs(4)];
-/// How many seconds to wait for a registry that counts requests, again and again: all legs of a run share the limit,
-/// which in ECR is ten manifests a second, and one image has three.
-const PAUSES_THROTTLED: [u64; 7] = [1, 2, 4, 8, 16, 16, 16];
-/// What registries say of too many requests.
-const THROTTLED: [&str; 2] = ["429 Too Many Requests", "toomanyrequests"];
-/// How often a pause checks for a signal.
-const POLL_INTERVAL: Duration = Duration::from_millis(20);
-
-/// Tries until it succeeds, fails with an error that is not transient, has failed four times (eight times, where there
-/// were too many requests), or a signal asks to stop.
-///
-/// # Errors
-/// That of the last attempt.
-pub fn retry<R>(ctx: &Context, what: &str, attempt: impl Fn() -> anyhow::Result<R>) -> anyhow::Result<R> {
-    let mut made = 0;
-    loop {
-        let result = attempt();
-        let Err(error) = &result else { return result };
-        if !is_transient(&error.to_string()) || !pause(ctx, made, what, &Failure::reason(error)) {
-            return result;
-        }
-        made += 1;
-    }
-}
-
-/// Waits before something is tried again, longer each time; `made` is how often that was done. `false` if it was done
-/// often enough, or a signal asks to stop.
-pub fn pause(ctx: &Context, made: usize, what: &str, why: &str) -> bool {
-    let pause = match is_throttled(why) {
-        true => PAUSES_THROTTLED.get(made).map(|seconds| Duration::from_millis(seconds * spread(&(what, made)))),
-        false => PAUSES.get(made).copied(),
-    };
-    let Some(pause) = pause.filter(|_| ctx.interrupted().is_none()) else { return false };
-    ctx.ui.status("Retrying", format!("{what} in {}s: {why}", pause.as_millis().div_ceil(1_000)));
-    let end = Instant::now() + pause;
-    while Instant::now() < end {
-        if ctx.interrupted().is_some() {
-            return false;
-        }
-        std::thread::sleep(POLL_INTERVAL);
-    }
-    true
-}
-
-/// Between 500 and 1,500, for a thousandth of a pause: what was refused together does not come again together.
-fn spread(of: &impl Hash) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    of.hash(&mut hasher);
-    500 + hasher.finish() % 1_000
-}
-
-/// Whether a registry said that there were too many requests.
-pub fn is_throttled(said: &str) -> bool {
-    THROTTLED.iter().any(|text| said.contains(text))
-}
-
-/// Whether what a program said tells of a registry or a network that may work again in a moment.
-/// The texts are those that crane, regclient and BuildKit agree on, and the two of a registry that was sent the same
-/// layer twice at one instant (`DIGEST_INVALID` and `MANIFEST_BLOB_UNKNOWN` of the OCI distribution specification).
-pub fn is_transient(said: &str) -> bool {
-    const TRANSIENT: [&str; 14] = [
-        "408 Request Timeout",
-        "500 Internal Server Error",
-        "502 Bad Gateway",
-        "503 Service Unavailable",
-        "504 Gateway Timeout",
-        "connection reset by peer",
-        "broken pipe",
-        "i/o timeout",
-        "TLS handshake timeout",
-        "unexpected EOF",
-        ": EOF",
-        "use of closed network connection",
-        "provided digest did not match uploaded content",
-        "blob unknown to registry",
-    ];
-    is_throttled(said) || TRANSIENT.iter().any(|text| said.contains(text))
-}
-
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[test]
@@ -261,47 +180,5 @@ mod tests {
             Ok(())
         });
         assert_eq!(most.load(Ordering::SeqCst), 3);
-    }
-
-    #[test]
-    fn a_signal_wakes_a_retry_and_ends_it() {
-        let (ctx, attempts) = (Context::for_tests(), AtomicUsize::new(0));
-        let start = Instant::now();
-        let busy = || -> anyhow::Result<()> {
-            attempts.fetch_add(1, Ordering::SeqCst);
-            Err(anyhow::anyhow!("503 Service Unavailable"))
-        };
-        let result = std::thread::scope(|scope| {
-            scope.spawn(|| {
-                std::thread::sleep(Duration::from_millis(100));
-                ctx.interrupt();
-            });
-            retry(&ctx, "x", busy)
-        });
-        assert_eq!(result.unwrap_err().to_string(), "503 Service Unavailable");
-        assert_eq!(attempts.load(Ordering::SeqCst), 1);
-        assert!(start.elapsed() < Duration::from_secs(1), "{:?}", start.elapsed());
-    }
-
-    #[test]
-    fn a_retry_ends_with_the_first_success_or_an_error_that_stays() {
-        let (ctx, attempts) = (Context::for_tests(), AtomicUsize::new(0));
-        let attempt = |error: &'static str| {
-            let is_first = attempts.fetch_add(1, Ordering::SeqCst) == 0;
-            if is_first { Err(anyhow::anyhow!(error)) } else { Ok(()) }
-        };
-        retry(&ctx, "x", || attempt("503 Service Unavailable")).unwrap();
-        assert_eq!(attempts.swap(0, Ordering::SeqCst), 2);
-        assert_eq!(retry(&ctx, "x", || attempt("401 Unauthorized")).unwrap_err().to_string(), "401 Unauthorized");
-        assert_eq!(attempts.into_inner(), 1);
-    }
-
-    #[test]
-    fn busy_registries_are_worth_another_try_and_refusals_are_not() {
-        assert!(is_transient("failed: unexpected status from PUT request: 502 Bad Gateway"));
-        assert!(is_transient("Put \"http://127.0.0.1:5000/v2/x\": EOF"));
-        assert!(is_transient("toomanyrequests: Rate exceeded"));
-        assert!(!is_transient("401 Unauthorized"));
-        assert!(!is_transient("not found"));
     }
 }

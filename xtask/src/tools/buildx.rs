@@ -13,7 +13,7 @@ use xshell::{Cmd, Shell, cmd};
 use super::process::{self, Limit, Options};
 use super::registry::unreachable;
 use crate::model::{Descriptor, Image, Output, Provenance, Reference};
-use crate::run::{Context, fleet};
+use crate::run::{Context, retry};
 
 /// How an image is pushed. With Docker's media types, `imagetools create` drops the index's annotations without a word.
 /// And what is pushed need not fill the engine's own image store too.
@@ -129,9 +129,9 @@ pub fn copy<'a>(sh: &'a Shell, targets: &[Reference], source: &Reference) -> Cmd
 /// Runs a command that writes to a registry, and again where the registry was only busy.
 ///
 /// # Errors
-/// The registry refuses, or is still busy after four attempts.
+/// The registry refuses, or is still busy when it was tried often enough.
 pub fn write(ctx: &Context, what: &str, cmd: impl Fn(&Shell) -> Cmd<'_>) -> anyhow::Result<()> {
-    fleet::retry(ctx, what, || {
+    retry(ctx, what, || {
         let outcome = process::run(ctx, &cmd, &Options { limit: Limit::Write, ..Options::default() })?;
         if outcome.success() { Ok(()) } else { Err(unreachable(what, &outcome.reason())) }
     })?;

@@ -6,7 +6,7 @@ use xshell::cmd;
 
 use super::process::{self, End, Limit, Options, Outcome};
 use crate::model::{Exit, Failure, Problem, Registry};
-use crate::run::{Context, Secret, fleet, help_for, is_unauthorized};
+use crate::run::{Context, Secret, help_for, is_unauthorized, retry};
 
 /// How long the engine may take to answer.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
@@ -42,7 +42,7 @@ pub fn docker_login(ctx: &Context, registry: &Registry, username: &str, password
     let given = Options { stdin: Some(password.reveal()), secrets: &secrets, ..Options::default() };
     let attempt =
         || process::read(ctx, |sh| cmd!(sh, "docker login --username {username} --password-stdin {host}"), &given);
-    fleet::retry(ctx, "the login", attempt).map_err(|error| {
+    retry(ctx, "the login", attempt).map_err(|error| {
         // A docker that could not be started comes with its own remedy.
         if error.is::<Failure>() {
             return error;

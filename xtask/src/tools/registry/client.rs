@@ -213,7 +213,7 @@ fn greeting(url: &str, more: &str) -> Request {
 /// What a header says in the greetings of the registries among some addresses of this machine, empty where it is not
 /// there. Anything may listen at the others, so patience is short.
 pub fn greetings(ctx: &Context, addresses: &[String], header: &str) -> Vec<Option<String>> {
-    let request = |address: &String| greeting(&format!("http://{address}"), "retry = 0\nmax-time = 2");
+    let request = |address: &String| greeting(&format!("http://{address}"), "max-time = 2");
     let requests: Vec<Request> = addresses.iter().map(request).collect();
     // One try: most of the ports have nobody who listens, and some may have somebody who is no registry.
     let responses = run(ctx, &requests.iter().collect::<Vec<_>>()).unwrap_or_default();

@@ -9,8 +9,9 @@ use anyhow::Context as _;
 use camino::{Utf8Path, Utf8PathBuf};
 use xshell::cmd;
 
+use super::answer::words;
 use crate::model::Registry;
-use crate::run::{Context, Secret, count, fleet};
+use crate::run::{Context, Secret, Tries, count, is_transient_status};
 use crate::tools::process::{self, End, Limit, Options};
 
 /// How many requests are under way at once. A loopback registry answers no faster to more; with 50 ms of latency, 32
@@ -23,17 +24,18 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// The largest answer that is read, in bytes: the specification's limit for a manifest.
 const LARGEST_BODY: usize = 4 << 20;
 
-/// curl's exit codes for connections that broke off: resolved, connected, and then lost. curl retries time-outs and
-/// the statuses 408, 429 and 5xx by itself, and these only together with errors that stay.
-const BROKEN_OFF: [u8; 6] = [16, 18, 52, 55, 56, 92];
+/// curl's exit codes for what may pass by itself: connections that broke off, took too long, or were refused.
+const PASSING: [u8; 8] = [16, 18, 52, 55, 56, 92, TIMED_OUT, REFUSED];
 /// curl's exit code for an answer that is larger than it may be.
 const TOO_LARGE: u8 = 63;
 /// curl's exit code for a server that took longer than it may.
 const TIMED_OUT: u8 = 28;
 
+/// curl's exit code for a server that nobody is at.
+const REFUSED: u8 = 7;
+
 /// The options of each request.
-const OPTIONS: &str = "silent\ninclude\ngloboff\nretry = 4\nsuppress-connect-headers\n\
-                       user-agent = \"cargo-xtask-jobs\"\n";
+const OPTIONS: &str = "silent\ninclude\ngloboff\nsuppress-connect-headers\nuser-agent = \"cargo-xtask-jobs\"\n";
 /// How many redirects are followed: blobs are often elsewhere, and manifests may have moved.
 const MOST_REDIRECTS: usize = 5;
 
@@ -124,34 +126,51 @@ fn origin(url: &str) -> &str {
 
 /// Whether a server may send on to a URL: to HTTPS, and from this machine to this machine.
 pub fn may_follow(from: &str, to: &str) -> bool {
-    let is_here = |url: &str| {
-        let host = url.strip_prefix("http://").and_then(|rest| rest.split(['/', '?']).next());
-        host.and_then(|host| host.parse::<Registry>().ok()).is_some_and(|host| host.is_loopback())
-    };
     to.starts_with("https://") || is_here(from) && is_here(to)
 }
 
-/// Makes all requests, and again those whose connection broke off.
+/// Whether a URL is on this machine.
+fn is_here(url: &str) -> bool {
+    let host = url.strip_prefix("http://").and_then(|rest| rest.split(['/', '?']).next());
+    host.and_then(|host| host.parse::<Registry>().ok()).is_some_and(|host| host.is_loopback())
+}
+
+/// Makes all requests, and again those that may be answered in a moment.
 fn make(ctx: &Context, requests: &[Request]) -> anyhow::Result<Vec<Result<Response, String>>> {
     let mut results: Vec<Result<Response, String>> = Vec::with_capacity(requests.len());
     for batch in requests.chunks(LARGEST_BATCH) {
         let all: Vec<&Request> = batch.iter().collect();
-        let mut answers = run(ctx, &all)?;
-        for attempt in 0.. {
-            let is_open = |answer: &Fetched| matches!(answer, Err((code, _)) if BROKEN_OFF.contains(code));
-            let open: Vec<usize> = (0..answers.len()).filter(|&i| is_open(&answers[i])).collect();
-            let Some(Err((_, why))) = open.first().map(|&first| &answers[first]) else { break };
-            if !fleet::pause(ctx, attempt, &count(open.len(), "request"), why) {
+        let (mut tries, mut answers) = (Tries::new(), run(ctx, &all)?);
+        loop {
+            let whys = batch.iter().zip(&answers).enumerate();
+            let open: Vec<_> = whys.filter_map(|(i, (asked, answer))| Some((i, why_again(asked, answer)?))).collect();
+            let Some((_, (why, _))) = open.first() else { break };
+            let asked = open.iter().filter_map(|(_, (_, asked))| *asked).max();
+            if !tries.again(ctx, &count(open.len(), "request"), why, asked) {
                 break;
             }
-            let again: Vec<&Request> = open.iter().map(|&i| &batch[i]).collect();
-            for (i, answer) in open.into_iter().zip(run(ctx, &again)?) {
+            let again: Vec<&Request> = open.iter().map(|(i, _)| &batch[*i]).collect();
+            for ((i, _), answer) in open.into_iter().zip(run(ctx, &again)?) {
                 answers[i] = answer;
             }
         }
         results.extend(answers.into_iter().map(|answer| answer.map_err(|(_, why)| why)));
     }
     Ok(results)
+}
+
+/// Why a request is worth another try, if it is, and after what time the registry wants to be asked.
+fn why_again(request: &Request, answer: &Fetched) -> Option<(String, Option<Duration>)> {
+    match answer {
+        Ok(response) if is_transient_status(response.status) => {
+            let asked = response.headers("retry-after").find_map(|seconds| seconds.parse().ok());
+            Some((words(response), asked.map(Duration::from_secs)))
+        }
+        // What was never there on this machine has to be started.
+        Err((REFUSED, _)) if is_here(&request.url) && request.url.ends_with("/v2/") => None,
+        Err((code, why)) if PASSING.contains(code) => Some((why.clone(), None)),
+        _ => None,
+    }
 }
 
 /// An answer, or curl's exit code and words.
@@ -231,7 +250,7 @@ fn configuration(requests: &[&Request], dir: &Utf8Path, limit: Duration) -> Stri
         let credentials = credentials.as_ref().map_or("", |line| line.reveal());
         let _ = write!(
             config,
-            "{next}{OPTIONS}connect-timeout = {connect}\nmax-time = {limit}\nretry-max-time = {limit}\n\
+            "{next}{OPTIONS}connect-timeout = {connect}\nmax-time = {limit}\n\
              url = {}\noutput = {}\nproto = \"={protocol}\"\n{proxy}\
              max-filesize = {LARGEST_BODY}\nheader = \"Accept: {accept}\"\n\
              write-out = \"{i} %{{exitcode}} %{{errormsg}}\\n\"\n{credentials}\n{more}\n",
