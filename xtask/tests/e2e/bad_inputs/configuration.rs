@@ -5,6 +5,7 @@ use expect_test::expect;
 use super::{Case, case, check, check_with_registry};
 
 const TABLE: &str = "[workspace]\n[workspace.metadata.jobs]\n";
+const TIMEOUTS: &str = "[workspace]\n[workspace.metadata.jobs.timeouts]\nread = 0\nwrite = \"20\"\nreed = 5\n";
 
 #[test]
 fn the_manifest() {
@@ -137,6 +138,21 @@ fn the_manifest() {
                 Caused by:
                   manifest is missing either a `[package]` or a `[workspace]`
               help: mend it; `cargo metadata --no-deps` says the same"#]]),
+        case("timeouts that are none", &["config"]).file("Cargo.toml", TIMEOUTS).says(expect![[r#"
+            error: Cargo.toml: [workspace.metadata.jobs.timeouts]: unknown key `reed`
+              help: did you mean `read`?
+            error: Cargo.toml: [workspace.metadata.jobs.timeouts] write: invalid type: string "20"
+              rule: a whole number, 1 or more
+              help: write a number, without quotes"#]]),
+        case("timeouts by variable", &["config"])
+            .env("JOBS_TIMEOUTS", "read=0,reed=5,write=x,build")
+            .says(expect![[r#"
+                error: JOBS_TIMEOUTS: `write=x`: not a timeout
+                  rule: name=seconds, in whole seconds, with commas between them
+                  help: e.g. JOBS_TIMEOUTS=read=60,write=600,build=3600
+                error: JOBS_TIMEOUTS: `build`: not a timeout
+                  rule: name=seconds, in whole seconds, with commas between them
+                  help: e.g. JOBS_TIMEOUTS=read=60,write=600,build=3600"#]]),
         case("`GITHUB_OUTPUT` cannot be written", &["config"]).env("GITHUB_OUTPUT", "/nowhere/output").says(expect![[r#"
             error: GITHUB_OUTPUT: `/nowhere/output` cannot be written: No such file or directory (os error 2)
               rule: a step of a workflow hands its results on through this file
