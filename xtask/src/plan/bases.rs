@@ -6,7 +6,7 @@ use super::jobs::Job;
 use super::recipe::Recipe;
 use crate::dockerfile::{BaseRole, ContextPath, Dockerfile, Inputs, onbuild_inputs};
 use crate::model::{Digest, Exit, Failure, Problem, Reference, Registry};
-use crate::run::help_for;
+use crate::run::{help_for, is_unauthorized};
 use crate::settings::Run;
 
 /// An image that a job builds from, with what is pulled for it.
@@ -174,14 +174,13 @@ fn unresolved(base: &PinnedBase, error: &anyhow::Error) -> Problem {
     let registry = base.pulled.repository.registry.as_ref().map(Registry::to_string).unwrap_or_default();
     let why = Failure::reason(error);
     let what = format!("base `{}` cannot be resolved to a digest at {registry}: {why}", base.written);
-    let by_hand = format!(
-        "set JOBS_MIRRORS={}=<mirror> (or `mirrors` in Cargo.toml), or docker login {registry}",
-        base.registry()
-    );
-    let problem = Problem::new(&base.at, what);
-    match help_for(&format!("{error:#}")) {
-        Some(help) => problem.help(format!("{help}; or {by_hand}")),
-        None => problem.help(by_hand),
+    let (problem, said) = (Problem::new(&base.at, what), format!("{error:#}"));
+    let by_mirror = format!("set JOBS_MIRRORS={}=<mirror> (or `mirrors` in Cargo.toml)", base.registry());
+    match help_for(&said) {
+        // The login of this tool is that of the target.
+        Some(_) if is_unauthorized(&said) => problem.help(format!("docker login {registry}; or {by_mirror}")),
+        Some(help) => problem.help(format!("{help}; or {by_mirror}")),
+        None => problem.help(format!("{by_mirror}, or docker login {registry}")),
     }
 }
 

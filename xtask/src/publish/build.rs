@@ -1,5 +1,7 @@
 //! Building images: several side by side, each with a log of its own; one that fails does not stop the others.
 
+mod failure;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::fs::File;
@@ -16,16 +18,14 @@ use super::cache;
 use super::images::BuildOptions;
 use crate::model::{Digest, Exit, Failure, Image, JobName, Output, Problem, Reference};
 use crate::run::fleet::{self, OnFailure, Tally};
-use crate::run::{Context, Secret, Tries, count, help_for, human_time, is_transient, markdown, summary};
+use crate::run::{Context, Secret, Tries, count, human_time, is_transient, last_error, markdown, summary};
 use crate::tools::buildx;
 use crate::tools::process::{self, End, Limit, Options, Outcome};
+use failure::failure;
 
 /// How many builds run side by side. A build waits for the registry and for the engine, which shares the cores out by
 /// itself.
 const PARALLEL: usize = 32;
-
-/// How many lines of a failed build's log are shown.
-const LAST_LINES: usize = 20;
 
 /// An image that was built.
 pub struct Built {
@@ -204,7 +204,7 @@ fn build_one(ctx: &Context, image: &Image) -> anyhow::Result<Built> {
         outcome = attempt(ctx, image, &secrets).map_err(|error| cannot(image, &error))?;
     }
     if !outcome.success() {
-        return Err(failure(ctx, image, &outcome));
+        return Err(failure(ctx, image, &outcome, &ctx.shown(&log_path(ctx, image))));
     }
     ctx.ui.folded_output(&format!("{} built in {}", image.shown(), human_time(start.elapsed())), &outcome.stderr);
     let digest = digest(ctx, image).filter(|_| image.output == Output::Push);
@@ -272,101 +272,16 @@ fn attempt(ctx: &Context, image: &Image, secrets: &[(String, Secret)]) -> anyhow
 
 /// The error of a build that failed only because the registry was busy; the steps themselves are cached by then.
 fn why_not_pushed_for_now(log: &str) -> Option<String> {
-    let lines: Vec<&str> = log.lines().collect();
-    error(&lines).filter(|error| pushing_failed(&lines) && is_transient(error))
-}
-
-/// What a log ends with: the last `ERROR:`, and the lines below it where it announces several errors.
-fn error(log: &[&str]) -> Option<String> {
-    let start = log.iter().rposition(|line| line.starts_with("ERROR: "))?;
-    let (first, below) = log[start..].split_first()?;
-    let first = first.trim_start_matches("ERROR: ").trim();
-    let several = below.iter().map(|line| line.trim()).take_while(|line| !line.is_empty());
-    let several: Vec<&str> = several.filter(|_| first.ends_with("errors:")).collect();
-    Some(if several.is_empty() { first.to_owned() } else { format!("{first} {}", several.join("; ")) })
+    last_error(log).filter(|error| pushing_failed(log) && is_transient(error))
 }
 
 /// Whether the image was made, and the registry did not take it.
-fn pushing_failed(log: &[&str]) -> bool {
-    log.iter().any(|line| {
+fn pushing_failed(log: &str) -> bool {
+    log.lines().any(|line| {
         // An engine with the classic image store pushes in a step of its own, whose error says nothing of pushing.
         let is_step = line.starts_with(" > pushing ") && line.ends_with(" with docker:");
         is_step || line.starts_with("ERROR:") && line.contains("failed to push")
     })
-}
-
-/// Whether the time was up when the image was made, and the registry had not taken all of it.
-fn is_still_pushing(outcome: &Outcome, log: &[&str]) -> bool {
-    let doing = log.iter().rev().find_map(|line| line.strip_prefix('#')?.split_once(' '));
-    matches!(outcome.end, End::TimedOut(_)) && doing.is_some_and(|(_, doing)| doing.starts_with("pushing "))
-}
-
-/// Shows the end of a failed build's log, and says where it failed.
-fn failure(ctx: &Context, image: &Image, outcome: &Outcome) -> anyhow::Error {
-    let lines: Vec<&str> = outcome.stderr.trim_end().lines().collect();
-    let tail = &lines[lines.len().saturating_sub(LAST_LINES)..];
-    ctx.ui.failed_output(&format!("{} failed, the end of its log:", image.shown()), tail);
-    let what = what_failed(image, outcome, &lines);
-    let log = ctx.shown(&log_path(ctx, image));
-    let more = format!("the log is {log}\nrerun: cargo xtask build --arch {} {}", image.arch, image.job);
-    let hint = help_for(&what);
-    // The image is there, and its repository or the right to push is not.
-    if let (true, Some(hint)) = (pushing_failed(&lines), hint) {
-        return Problem::new(image.reference.to_string(), what).help(format!("{hint}\n{more}")).exit(Exit::Missing);
-    }
-    if is_still_pushing(outcome, &lines) {
-        let problem = Problem::new(image.reference.to_string(), format!("{what}, while pushing the image"));
-        let help = format!("run this again when the registry answers; if it needs longer, raise JOBS_TIMEOUTS\n{more}");
-        return problem.help(help).exit(Exit::Missing);
-    }
-    let dockerfile = image.job.dockerfile();
-    let place = match failing_line(&lines) {
-        Some(line) => format!("{dockerfile}:{line}"),
-        None => dockerfile.to_string(),
-    };
-    let problem = match overlooked(ctx, image, &what) {
-        Some(path) => {
-            Problem::new(place, format!("{what}: `{path}` is not among the files that were hashed for the key"))
-                .rule("an image is built from the files that its job names, and from no others")
-                .help(format!("add \"inputs\": [\"{path}\"] to {}\n{more}", image.job.settings_file()))
-        }
-        None => Problem::new(place, what).help(hint.map_or(more.clone(), |hint| format!("{hint}\n{more}"))),
-    };
-    Failure::of(Exit::Failed, vec![problem])
-}
-
-fn what_failed(image: &Image, outcome: &Outcome, lines: &[&str]) -> String {
-    let error = match outcome.end {
-        End::Failure(_) => error(lines),
-        _ => None,
-    };
-    match error {
-        Some(error) => {
-            let error = error.replace("failed to build: ", "").replace("failed to solve: ", "");
-            format!("the build for {} failed: {error}", image.arch)
-        }
-        None if matches!(outcome.end, End::Failure(_)) => {
-            format!("the build for {} failed: {}", image.arch, outcome.end)
-        }
-        None => format!("the build for {} {}", image.arch, outcome.end),
-    }
-}
-
-/// A file of the repository that BuildKit did not find, because it was not given it.
-fn overlooked(ctx: &Context, image: &Image, what: &str) -> Option<String> {
-    let is_filtered = image.job.dockerfile() != image.dockerfile.as_str();
-    let (_, path) = what.strip_suffix("\": not found")?.rsplit_once('"')?;
-    let path = path.trim_start_matches('/');
-    (is_filtered && !path.is_empty() && ctx.root.join(path).exists()).then(|| path.to_owned())
-}
-
-/// BuildKit shows the failing instruction below a line `Dockerfile:12`.
-fn failing_line<'a>(log: &[&'a str]) -> Option<&'a str> {
-    let number = |line: &&'a str| {
-        let (file, number) = line.split_once(':')?;
-        (file.ends_with("Dockerfile") && number.parse::<u32>().is_ok()).then_some(number)
-    };
-    log.iter().rev().find_map(number)
 }
 
 /// One bar of a [`gantt`]: when it starts and ends, both since the run began, and `crit, ` for one that is to stand
@@ -396,13 +311,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_failing_line_is_read_from_buildkits_excerpt() {
-        let log = ["#5 ERROR: x", "------", "Dockerfile:12", "--------------------", "  12 | >>> RUN false"];
-        assert_eq!(failing_line(&log), Some("12"));
-        assert_eq!(failing_line(&["ERROR: x: y"]), None);
-    }
-
-    #[test]
     fn only_a_busy_registry_is_tried_again() {
         assert!(why_not_pushed_for_now("ERROR: failed to solve: failed to push x: 502 Bad Gateway\n").is_some());
         assert!(
@@ -414,11 +322,6 @@ mod tests {
         let several = "ERROR: failed to push x: errors:\nunknown: provided digest did not match uploaded content\n\
                        unknown: blob unknown to registry - sha256:90a4\n\n";
         assert!(why_not_pushed_for_now(several).is_some());
-        assert_eq!(
-            error(&several.lines().collect::<Vec<_>>()).unwrap(),
-            "failed to push x: errors: unknown: provided digest did not match uploaded content; unknown: blob unknown to \
-             registry - sha256:90a4"
-        );
         assert!(why_not_pushed_for_now("ERROR: failed to push x: errors:\ndenied: no\n\n502 Bad Gateway\n").is_none());
         // With the classic image store.
         let failed = |error: &str| format!(" > pushing x with docker:\n------\nERROR: failed to build: {error}\n");

@@ -24,7 +24,7 @@ pub use end::{End, Limit};
 
 use super::buildx;
 use crate::model::{Exit, Problem};
-use crate::run::{Context, Secret};
+use crate::run::{Context, Secret, last_error};
 
 /// How often a running program is checked for its end, its limit and a signal: at first as often as a program that
 /// answers at once needs, such as git, and then as seldom as a build.
@@ -100,8 +100,11 @@ impl Outcome {
     fn last_lines(&self) -> String {
         let stdout = self.stdout();
         let said = if self.stderr.trim().is_empty() { &stdout } else { self.stderr.as_str() };
-        let lines: Vec<&str> = said.trim().lines().collect();
-        lines[lines.len().saturating_sub(8)..].join("\n").trim_start_matches("ERROR: ").to_owned()
+        // What buildx says before its error is what it was doing.
+        last_error(said).unwrap_or_else(|| {
+            let lines: Vec<&str> = said.trim().lines().collect();
+            lines[lines.len().saturating_sub(8)..].join("\n")
+        })
     }
 }
 

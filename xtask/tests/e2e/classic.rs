@@ -59,7 +59,7 @@ fn a_repository_that_was_not_created() {
     let tree = Tree::with_jobs(&["job"]);
     let run = tree.run_with(&["build"], &[engine.env(), ("JOBS_REGISTRY", &address)]).ended(4);
     expect![[r#"
-        error: <registry>/jobs/job:<sha>-<own>: the build for <own> failed: name unknown: The repository with name 'jobs/job' does not exist in the registry with id '111122223333'
+        error: <registry>/jobs/job:<sha>-<own>: could not be pushed: name unknown: The repository with name 'jobs/job' does not exist in the registry with id '111122223333'
           help: create the repository before the first push: cargo xtask ecr ensure
             the log is target/xtask/logs/job-<own>.log
             rerun: cargo xtask build --arch <own> job"#]]

@@ -322,7 +322,9 @@ impl Run {
 
     /// The errors it ended with.
     pub fn errors(&self) -> &str {
-        self.stderr.find("error: ").map_or("", |start| self.stderr[start..].trim_end())
+        // The log of a failed build is indented.
+        let starts = self.stderr.lines().position(|line| line.starts_with("error: "));
+        starts.map_or("", |line| self.stderr.splitn(line + 1, '\n').last().unwrap_or_default().trim_end())
     }
 
     /// The errors, with the registry's address and digests taken out.

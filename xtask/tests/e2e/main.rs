@@ -28,6 +28,7 @@ mod plan;
 mod promote;
 mod proxy;
 mod registry;
+mod remedies;
 mod secrets;
 mod signals;
 mod signing;

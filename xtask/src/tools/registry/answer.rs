@@ -128,9 +128,9 @@ pub fn unreachable(at: impl fmt::Display, said: &str) -> anyhow::Error {
     if said.contains("immutable") {
         return Problem::new(at.to_string(), said).rule("the repository's tags never change").exit(Exit::Refused);
     }
-    let help = help_for(said).unwrap_or(match said.starts_with("timed out") {
+    let help = help_for(&format!("{at}: {said}")).unwrap_or(match said.starts_with("timed out") {
         true => "run this again when the registry answers; if it needs longer, raise JOBS_TIMEOUTS",
-        false => "is the registry's address right, and can it be reached from here?",
+        false => "is the registry's address right, and can it be reached from here? if so, ask whoever runs it",
     });
     Problem::new(at.to_string(), said).help(help).exit(Exit::Missing)
 }

@@ -35,7 +35,7 @@ fn engines_and_architectures() {
                   help: mend the name or the tag, or copy the image to the mirror of docker.io"#]]),
         case("no mirror of this name", &["build"]).missing().env("JOBS_MIRRORS", "docker.io=127.0.0.1:1").says(expect![[r#"
             error: jobs/job/Dockerfile:1: base `busybox:1.37` cannot be resolved to a digest at 127.0.0.1:1: Failed to connect to 127.0.0.1 port 1: Couldn't connect to server
-              help: nothing listens there: cargo xtask setup starts the loopback registry; or set JOBS_MIRRORS=docker.io=<mirror> (or `mirrors` in Cargo.toml), or docker login 127.0.0.1:1"#]]),
+              help: nothing listens there: cargo xtask setup starts the loopback registry; or set JOBS_MIRRORS=docker.io=<mirror> (or `mirrors` in Cargo.toml)"#]]),
     ]);
 }
 
@@ -198,7 +198,7 @@ fn a_repository_that_was_not_created() {
     let tree = Tree::with_jobs(&["job"]);
     let run = tree.run_with(&["build"], &[engine.env(), ("JOBS_REGISTRY", &address)]).ended(4);
     expect![[r#"
-        error: <registry>/jobs/job:<sha>-<own>: the build for <own> failed: failed to push <registry>/jobs/job:<sha>-<own>: unknown: The repository with name 'jobs/job' does not exist in the registry with id '111122223333'
+        error: <registry>/jobs/job:<sha>-<own>: could not be pushed: unknown: The repository with name 'jobs/job' does not exist in the registry with id '111122223333'
           help: create the repository before the first push: cargo xtask ecr ensure
             the log is target/xtask/logs/job-<own>.log
             rerun: cargo xtask build --arch <own> job"#]].assert_eq(&run.errors().replace(&address, "<registry>").replace(OWN, "<own>"));

@@ -1,0 +1,108 @@
+//! Why a build failed, as its log tells: a step of the Dockerfile, or a registry that did not take the image.
+
+use camino::Utf8Path;
+
+use super::pushing_failed;
+use crate::model::{Exit, Image, Problem};
+use crate::run::{Context, help_for, last_error};
+use crate::tools::process::{End, Outcome};
+
+/// How many lines of a failed build's log are shown.
+const LAST_LINES: usize = 20;
+
+/// Shows the end of a failed build's log, and says what failed, and where.
+pub fn failure(ctx: &Context, image: &Image, outcome: &Outcome, log: &Utf8Path) -> anyhow::Error {
+    let lines: Vec<&str> = outcome.stderr.trim_end().lines().collect();
+    let tail = &lines[lines.len().saturating_sub(LAST_LINES)..];
+    ctx.ui.failed_output(&format!("{} failed, the end of its log:", image.shown()), tail);
+    let more = format!("the log is {log}\nrerun: cargo xtask build --arch {} {}", image.arch, image.job);
+    let said = last_error(&outcome.stderr).filter(|_| matches!(outcome.end, End::Failure(_)));
+    let said = said.map(|said| said.replace("failed to build: ", "").replace("failed to solve: ", ""));
+    match said {
+        Some(said) if pushing_failed(&outcome.stderr) => not_pushed(image, &said, &more),
+        Some(said) => not_built(ctx, image, &format!("failed: {said}"), &lines, &more),
+        None if matches!(outcome.end, End::Failure(_)) => {
+            not_built(ctx, image, &format!("failed: {}", outcome.end), &lines, &more)
+        }
+        None if is_still_pushing(outcome, &lines) => {
+            let what = format!("the build for {} {}, while pushing the image", image.arch, outcome.end);
+            let help = "run this again when the registry answers; if it needs longer, raise JOBS_TIMEOUTS";
+            Problem::new(image.reference.to_string(), what).help(format!("{help}\n{more}")).exit(Exit::Missing)
+        }
+        None => not_built(ctx, image, &outcome.end.to_string(), &lines, &more),
+    }
+}
+
+/// Whether the time was up when the image was made, and the registry had not taken all of it.
+fn is_still_pushing(outcome: &Outcome, log: &[&str]) -> bool {
+    let doing = log.iter().rev().find_map(|line| line.strip_prefix('#')?.split_once(' '));
+    matches!(outcome.end, End::TimedOut(_)) && doing.is_some_and(|(_, doing)| doing.starts_with("pushing "))
+}
+
+/// The image is there, and its repository, the right to push or the registry is not.
+fn not_pushed(image: &Image, said: &str, more: &str) -> anyhow::Error {
+    let reference = image.reference.to_string();
+    let why = said.replace(&format!("failed to push {reference}: "), "");
+    let problem = Problem::new(&reference, format!("could not be pushed: {why}"));
+    if why.contains("immutable") {
+        let tag = image.reference.tag.as_ref().map(ToString::to_string).unwrap_or_default();
+        let tag = tag.trim_end_matches(&format!("-{}", image.arch));
+        return problem
+            .rule("the repository's tags never change")
+            .help(format!("name another tag, for build and merge alike: --tag {tag}-2, or JOBS_TAG\n{more}"))
+            .exit(Exit::Refused);
+    }
+    let hint = help_for(&format!("{reference}: {why}")).unwrap_or("ask whoever runs the registry why it refuses that");
+    problem.help(format!("{hint}\n{more}")).exit(Exit::Missing)
+}
+
+/// The complaint about a build that did not come to its end, at the instruction where it stopped.
+fn not_built(ctx: &Context, image: &Image, how: &str, log: &[&str], more: &str) -> anyhow::Error {
+    let what = format!("the build for {} {how}", image.arch);
+    let dockerfile = image.job.dockerfile();
+    let place = match failing_line(log) {
+        Some(line) => format!("{dockerfile}:{line}"),
+        None => dockerfile.to_string(),
+    };
+    let problem = match overlooked(ctx, image, &what) {
+        Some(path) => {
+            Problem::new(place, format!("{what}: `{path}` is not among the files that were hashed for the key"))
+                .rule("an image is built from the files that its job names, and from no others")
+                .help(format!("add \"inputs\": [\"{path}\"] to {}\n{more}", image.job.settings_file()))
+        }
+        None => {
+            let help = help_for(&what).map_or_else(|| more.to_owned(), |hint| format!("{hint}\n{more}"));
+            Problem::new(place, what).help(help)
+        }
+    };
+    problem.exit(Exit::Failed)
+}
+
+/// A file of the repository that BuildKit did not find, because it was not given it.
+fn overlooked(ctx: &Context, image: &Image, what: &str) -> Option<String> {
+    let is_filtered = image.job.dockerfile() != image.dockerfile.as_str();
+    let (_, path) = what.strip_suffix("\": not found")?.rsplit_once('"')?;
+    let path = path.trim_start_matches('/');
+    (is_filtered && !path.is_empty() && ctx.root.join(path).exists()).then(|| path.to_owned())
+}
+
+/// BuildKit shows the failing instruction below a line `Dockerfile:12`.
+fn failing_line<'a>(log: &[&'a str]) -> Option<&'a str> {
+    let number = |line: &&'a str| {
+        let (file, number) = line.split_once(':')?;
+        (file.ends_with("Dockerfile") && number.parse::<u32>().is_ok()).then_some(number)
+    };
+    log.iter().rev().find_map(number)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_failing_line_is_read_from_buildkits_excerpt() {
+        let log = ["#5 ERROR: x", "------", "Dockerfile:12", "--------------------", "  12 | >>> RUN false"];
+        assert_eq!(failing_line(&log), Some("12"));
+        assert_eq!(failing_line(&["ERROR: x: y"]), None);
+    }
+}
