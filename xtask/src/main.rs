@@ -37,7 +37,7 @@ fn main() -> ExitCode {
             ctx.env.withheld = config.secrets.variables().into_values().collect();
             commands::dispatch(&ctx, &config, &cli.command)
         });
-        (ctx.interrupted(), result)
+        (ctx.interrupted(), result.and_then(|code| ctx.ui.check_data().map(|()| code)))
     });
     match outcome {
         Ok((Some(interrupted), _)) => {

@@ -1,11 +1,12 @@
-//! What every command stands on: the context with the terminal and the environment, tasks side by side, the files of
-//! GitHub Actions, remedies for known complaints, and secrets.
+//! What every command stands on: the context with the terminal and the environment, tasks side by side, this tool's
+//! own files and those of GitHub Actions, remedies for known complaints, and secrets.
 //!
 //! In come flags that the command line was turned into; out go lines for people and data for programs. This folder
 //! knows the vocabulary in `model` and nothing else of the program, and starts no other program.
 
 mod context;
 mod environment;
+mod files;
 pub mod fleet;
 mod github;
 mod hints;
@@ -15,6 +16,7 @@ mod secret;
 
 pub use context::Context;
 pub use environment::Environment;
+pub use files::{create_file, write_file};
 pub use github::{set_output, summary, too_long_for_output};
 pub use hints::{help_for, is_out_of_reach, is_unauthorized, last_error};
 pub use report::{Ui, count, human_time, markdown, table};

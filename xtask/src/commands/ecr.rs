@@ -43,7 +43,7 @@ fn check(run: &Run, names: &[String], format: Format) -> anyhow::Result<()> {
         Some(row) => client.refused_rights(&row.repository)?,
         None => Vec::new(),
     };
-    print(ctx, format, &rows)?;
+    print(ctx, format, &rows);
     let findings = rows.iter().flat_map(|row| row.findings.iter().map(|finding| (finding, row.repository.as_str())));
     for (finding, repositories) in grouped(findings) {
         let problem = problem(finding, &repositories);
@@ -208,14 +208,14 @@ fn problem(finding: &EcrFinding, repositories: &[&str]) -> Problem {
     Problem::new(named_repositories(repositories), &finding.what).rule(finding.rule).help(help)
 }
 
-fn print(ctx: &Context, format: Format, rows: &[JobRepository]) -> anyhow::Result<()> {
+fn print(ctx: &Context, format: Format, rows: &[JobRepository]) {
     const HEADINGS: [&str; 6] = ["", "JOB", "REPOSITORY", "TAGS", "LIFECYCLE", "FOUND"];
     let cells: Vec<Vec<String>> = rows.iter().map(cells).collect();
     match format {
         Format::Json => ctx.ui.data(Value::Array(rows.iter().map(json).collect())),
         Format::Table => ctx.ui.data(table(&HEADINGS, &cells)),
     }
-    summary(ctx, &format!("### Repositories\n\n{}", markdown(&HEADINGS, &cells)))
+    summary(ctx, &format!("### Repositories\n\n{}", markdown(&HEADINGS, &cells)));
 }
 
 fn cells(row: &JobRepository) -> Vec<String> {

@@ -40,7 +40,7 @@ pub fn run(ctx: &Context, config: &Config, args: &PipelineArgs) -> anyhow::Resul
     ctx.ui.heading(format!("verify: JOBS_REGISTRY={registry} cargo xtask verify"));
     let expected: Vec<Expected> = recipes.iter().map(|recipe| recipe.expected.clone()).collect();
     let verified = verify_all(run, expected.clone(), None, |_| Ok(expected.clone()))?.result()?;
-    report(ctx, &expected, &verified, &built)?;
+    report(ctx, &expected, &verified, &built);
     let images = count(verified.len(), "multi-platform image");
     ctx.ui.status("Finished", format!("{images} in {}", human_time(start.elapsed())));
     Ok(())
@@ -77,7 +77,7 @@ fn rehearsal(ctx: &Context, config: &Config, mut given: Given) -> anyhow::Result
 }
 
 /// The published images: references on stdout, and a table for people.
-fn report(ctx: &Context, expected: &[Expected], verified: &[Merged], built: &[Built]) -> anyhow::Result<()> {
+fn report(ctx: &Context, expected: &[Expected], verified: &[Merged], built: &[Built]) {
     let mut rows = Vec::new();
     for (Expected { job, .. }, image @ Merged { index, .. }) in expected.iter().zip(verified) {
         ctx.ui.data(image);
@@ -91,11 +91,10 @@ fn report(ctx: &Context, expected: &[Expected], verified: &[Merged], built: &[Bu
     }
     let headings = ["JOB", "PLATFORMS", "DIGEST", "SIZE", "BUILD TIME"];
     ctx.ui.text(&format!("\n{}", table(&headings, &rows)));
-    summary(ctx, &markdown(&headings, &rows))?;
+    summary(ctx, &markdown(&headings, &rows));
     if let Some(Merged { reference, .. }) = verified.first() {
         ctx.ui.text(&format!("\nRun one: docker run --rm {} --help\n", one_line(&reference.to_string())));
     }
-    Ok(())
 }
 
 /// A size in bytes as people say it, in powers of 1000.

@@ -29,18 +29,18 @@ pub fn run(run: &Run, args: &PlanArgs) -> anyhow::Result<u8> {
             run.ctx.ui.warning(format!("{}: all of the build context is its input: {because}", recipe.job.name));
         }
     }
-    report(&run.ctx, &planned)?;
+    report(&run.ctx, &planned);
     let idle = planned.iter().all(|planned| planned.decision.action == Action::Done);
     Ok(if args.exit_code && !idle { SOMETHING_TO_DO } else { 0 })
 }
 
 /// Says how many jobs have something to be done, and shows these in the summary of a workflow, with the reasons.
-pub fn report(ctx: &Context, planned: &[Planned]) -> anyhow::Result<()> {
+pub fn report(ctx: &Context, planned: &[Planned]) {
     ctx.ui.status("Planned", totals(planned));
     let open = planned.iter().filter(|planned| planned.decision.action != Action::Done);
     let rows: Vec<Vec<String>> = open.map(row).collect();
     let table = if rows.is_empty() { String::new() } else { markdown(&HEADINGS, &rows) };
-    summary(ctx, &format!("### Plan\n\n{}\n\n{table}", totals(planned)))
+    summary(ctx, &format!("### Plan\n\n{}\n\n{table}", totals(planned)));
 }
 
 /// The headings of [`row`].

@@ -4,14 +4,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-use anyhow::Context as _;
 use camino::Utf8PathBuf;
 use serde_json::Value;
 
 use super::cache;
 use super::images::BuildOptions;
 use crate::model::{Digest, Image, Output};
-use crate::run::Context;
+use crate::run::{Context, write_file};
 use crate::tools::buildx;
 use crate::tools::process::{self, Limit, Options};
 
@@ -51,7 +50,7 @@ pub fn side_by_side(slices: &[Vec<&Image>], parallel: usize) -> usize {
 /// # Errors
 /// The file cannot be written.
 pub fn command(ctx: &Context, slice: &[&Image]) -> anyhow::Result<String> {
-    let file = write_file(ctx, slice)?;
+    let file = write_bake_file(ctx, slice)?;
     process::shown(ctx, |sh| buildx::bake(sh, &file, builder(slice)))
 }
 
@@ -65,7 +64,7 @@ pub fn run<'i>(
     slice: &[&'i Image],
     on_pushed: &(dyn Fn(&'i Image, Pushed) + Sync),
 ) -> anyhow::Result<Vec<String>> {
-    let (start, file) = (Instant::now(), write_file(ctx, slice)?);
+    let (start, file) = (Instant::now(), write_bake_file(ctx, slice)?);
     let pushed = std::cell::RefCell::new(BTreeSet::new());
     let progress = std::cell::RefCell::new(Progress::new(slice));
     let on_line = |line: &str| {
@@ -117,14 +116,12 @@ fn builder<'i>(slice: &[&'i Image]) -> Option<&'i str> {
 
 /// Writes the bake file of a slice, and gives its path as the command has it. Its name tells what it holds: another run
 /// in the same folder may build other images, or push them elsewhere.
-fn write_file(ctx: &Context, slice: &[&Image]) -> anyhow::Result<Utf8PathBuf> {
+fn write_bake_file(ctx: &Context, slice: &[&Image]) -> anyhow::Result<Utf8PathBuf> {
     let targets: Vec<(String, &Image)> = names(slice).into_iter().zip(slice.iter().copied()).collect();
     let text = buildx::bake_file(&targets);
     let digest = Digest::of_content(text.as_bytes()).short().replace("sha256:", "");
     let path = ctx.own_path("build").join(format!("bake-{digest}.json"));
-    std::fs::create_dir_all(ctx.own_path("build"))
-        .and_then(|()| super::images::replace(&path, text.as_bytes()))
-        .with_context(|| format!("could not write {path}"))?;
+    write_file(ctx, &path, text.as_bytes())?;
     Ok(ctx.shown(&path))
 }
 

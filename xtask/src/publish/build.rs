@@ -4,12 +4,10 @@ mod failure;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::fs::File;
 use std::io::Write;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use anyhow::Context as _;
 use camino::Utf8PathBuf;
 use serde_json::Value;
 
@@ -18,7 +16,8 @@ use super::cache;
 use super::images::BuildOptions;
 use crate::model::{Digest, Exit, Failure, Image, JobName, Output, Problem, Reference};
 use crate::run::fleet::{self, OnFailure, Tally};
-use crate::run::{Context, Secret, Tries, count, human_time, is_transient, last_error, markdown, summary};
+use crate::run::write_file;
+use crate::run::{Context, Secret, Tries, count, create_file, human_time, is_transient, last_error, markdown, summary};
 use crate::tools::buildx;
 use crate::tools::process::{self, End, Limit, Options, Outcome};
 use failure::failure;
@@ -54,8 +53,6 @@ pub fn build_all(ctx: &Context, images: &[Image], options: &BuildOptions) -> any
         ctx.ui.status("Finished", "nothing to build");
         return Ok(Tally { done: Vec::new(), failures: Ok(()) });
     }
-    let logs = ctx.own_path("logs");
-    std::fs::create_dir_all(&logs).with_context(|| format!("could not make the folder {logs}"))?;
     let work = BuildRun { ctx, total: images.len(), start: Instant::now(), came: Mutex::default() };
     let parallel = options.parallel.map_or(PARALLEL, usize::from);
     let (slices, alone) = bake::slices(images, parallel, options);
@@ -68,7 +65,7 @@ pub fn build_all(ctx: &Context, images: &[Image], options: &BuildOptions) -> any
     done.extend(tally.done);
     let position = |built: &Built| images.iter().position(|image| image.reference == built.reference);
     done.sort_by_key(position);
-    work.summarize(images, &done)?;
+    work.summarize(images, &done);
     Ok(Tally { done, failures: tally.failures })
 }
 
@@ -105,7 +102,7 @@ impl BuildRun<'_> {
         let on_pushed = |image: &Image, pushed: Pushed| {
             let Pushed { digest, time, log } = pushed;
             // The log is a copy for people: a full disk shows in the build itself.
-            let _ = std::fs::write(log_path(self.ctx, image), &log);
+            let _ = write_file(self.ctx, &log_path(self.ctx, image), log.as_bytes());
             let (job, reference) = (image.job.clone(), image.reference.clone());
             let built = Ok(Built { job, time, reference, digest: Some(digest), not_kept: None });
             self.note(image, &built, self.start.elapsed().saturating_sub(time));
@@ -142,7 +139,7 @@ impl BuildRun<'_> {
         report(self.ctx, image, built, &format!("({}/{})", came.bars.len(), self.total));
     }
 
-    fn summarize(self, images: &[Image], done: &[Built]) -> anyhow::Result<()> {
+    fn summarize(self, images: &[Image], done: &[Built]) {
         let (took, came) = (self.start.elapsed(), self.came.into_inner().unwrap_or_else(PoisonError::into_inner));
         let rows = rows(images, done, &came.failed);
         if let Some(warning) = cache_warning(&came.not_kept) {
@@ -152,7 +149,7 @@ impl BuildRun<'_> {
         self.ctx.ui.status("Finished", &line);
         let picture = gantt("builds", &came.bars);
         let table = markdown(&["image", "result", "why", "time", "reference"], &rows);
-        summary(self.ctx, &format!("### Build\n\n{line}\n\n{table}\n\n{picture}"))
+        summary(self.ctx, &format!("### Build\n\n{line}\n\n{table}\n\n{picture}"));
     }
 }
 
@@ -193,7 +190,7 @@ fn rows(images: &[Image], done: &[Built], failed: &BTreeSet<String>) -> Vec<Vec<
 fn build_one(ctx: &Context, image: &Image) -> anyhow::Result<Built> {
     let (start, secrets) = (Instant::now(), secrets(ctx, image)?);
     ctx.ui.status("Building", image.shown());
-    let mut outcome = attempt(ctx, image, &secrets).map_err(|error| cannot(image, &error))?;
+    let mut outcome = attempt(ctx, image, &secrets).map_err(|error| cannot(image, error))?;
     let mut tries = Tries::new();
     loop {
         let why = matches!(outcome.end, End::Failure(_)).then(|| why_not_pushed_for_now(&outcome.stderr)).flatten();
@@ -201,13 +198,17 @@ fn build_one(ctx: &Context, image: &Image) -> anyhow::Result<Built> {
         if !tries.again(ctx, &image.shown(), &why, None) {
             break;
         }
-        outcome = attempt(ctx, image, &secrets).map_err(|error| cannot(image, &error))?;
+        outcome = attempt(ctx, image, &secrets).map_err(|error| cannot(image, error))?;
     }
     if !outcome.success() {
-        return Err(failure(ctx, image, &outcome, &ctx.shown(&log_path(ctx, image))));
+        if outcome.end == End::Interrupted || !was_pushed(&outcome.stderr, image) {
+            return Err(failure(ctx, image, &outcome, &ctx.shown(&log_path(ctx, image))));
+        }
+        ctx.ui.warning(format!("{} is pushed, and what came after it failed: {}", image.reference, outcome.reason()));
     }
     ctx.ui.folded_output(&format!("{} built in {}", image.shown(), human_time(start.elapsed())), &outcome.stderr);
-    let digest = digest(ctx, image).filter(|_| image.output == Output::Push);
+    let noted = || noted_digest(ctx, image).filter(|_| outcome.success());
+    let digest = told_digest(&outcome.stderr, image).or_else(noted).filter(|_| image.output == Output::Push);
     let not_kept = cache::refusal(&outcome.stderr, "");
     Ok(Built { job: image.job.clone(), reference: image.reference.clone(), digest, not_kept, time: start.elapsed() })
 }
@@ -235,14 +236,33 @@ fn no_secret(image: &Image, id: &str, variable: &str) -> Problem {
         ))
 }
 
+/// Whether the step that pushes has come to its end, whatever came after it.
+fn was_pushed(log: &str, image: &Image) -> bool {
+    let step = log.lines().find_map(|line| {
+        let (step, said) = line.split_once(' ')?;
+        let is_push = said.starts_with(&format!("pushing manifest for {}@", image.reference));
+        (is_push || said == format!("pushing {} with docker", image.reference)).then_some(step)
+    });
+    step.is_some_and(|step| log.lines().any(|line| line.starts_with(&format!("{step} DONE "))))
+}
+
+/// The digest that buildx tells of what it pushes; with the classic image store, it tells none.
+fn told_digest(log: &str, image: &Image) -> Option<Digest> {
+    let start = format!("pushing manifest for {}@", image.reference);
+    log.lines().find_map(|line| line.split_once(' ')?.1.strip_prefix(&start)?.split(' ').next()?.parse().ok())
+}
+
 /// The digest that buildx noted of what it pushed.
-fn digest(ctx: &Context, image: &Image) -> Option<Digest> {
+fn noted_digest(ctx: &Context, image: &Image) -> Option<Digest> {
     let text = std::fs::read_to_string(ctx.root.join(&image.metadata_file)).ok()?;
     let metadata: Value = serde_json::from_str(&text).ok()?;
     metadata.get("containerimage.digest")?.as_str()?.parse().ok()
 }
 
-fn cannot(image: &Image, error: &anyhow::Error) -> anyhow::Error {
+fn cannot(image: &Image, error: anyhow::Error) -> anyhow::Error {
+    if error.is::<Failure>() {
+        return error;
+    }
     let problem = Problem::new(image.shown(), format!("could not be built: {error:#}"));
     Failure::of(Exit::Failed, vec![problem])
 }
@@ -254,7 +274,7 @@ fn log_path(ctx: &Context, image: &Image) -> Utf8PathBuf {
 /// Runs the build once, its output line by line into the log.
 fn attempt(ctx: &Context, image: &Image, secrets: &[(String, Secret)]) -> anyhow::Result<Outcome> {
     let path = log_path(ctx, image);
-    let log = Mutex::new(File::create(&path).with_context(|| path.to_string())?);
+    let log = Mutex::new(create_file(ctx, &path)?);
     let verbose = ctx.ui.verbosity >= 2;
     let on_line = |line: &str| {
         if let Ok(mut log) = log.lock() {

@@ -1,12 +1,10 @@
 //! The hand-over: what was published, as data for whatever deploys it.
 
-use anyhow::Context as _;
 use serde_json::{Value, json};
 
-use super::images::replace;
 use super::merge::Merged;
 use crate::model::{Digest, Exit, Problem, Reference};
-use crate::run::{set_output, too_long_for_output};
+use crate::run::{set_output, too_long_for_output, write_file};
 use crate::settings::Run;
 
 /// The version of the file's form: another one where a field goes, or means something else.
@@ -22,9 +20,7 @@ pub fn hand_over(run: &Run, jobs: &[Vec<Merged>]) -> anyhow::Result<()> {
     let path = run.ctx.own_path("images.json");
     let images: Vec<Value> = jobs.iter().map(|places| entry(places)).collect();
     let file = json!({ "version": VERSION, "images": images });
-    std::fs::create_dir_all(run.ctx.own_path(""))
-        .and_then(|()| replace(&path, format!("{file:#}\n").as_bytes()))
-        .with_context(|| format!("could not write {path}"))?;
+    write_file(&run.ctx, &path, format!("{file:#}\n").as_bytes())?;
     let output = Value::from_iter(images.into_iter().map(without_registry)).to_string();
     let fits = too_long_for_output(&output).is_none();
     set_output(&run.ctx, "images", if fits { &output } else { "" })?;

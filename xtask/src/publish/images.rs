@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use anyhow::Context as _;
-use camino::Utf8Path;
 use clap::builder::FalseyValueParser;
 use clap::{Args, value_parser};
 
@@ -12,7 +11,7 @@ use super::cache;
 use crate::dockerfile::BaseRole;
 use crate::model::{Arch, DOCKERFILE, Exit, Image, Output, Problem, Provenance};
 use crate::plan::{Planned, Recipe};
-use crate::run::Context;
+use crate::run::{Context, write_file};
 use crate::settings::Run;
 use crate::tools::{Bootstrap, Builder, git};
 
@@ -166,10 +165,8 @@ impl Common<'_> {
         let copy = dir.join(DOCKERFILE);
         let text = std::fs::read(ctx.root.join(name.dockerfile()));
         let text = text.with_context(|| format!("could not read {}", name.dockerfile()))?;
-        std::fs::create_dir_all(&dir)
-            .and_then(|()| replace(&dir.join(format!("{DOCKERFILE}.dockerignore")), list.as_bytes()))
-            .and_then(|()| replace(&copy, &text))
-            .with_context(|| format!("could not write {copy}"))?;
+        write_file(ctx, &dir.join(format!("{DOCKERFILE}.dockerignore")), list.as_bytes())?;
+        write_file(ctx, &copy, &text)?;
         Ok(ctx.shown(&copy).into_string())
     }
 
@@ -185,13 +182,6 @@ impl Common<'_> {
         }
         args
     }
-}
-
-/// Puts a whole file in the place of another, as a second run may be reading it.
-pub fn replace(path: &Utf8Path, content: &[u8]) -> std::io::Result<()> {
-    let new = path.with_extension(format!("{}.new", std::process::id()));
-    std::fs::write(&new, content)?;
-    std::fs::rename(&new, path)
 }
 
 /// For `--build-context`: name in the Dockerfile -> image by digest, so that a build pulls what was resolved.

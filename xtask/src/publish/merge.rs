@@ -68,7 +68,7 @@ pub fn merge_all(run: &Run, recipes: &[&Recipe], parallel: Option<u16>, moves: M
     let (done, tag) = (tally.done.len(), &run.target.tag.value);
     let line =
         format!("{done} of {} published as {tag} in {}", count(recipes.len(), "job"), human_time(start.elapsed()));
-    report(run, "Merge", &line, &tally.done)?;
+    report(run, "Merge", &line, &tally.done);
     Ok(tally)
 }
 
@@ -193,11 +193,11 @@ fn copies_of<'e>(to: &Run, expected: &'e [Expected], published: &[Merged]) -> an
 }
 
 /// Says what is published, also in the summary of a step.
-fn report(run: &Run, heading: &str, line: &str, merged: &[Merged]) -> anyhow::Result<()> {
+fn report(run: &Run, heading: &str, line: &str, merged: &[Merged]) {
     run.ctx.ui.status("Finished", line);
     let rows: Vec<Vec<String>> =
         merged.iter().map(|merged| vec![merged.reference.to_string(), merged.index.digest.to_string()]).collect();
-    summary(&run.ctx, &format!("### {heading}\n\n{line}\n\n{}", markdown(&["tag", "digest"], &rows)))
+    summary(&run.ctx, &format!("### {heading}\n\n{line}\n\n{}", markdown(&["tag", "digest"], &rows)));
 }
 
 /// The commands that [`merge_all`] would run first, quoted for a shell: one for each job whose tag is to be made.

@@ -20,29 +20,31 @@ pub fn too_long_for_output(value: &str) -> Option<usize> {
 /// # Errors
 /// The file cannot be written: without its outputs, the workflow would go on with nothing.
 pub fn set_output(ctx: &Context, name: &str, value: &str) -> anyhow::Result<()> {
-    append(ctx, "GITHUB_OUTPUT", &format!("{name}={}\n", value.replace(['\r', '\n'], " ")))
+    append(ctx, "GITHUB_OUTPUT", &format!("{name}={}\n", value.replace(['\r', '\n'], " "))).map_err(|problem| {
+        problem
+            .rule("a step of a workflow hands its results on through this file")
+            .help("leave GITHUB_OUTPUT as GitHub sets it; outside of a workflow, unset it")
+            .exit(Exit::Usage)
+    })
 }
 
 /// The longest summary that GitHub shows is 1 MiB; a longer one is dropped whole.
 const LONGEST_SUMMARY: usize = 900 * 1024;
 
-/// Appends Markdown to the summary of the step.
-pub fn summary(ctx: &Context, markdown: &str) -> anyhow::Result<()> {
+/// Appends Markdown to the summary of the step. It is for people: what was done stays done without it.
+pub fn summary(ctx: &Context, markdown: &str) {
     let mut end = markdown.len().min(LONGEST_SUMMARY);
     while !markdown.is_char_boundary(end) {
         end -= 1;
     }
-    append(ctx, "GITHUB_STEP_SUMMARY", &format!("{}\n", &markdown[..end]))
+    if let Err(problem) = append(ctx, "GITHUB_STEP_SUMMARY", &format!("{}\n", &markdown[..end])) {
+        ctx.ui.warning(problem);
+    }
 }
 
-fn append(ctx: &Context, variable: &str, text: &str) -> anyhow::Result<()> {
+fn append(ctx: &Context, variable: &str, text: &str) -> Result<(), Problem> {
     let Some(path) = ctx.env.get(variable) else { return Ok(()) };
     let written =
         OpenOptions::new().append(true).create(true).open(path).and_then(|mut f| f.write_all(text.as_bytes()));
-    written.map_err(|error| {
-        Problem::new(variable, format!("`{path}` cannot be written: {error}"))
-            .rule("a step of a workflow hands its results on through this file")
-            .help(format!("leave {variable} as GitHub sets it; outside of a workflow, unset it"))
-            .exit(Exit::Usage)
-    })
+    written.map_err(|error| Problem::new(variable, format!("`{path}` cannot be written: {error}")))
 }

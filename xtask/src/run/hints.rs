@@ -77,7 +77,10 @@ const HINTS: [(&[&str], &str); 18] = [
         &["server gave HTTP response to HTTPS client"],
         "the registry speaks plain HTTP, which is for this machine alone: use 127.0.0.1",
     ),
-    (&["no such host"], "is the registry's name right? behind a closed network, configure `mirrors`"),
+    (
+        &["no such host", "Could not resolve host"],
+        "is the registry's name right? behind a closed network, configure `mirrors`",
+    ),
     (&REFUSED, "check that the registry's address is right, and that it can be reached from here"),
     (
         &[": EOF", "unexpected EOF", "connection reset by peer", "broken pipe"],

@@ -2,16 +2,16 @@
 
 use std::fmt::Display;
 use std::hash::{BuildHasher, Hasher, RandomState};
-use std::io::Write;
-use std::sync::Arc;
+use std::io::{ErrorKind, Write};
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use anstyle::{AnsiColor, Style};
 use clap::ColorChoice;
 
 use super::environment::Environment;
-use crate::model::{Failure, Problem, one_line, printable, whole_line};
+use crate::model::{Exit, Failure, Problem, one_line, printable, whole_line};
 
 /// The verbosity at which `--quiet` hides nothing more.
 const ALWAYS: i8 = i8::MIN;
@@ -27,13 +27,16 @@ pub struct Ui {
     is_github: bool,
     /// How often each of [`LASTING`] was said.
     done: Arc<[AtomicUsize; LASTING.len()]>,
+    /// Why stdout did not take its data, from the first time on.
+    lost: Arc<OnceLock<String>>,
 }
 
 impl Ui {
     pub fn new(color: ColorChoice, verbosity: i8, env: &Environment) -> Ui {
         color_choice(color, env).write_global();
         let debug = verbosity == 0 && env.get("RUNNER_DEBUG") == Some("1");
-        Ui { verbosity: if debug { 2 } else { verbosity }, is_github: env.is_github_actions(), done: Arc::default() }
+        let verbosity = if debug { 2 } else { verbosity };
+        Ui { verbosity, is_github: env.is_github_actions(), done: Arc::default(), lost: Arc::default() }
     }
 
     /// One line of what is going on, the verb right-aligned as cargo does it.
@@ -95,7 +98,21 @@ impl Ui {
 
     /// What the caller asked for, on stdout: JSON, references, commands. A closed pipe (`| head`) is no error.
     pub fn data(&self, text: impl Display) {
-        let _ = writeln!(std::io::stdout().lock(), "{text}");
+        match writeln!(std::io::stdout().lock(), "{text}") {
+            Err(error) if error.kind() != ErrorKind::BrokenPipe => drop(self.lost.set(error.to_string())),
+            _ => {}
+        }
+    }
+
+    /// Checks that stdout took all of its data, for the end of a command.
+    ///
+    /// # Errors
+    /// It did not.
+    pub fn check_data(&self) -> anyhow::Result<()> {
+        let Some(why) = self.lost.get() else { return Ok(()) };
+        Err(Problem::new("stdout", format!("cannot be written: {why}"))
+            .help("what was done is done: give it a place that takes its data, and repeat the command")
+            .exit(Exit::Failed))
     }
 
     /// The output of a build. In a workflow's log it is collapsed, and the runner is told to take no line of it for a
@@ -262,7 +279,6 @@ pub fn count(number: usize, thing: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::Exit;
 
     #[test]
     fn a_table_is_as_wide_as_its_cells() {

@@ -22,6 +22,7 @@ mod handover;
 mod harness;
 mod key;
 mod legs;
+mod machine;
 mod merge;
 mod moving;
 mod plan;

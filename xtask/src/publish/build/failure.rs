@@ -1,4 +1,5 @@
-//! Why a build failed, as its log tells: a step of the Dockerfile, or a registry that did not take the image.
+//! Why a build failed, as its log tells: a step of the Dockerfile, a registry that did not take the image,
+//! or an engine that went away.
 
 use camino::Utf8Path;
 
@@ -10,6 +11,18 @@ use crate::tools::process::{End, Outcome};
 /// How many lines of a failed build's log are shown.
 const LAST_LINES: usize = 20;
 
+/// What buildx says when the engine ends, or the way to it, while it builds or before.
+const ENGINE_GONE: [&str; 8] = [
+    "error reading from server: EOF",
+    "closing transport due to",
+    "transport is closing",
+    "failed to receive status: rpc error: code = Unavailable",
+    "error during connect",
+    "Cannot connect to the Docker daemon",
+    "failed to connect to the docker API",
+    "docker daemon is not running",
+];
+
 /// Shows the end of a failed build's log, and says what failed, and where.
 pub fn failure(ctx: &Context, image: &Image, outcome: &Outcome, log: &Utf8Path) -> anyhow::Error {
     let lines: Vec<&str> = outcome.stderr.trim_end().lines().collect();
@@ -19,6 +32,11 @@ pub fn failure(ctx: &Context, image: &Image, outcome: &Outcome, log: &Utf8Path) 
     let said = last_error(&outcome.stderr).filter(|_| matches!(outcome.end, End::Failure(_)));
     let said = said.map(|said| said.replace("failed to build: ", "").replace("failed to solve: ", ""));
     match said {
+        Some(said) if ENGINE_GONE.iter().any(|text| said.contains(text)) => {
+            Problem::new("the engine", format!("went away while {} was built: {said}", image.shown()))
+                .help(format!("start it: cargo xtask setup\n{more}"))
+                .exit(Exit::Missing)
+        }
         Some(said) if pushing_failed(&outcome.stderr) => not_pushed(image, &said, &more),
         Some(said) => not_built(ctx, image, &format!("failed: {said}"), &lines, &more),
         None if matches!(outcome.end, End::Failure(_)) => {

@@ -35,7 +35,7 @@ pub fn promote_all(
     })?;
     let (done, total, tag) = (tally.done.len(), count(published.len(), "job"), &to.target.tag.value);
     let line = format!("{done} of {total} promoted as {tag} in {}", human_time(start.elapsed()));
-    report(to, "Promote", &line, &tally.done)?;
+    report(to, "Promote", &line, &tally.done);
     Ok(tally)
 }
 

@@ -1,11 +1,10 @@
 //! What vouches for the index of a job: cosign's signature, and what GitHub attests. Moving tags wait for both.
 
-use anyhow::Context as _;
 use camino::{Utf8Path, Utf8PathBuf};
 
 use super::Merged;
 use crate::model::{Exit, Expected, Index, Problem, Reference, TrustedWorkflow};
-use crate::run::{Context, count, set_output};
+use crate::run::{Context, count, set_output, write_file};
 use crate::settings::Run;
 use crate::tools::{Signer, check_gh, verify_attestation};
 
@@ -141,8 +140,7 @@ pub fn have_attested<'a>(run: &Run, merged: impl Iterator<Item = &'a Merged>) ->
     }
     let path = run.ctx.own_path("subjects.txt");
     let shown = run.ctx.shown(&path);
-    let dir = path.parent().map_or(Ok(()), std::fs::create_dir_all);
-    dir.and_then(|()| std::fs::write(&path, lines)).with_context(|| format!("could not write {shown}"))?;
+    write_file(&run.ctx, &path, lines.as_bytes())?;
     run.ctx.ui.status("Waiting", format!("until GitHub attests what {shown} lists: moving tags stay"));
     set_output(&run.ctx, "subjects", shown.as_str())
 }
