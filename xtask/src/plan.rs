@@ -19,7 +19,7 @@ pub use explain::explain;
 pub use jobs::{Job, select_jobs};
 pub use leg::{Leg, LegJob, Told, Work, into_files, matrix};
 pub use look::{for_copy, for_merge, for_verify};
-pub use recipe::{Basis, Recipe, expected, recipes};
+pub use recipe::{Basis, Recipe, expected_of_published, recipes};
 
 use crate::model::{Digest, Exit, Expected, Failure, Reference};
 use crate::settings::Run;

@@ -33,7 +33,8 @@ fn promote(from: &Run, to: &Run, args: &PromoteArgs) -> anyhow::Result<()> {
     if jobs.is_empty() {
         return Err(super::no_jobs("promote"));
     }
-    let expected: Result<Vec<Expected>, Problem> = jobs.iter().map(|job| plan::expected(from, job)).collect();
+    let expected: Result<Vec<Expected>, Problem> =
+        jobs.iter().map(|job| plan::expected_of_published(from, job)).collect();
     let expected = expected.map_err(|problem| problem.exit(Exit::Usage))?;
     let by_commit = expected.clone();
     let otherwise = |states: &[anyhow::Result<RegistryState>]| {

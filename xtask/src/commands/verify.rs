@@ -13,7 +13,8 @@ pub fn run(run: &Run, names: &[String], parallel: Option<u16>) -> anyhow::Result
     }
     run.target.published_revision()?;
     // The commit tells it of images that were built for it. Only where a tag points to others, the keys are worked out.
-    let by_commit: Result<Vec<Expected>, Problem> = jobs.iter().map(|job| plan::expected(run, job)).collect();
+    let by_commit: Result<Vec<Expected>, Problem> =
+        jobs.iter().map(|job| plan::expected_of_published(run, job)).collect();
     let by_commit = by_commit.map_err(|problem| problem.exit(Exit::Usage))?;
     let with_keys = |_: &[_]| {
         let recipes = recipes(run, jobs, &Basis::Registry { force: false })?;

@@ -46,12 +46,34 @@ impl Dockerfile {
         if faults.is_empty() { Ok(bases) } else { Err(faults) }
     }
 
+    /// The image that the built stage, `stage` or else the last, begins with in the end, by architecture; none where
+    /// that is `scratch`, or where another frontend than Docker's reads the file. There are several where the name
+    /// depends on the builder's architecture.
+    pub fn first_images(
+        &self,
+        args: &Arguments,
+        arches: &[Arch],
+        stage: Option<&str>,
+    ) -> BTreeMap<Arch, BTreeSet<String>> {
+        let mut images: BTreeMap<Arch, BTreeSet<String>> = BTreeMap::new();
+        if self.foreign_frontend(args).is_some() {
+            return images;
+        }
+        for arch in arches {
+            for reading in self.readings(args, std::slice::from_ref(arch)) {
+                let first = reading.chain(stage).last().and_then(|stage| reading.image_of(stage).ok());
+                images.entry(*arch).or_default().extend(first.filter(|image| image != "scratch"));
+            }
+        }
+        images
+    }
+
     /// What it reads of the build context on any of the architectures, whichever architecture the builder has.
     ///
     /// What the `ONBUILD` instructions of a base image read is not in the Dockerfile, so it is not here: see
     /// [`onbuild_inputs`].
     pub fn inputs(&self, args: &Arguments, arches: &[Arch]) -> Inputs {
-        if let Some(frontend) = self.frontend(args).filter(|frontend| !is_docker_frontend(&frontend.written)) {
+        if let Some(frontend) = self.foreign_frontend(args) {
             let because = format!("`{}` may read the Dockerfile in its own way", frontend.written);
             return Inputs::Whole { line: frontend.line, because };
         }
@@ -87,6 +109,11 @@ impl Dockerfile {
         let Some(given) = args.get("BUILDKIT_SYNTAX") else { return self.syntax.clone() };
         let image = given.trim().split(' ').next().unwrap_or_default();
         Some(Base { written: image.to_owned(), line: None, role: BaseRole::Frontend })
+    }
+
+    /// A frontend that may read the Dockerfile in its own way.
+    fn foreign_frontend(&self, args: &Arguments) -> Option<Base> {
+        self.frontend(args).filter(|frontend| !is_docker_frontend(&frontend.written))
     }
 
     /// In `FROM node AS node`, a build context named `node`, by which the base is pinned, replaces the *stage* with all

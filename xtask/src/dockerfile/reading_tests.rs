@@ -373,6 +373,28 @@ FROM two
 }
 
 #[test]
+fn the_first_image_is_at_the_end_of_the_chain() {
+    let first = |text: &str, stage: Option<&str>| {
+        let images = Dockerfile::parse(text).unwrap().first_images(&args(&[("GIVEN", "g")]), &Arch::ALL, stage);
+        let of = |(arch, names): (&Arch, &BTreeSet<String>)| {
+            format!("{arch} {}", names.iter().map(String::as_str).collect::<Vec<_>>().join(" "))
+        };
+        images.iter().map(of).collect::<Vec<String>>().join(", ")
+    };
+    let stages = "FROM a AS one\nFROM b AS two\nCOPY --from=one x y\nFROM two\nFROM scratch AS none\n";
+    assert_eq!(first(stages, None), "amd64 , arm64 ");
+    assert_eq!(first(stages, Some("Two")), "amd64 b, arm64 b");
+    assert_eq!(first(&format!("{stages}FROM two\n"), None), "amd64 b, arm64 b");
+    assert_eq!(first("ARG GIVEN\nARG V=1\nFROM $GIVEN:$V", None), "amd64 g:1, arm64 g:1");
+    assert_eq!(first("FROM a-$TARGETARCH", None), "amd64 a-amd64, arm64 a-arm64");
+    assert_eq!(first("FROM a-$BUILDARCH", None), "amd64 a-amd64 a-arm64, arm64 a-amd64 a-arm64");
+    // BuildKit tells names of stages from others by their case here, and here alone.
+    assert_eq!(first("FROM a AS base\nFROM Base", None), "amd64 Base, arm64 Base");
+    assert_eq!(first("# syntax=docker/dockerfile:1\nFROM a", None), "amd64 a, arm64 a");
+    assert_eq!(first("# syntax=other/dockerfile\nFROM a", None), "");
+}
+
+#[test]
 fn what_the_triggers_of_a_base_read() {
     let read = |triggers: &[&str]| {
         let triggers: Vec<String> = triggers.iter().map(|trigger| trigger.to_string()).collect();

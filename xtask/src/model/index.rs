@@ -1,5 +1,6 @@
 //! What a registry holds under one reference: an index and its images, and what they say of themselves.
 
+mod base;
 mod expected;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -66,6 +67,9 @@ pub struct Manifest {
     pub config: Option<Digest>,
     /// The bytes that a node pulls: its layers and its configuration.
     pub pull_size: u64,
+    /// Its layers unpacked, from the first one on, as its configuration names them: compressed anew, a layer would have
+    /// another digest.
+    pub diff_ids: Vec<Digest>,
 }
 
 /// The platform of an image whose configuration is not read, or names none.
@@ -76,7 +80,7 @@ impl Manifest {
     pub fn unread(digest: Digest, declared: Option<String>) -> Manifest {
         let (labels, on_build) = (BTreeMap::new(), Vec::new());
         let platform = UNKNOWN_PLATFORM.to_owned();
-        Manifest { digest, declared, platform, labels, on_build, config: None, pull_size: 0 }
+        Manifest { digest, declared, platform, labels, on_build, config: None, pull_size: 0, diff_ids: Vec::new() }
     }
 
     /// Whether it was built by force.
@@ -155,13 +159,10 @@ impl Manifest {
     /// An image that the index lists under its own platform. All digits of its digest are `of`.
     pub fn for_test(of: char, platform: &str, labels: &[(&str, &str)]) -> Manifest {
         Manifest {
-            digest: format!("sha256:{}", of.to_string().repeat(64)).parse().unwrap(),
             declared: Some(platform.to_owned()),
             platform: platform.to_owned(),
             labels: labels.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
-            on_build: Vec::new(),
-            config: None,
-            pull_size: 0,
+            ..Manifest::unread(format!("sha256:{}", of.to_string().repeat(64)).parse().unwrap(), None)
         }
     }
 }

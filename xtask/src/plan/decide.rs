@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 
 use serde::Serialize;
 
-use crate::model::{Arch, Expected, Index, Problem};
+use crate::model::{Arch, Digest, Expected, Index, Problem};
 
 /// What is to be done for a job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -98,6 +99,8 @@ pub struct RegistryState {
     pub keyed: Option<Index>,
     /// Under each architecture's tag.
     pub parts: BTreeMap<Arch, Option<Index>>,
+    /// The images that those of the job have to begin with, as far as they could be looked at.
+    pub bases: BTreeMap<Digest, Arc<Index>>,
 }
 
 /// Decides what is to be done for a job. `uncommitted` names an input that is not committed.

@@ -103,6 +103,7 @@ fn what_is_not_committed_is_built_whatever_there_is() {
         index: Some(images(&Arch::ALL, KEY, COMMIT)),
         keyed: Some(images(&Arch::ALL, KEY, COMMIT)),
         parts: parts(Some(KEY), Some(KEY)),
+        ..RegistryState::default()
     };
     let dirty = decide(&expected(), &state, Some("jobs/a/x")).unwrap();
     assert_eq!((dirty.action, dirty.reason.to_string()), (Action::Build, "jobs/a/x is not committed".to_owned()));

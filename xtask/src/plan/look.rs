@@ -10,9 +10,14 @@
 //! | unchanged since another commit | tag, key: 2 | the same as built: 8, and 1 | |
 //! | published for this commit | tag: 1 | the same: 8 | the same without the key: 7 |
 //!
+//! To compare layers, merge and verify also ask 5 times for each base: its index, and a manifest and a configuration
+//! of each architecture, once for all jobs.
+//!
 //! A plan believes what an index of ours says of itself, because nothing is published from a plan alone. The gate
 //! believes content only: a configuration tells an image's real platform and labels, its manifest tells where that is,
 //! and neither can be had with less than a request. Reading each tag once is what makes the set one set.
+
+mod bases;
 
 use super::decide::RegistryState;
 use crate::model::{Arch, Expected, Index, Reference, Tag};
@@ -72,6 +77,7 @@ pub fn for_merge(run: &Run, expected: &[&Expected]) -> anyhow::Result<Vec<anyhow
         Some(_) => [vec![Place::Tag], parts(expected)].concat(),
         None => [vec![Place::Key], parts(expected)].concat(),
     })?;
+    look.find_bases(|_| true)?;
     Ok(look.jobs.into_iter().map(|(_, state)| state).collect())
 }
 
@@ -83,6 +89,7 @@ pub fn for_verify(run: &Run, expected: &[&Expected]) -> anyhow::Result<Vec<anyho
     let mut look = Look::new(run, expected);
     look.ask(|expected, _| [vec![Place::Tag], parts(expected)].concat())?;
     look.read(|expected, _| [vec![Place::Tag], parts(expected)].concat())?;
+    look.find_bases(|state| state.index.is_some())?;
     // Other images than this commit built are right where they are those of the key.
     look.ask(|_, state| {
         let others =
@@ -183,7 +190,7 @@ fn put(state: &mut RegistryState, place: Place, index: Option<Index>) {
 
 /// The indexes that were found at these places.
 fn held<'s>(state: &'s mut RegistryState, places: &[Place]) -> Vec<&'s mut Index> {
-    let RegistryState { index, keyed, parts } = state;
+    let RegistryState { index, keyed, parts, .. } = state;
     let mut held: Vec<&mut Index> = Vec::new();
     held.extend(index.as_mut().filter(|_| places.contains(&Place::Tag)));
     held.extend(keyed.as_mut().filter(|_| places.contains(&Place::Key)));

@@ -112,13 +112,13 @@ fn read_all(run: &Run, jobs: Vec<Job>, basis: &Basis) -> anyhow::Result<Vec<Reci
 
 /// Reads a job's Dockerfile into a recipe that has neither digests nor a key yet.
 fn read(run: &Run, job: &Job, basis: &Basis) -> Result<Recipe, Vec<Problem>> {
-    let (path, args) = (job.name.dockerfile(), &job.settings.args);
+    let args = &job.settings.args;
     let mut expected = expected(run, job).map_err(|problem| vec![problem])?;
     expected.forced = basis.is_forced();
-    let text = read_text(&run.ctx.root.join(&path), path.as_str()).map_err(|problem| vec![problem])?;
-    let dockerfile = Dockerfile::parse(&text).map_err(|fault| vec![fault.at(path.as_str())])?;
+    let dockerfile = dockerfile(run, job).map_err(|problem| vec![problem])?;
     check_stage(job, &dockerfile)?;
     let bases = bases::of_job(run, job, &dockerfile)?;
+    expected.begins_with = dockerfile.first_images(args, &job.arches, job.settings.target.as_deref());
     let inputs = dockerfile.inputs(args, &job.arches);
     let (job, tree) = (job.clone(), Arc::default());
     Ok(Recipe { job, inputs, own_ignore: None, bases, tree, expected, uncommitted: None, whole: None })
@@ -128,7 +128,7 @@ fn read(run: &Run, job: &Job, basis: &Basis) -> Result<Recipe, Vec<Problem>> {
 ///
 /// # Errors
 /// The name of the repository is too long.
-pub fn expected(run: &Run, job: &Job) -> Result<Expected, Problem> {
+fn expected(run: &Run, job: &Job) -> Result<Expected, Problem> {
     let target = &run.target;
     Ok(Expected {
         job: job.name.clone(),
@@ -138,9 +138,26 @@ pub fn expected(run: &Run, job: &Job) -> Result<Expected, Problem> {
         revision: target.revision.clone(),
         key: None,
         bases: BTreeMap::new(),
+        begins_with: BTreeMap::new(),
         attested: target.attested,
         forced: false,
     })
+}
+
+/// The same of what is published, whose first layers the Dockerfile of its commit tells.
+///
+/// # Errors
+/// As [`expected`]; or the Dockerfile cannot be read.
+pub fn expected_of_published(run: &Run, job: &Job) -> Result<Expected, Problem> {
+    let dockerfile = dockerfile(run, job)?;
+    let begins_with = dockerfile.first_images(&job.settings.args, &job.arches, job.settings.target.as_deref());
+    Ok(Expected { begins_with, ..expected(run, job)? })
+}
+
+fn dockerfile(run: &Run, job: &Job) -> Result<Dockerfile, Problem> {
+    let path = job.name.dockerfile();
+    let text = read_text(&run.ctx.root.join(&path), path.as_str())?;
+    Dockerfile::parse(&text).map_err(|fault| fault.at(path.as_str()))
 }
 
 /// The stage that `job.json` names has to be there.

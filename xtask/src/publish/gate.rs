@@ -1,7 +1,5 @@
 //! The gate: whether what the registry holds may be published under a job's tag. Pure: it sees only what was inspected.
 
-use std::collections::BTreeMap;
-
 use crate::model::{Arch, Commit, Descriptor, Exit, Expected, Index, Manifest, Problem, Reference, Revision};
 use crate::plan::RegistryState;
 
@@ -41,7 +39,7 @@ impl Passed {
 /// # Errors
 /// Every reason why nothing may be published.
 pub fn pass(expected: &Expected, state: &RegistryState) -> Result<Passed, Vec<Problem>> {
-    let RegistryState { index, parts, keyed } = state;
+    let RegistryState { index, parts, keyed, bases } = state;
     if let Some(index) = index {
         let problems = check_published(expected, index, state);
         if problems.is_empty() {
@@ -52,11 +50,12 @@ pub fn pass(expected: &Expected, state: &RegistryState) -> Result<Passed, Vec<Pr
             return Err(problems);
         }
     }
-    let of_parts = check_parts(expected, parts);
+    let of_parts = check_parts(expected, state);
     let is_forced = expected.forced || parts.values().flatten().any(Index::is_forced);
     // The images of the key win over ones that were built a second time, unless that was by force.
     let keyed = keyed.as_ref().filter(|_| !is_forced);
-    let of_key = keyed.map(|keyed| expected.problems(None, keyed));
+    let of_key =
+        keyed.map(|keyed| [expected.problems(None, keyed), expected.foreign_layers(None, keyed, bases)].concat());
     match (keyed, of_key, of_parts) {
         (Some(keyed), Some(problems), _) if problems.is_empty() => Ok(Passed::Reuse(keyed.clone())),
         (_, _, Ok(())) => {
@@ -102,6 +101,7 @@ pub fn pass_copy(
 pub fn check_published(expected: &Expected, index: &Index, state: &RegistryState) -> Vec<Problem> {
     let RegistryState { keyed, parts, .. } = state;
     let mut problems = expected.problems_of_published(None, index);
+    problems.extend(expected.foreign_layers(None, index, &state.bases));
     let is_other = |part: &Index| !part.digests().is_subset(&index.digests());
     // Another commit had these inputs built first, and its images won over those that this one built.
     let lost_to_key = keyed.as_ref().is_some_and(|keyed| keyed.digests() == index.digests())
@@ -130,7 +130,7 @@ pub fn check_published(expected: &Expected, index: &Index, state: &RegistryState
 }
 
 /// Checks the images of all architectures, each under its own tag.
-fn check_parts(expected: &Expected, parts: &BTreeMap<Arch, Option<Index>>) -> Result<(), Vec<Problem>> {
+fn check_parts(expected: &Expected, RegistryState { parts, bases, .. }: &RegistryState) -> Result<(), Vec<Problem>> {
     let mut problems = Vec::new();
     for &arch in &expected.arches {
         match parts.get(&arch).and_then(Option::as_ref) {
@@ -139,7 +139,10 @@ fn check_parts(expected: &Expected, parts: &BTreeMap<Arch, Option<Index>>) -> Re
                     .rule("a tag is published when every architecture is there")
                     .help(rebuild(expected, arch)),
             ),
-            Some(part) => problems.extend(expected.problems(Some(arch), part)),
+            Some(part) => {
+                problems.extend(expected.problems(Some(arch), part));
+                problems.extend(expected.foreign_layers(Some(arch), part, bases));
+            }
         }
     }
     if problems.is_empty() { Ok(()) } else { Err(problems) }

@@ -35,7 +35,7 @@ fn whole() -> Index {
 }
 
 fn state(index: Option<Index>, parts: BTreeMap<Arch, Option<Index>>) -> RegistryState {
-    RegistryState { index, parts, keyed: None }
+    RegistryState { index, parts, ..RegistryState::default() }
 }
 
 #[test]

@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used)] // a panic is how a test says no
 
+mod architecture;
 mod aws;
 mod bad_inputs;
 mod build;

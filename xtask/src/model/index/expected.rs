@@ -18,6 +18,9 @@ pub struct Expected {
     pub key: Option<Key>,
     /// The digests of the bases, by the names that the Dockerfile gives them.
     pub bases: BTreeMap<String, Digest>,
+    /// The image that the built stage begins with in the end, as the Dockerfile names it, by architecture; none where
+    /// that is `scratch`. There are several where the name depends on the builder.
+    pub begins_with: BTreeMap<Arch, BTreeSet<String>>,
     /// Whether images without attestations (provenance, SBOM) are refused.
     pub attested: bool,
     /// Whether only images that were built by force will do.
@@ -263,7 +266,7 @@ fn bases_label(bases: &BTreeMap<String, Digest>) -> String {
 }
 
 /// Reads [`bases_label`]; what cannot be read is left out.
-fn bases_of_label(label: &str) -> BTreeMap<String, Digest> {
+pub(super) fn bases_of_label(label: &str) -> BTreeMap<String, Digest> {
     let base = |text: &str| {
         let (name, digest) = text.rsplit_once('@')?;
         Some((name.to_owned(), digest.parse().ok()?))
@@ -285,6 +288,7 @@ impl Expected {
             revision: Revision::of_label(Expected::COMMIT),
             key: None,
             bases: BTreeMap::new(),
+            begins_with: BTreeMap::new(),
             attested: false,
             forced: false,
         }

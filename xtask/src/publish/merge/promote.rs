@@ -1,5 +1,6 @@
 //! Promotion: what is published at one place is published at another, by digest, and nothing is built.
 
+use std::collections::BTreeMap;
 use std::time::Instant;
 
 use super::{Merge, Merged, Signatures, commands, copies_of, expected_there, publish, report};
@@ -53,7 +54,9 @@ pub fn as_published(expected: &[Expected], states: &[anyhow::Result<RegistryStat
     let as_published = |(expected, state): (&Expected, &anyhow::Result<RegistryState>)| {
         let index = state.as_ref().ok().and_then(|state| state.index.as_ref());
         let revision = index.and_then(Index::revision).or_else(|| expected.revision.clone());
-        Expected { revision, ..expected.clone() }
+        // The Dockerfile here is not the one that images of another commit were built by.
+        let begins_with = if revision == expected.revision { expected.begins_with.clone() } else { BTreeMap::new() };
+        Expected { revision, begins_with, ..expected.clone() }
     };
     expected.iter().zip(states).map(as_published).collect()
 }

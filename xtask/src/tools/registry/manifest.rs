@@ -66,6 +66,8 @@ pub fn read_config(image: &mut Manifest, answer: &Answer, is_bare: bool) -> Resu
     if is_bare {
         image.declared = Some(image.platform.clone());
     }
+    let diff_ids = json["rootfs"]["diff_ids"].as_array().into_iter().flatten();
+    image.diff_ids = diff_ids.map(digest).collect::<Result<_, _>>()?;
     image.labels = map(&json["config"]["Labels"]);
     // Docker's, and not of OCI's format: the instructions that it brings to the Dockerfiles that build from it.
     let on_build = json["config"]["OnBuild"].as_array().into_iter().flatten();
@@ -128,13 +130,14 @@ mod tests {
         let manifest =
             json!({ "config": { "digest": digest('c').to_string(), "size": 2 }, "layers": [{ "size": 40 }] });
         let mut index = index(&answer('a', &manifest)).unwrap();
-        let config = json!({ "os": "linux", "architecture": "amd64",
+        let config = json!({ "os": "linux", "architecture": "amd64", "rootfs": { "diff_ids": [digest('e').to_string()] },
                              "config": { "Labels": { "a": "b" }, "OnBuild": ["COPY . ."] } });
         read_config(&mut index.images[0], &answer('c', &config), true).unwrap();
         let image = &index.images[0];
         assert_eq!((image.platform.as_str(), image.declared.as_deref()), ("linux/amd64", Some("linux/amd64")));
         assert_eq!((image.pull_size, image.config.clone()), (42, Some(digest('c'))));
         assert_eq!((image.labels["a"].as_str(), image.on_build.as_slice()), ("b", ["COPY . .".to_owned()].as_slice()));
+        assert_eq!(image.diff_ids, [digest('e')]);
         assert!(read_manifest(&mut index.images[0], &answer('a', &json!({}))).is_err());
     }
 }
