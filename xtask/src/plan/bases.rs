@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::jobs::Job;
 use super::recipe::Recipe;
 use crate::dockerfile::{BaseRole, ContextPath, Dockerfile, Inputs, onbuild_inputs};
-use crate::model::{Digest, Exit, Failure, Problem, Reference, Registry};
+use crate::model::{Arch, Digest, Exit, Expected, Failure, Index, Problem, Reference, Registry};
 use crate::run::{help_for, is_unauthorized};
 use crate::settings::Run;
 
@@ -21,6 +21,8 @@ pub struct PinnedBase {
     pub digest: Option<Digest>,
     /// The instructions that it brings to the Dockerfiles that build from it (`ONBUILD`).
     on_build: Vec<String>,
+    /// The platforms that it is there for, such as `linux/arm64/v8`; empty where one of its images does not say.
+    platforms: Vec<String>,
     /// `jobs/<name>/Dockerfile:<line>`, or `job.json` for a frontend that it names.
     at: String,
 }
@@ -62,6 +64,7 @@ pub fn of_job(run: &Run, job: &Job, dockerfile: &Dockerfile) -> Result<Vec<Pinne
                     pulled,
                     digest: None,
                     on_build: Vec::new(),
+                    platforms: Vec::new(),
                     at,
                 });
             }
@@ -89,7 +92,7 @@ pub fn mirrored(image: Reference, mirrors: &BTreeMap<String, String>) -> Result<
 ///
 /// # Errors
 /// With exit code 4, every image that cannot be resolved, with the first line that names it; with 2, every base that
-/// copies folders by `ONBUILD` which the job does not name.
+/// copies folders by `ONBUILD` which the job does not name, or that is not there for one of the job's architectures.
 pub fn resolve(run: &Run, recipes: &mut [Recipe]) -> anyhow::Result<()> {
     let mut wanted: BTreeMap<Reference, PinnedBase> = BTreeMap::new();
     for base in recipes.iter().flat_map(|recipe| &recipe.bases) {
@@ -101,8 +104,9 @@ pub fn resolve(run: &Run, recipes: &mut [Recipe]) -> anyhow::Result<()> {
     let mut problems = Vec::new();
     for recipe in recipes {
         for base in &mut recipe.bases {
-            let Some(PinnedBase { digest, on_build, .. }) = found.get(&base.pulled) else { continue };
+            let Some(PinnedBase { digest, on_build, platforms, .. }) = found.get(&base.pulled) else { continue };
             (base.digest, base.on_build) = (digest.clone(), on_build.clone());
+            problems.extend(check_platforms(&recipe.expected, base, platforms));
             // Most bases have none, and there are as many of them as jobs.
             problems.extend(on_build.first().and_then(|_| check_on_build(run, &recipe.job, &recipe.inputs, base)));
         }
@@ -120,6 +124,7 @@ fn look_up(run: &Run, mut wanted: BTreeMap<Reference, PinnedBase>) -> anyhow::Re
         match index {
             Ok(Some(mut index)) => {
                 base.digest = base.pulled.digest.clone().or(Some(index.digest.clone()));
+                base.platforms = declared(&index);
                 index.images.truncate(if base.role == BaseRole::Image { 1 } else { 0 });
                 indexes.push((base, index));
             }
@@ -131,7 +136,13 @@ fn look_up(run: &Run, mut wanted: BTreeMap<Reference, PinnedBase>) -> anyhow::Re
     let read = run.client.read_images(&run.ctx, &mut unread)?;
     for ((base, index), read) in indexes.into_iter().zip(read) {
         match read {
-            Ok(()) => base.on_build = index.images.into_iter().flat_map(|image| image.on_build).collect(),
+            Ok(()) => {
+                // A bare manifest says it in its configuration.
+                if index.images.iter().any(|image| image.digest == index.digest) {
+                    base.platforms = declared(&index);
+                }
+                base.on_build = index.images.into_iter().flat_map(|image| image.on_build).collect();
+            }
             Err(error) => problems.push(unresolved(base, &error)),
         }
     }
@@ -160,6 +171,23 @@ fn check_on_build(run: &Run, job: &Job, inputs: &Inputs, base: &PinnedBase) -> O
             .rule("an image is built from the files that its job names, and from no others")
             .help(format!("add \"inputs\": [\"{copied}\"] to {}", job.name.settings_file())),
     )
+}
+
+/// The platforms of an index's images; none where one of them does not say.
+fn declared(index: &Index) -> Vec<String> {
+    index.images.iter().map(|image| image.declared.clone()).collect::<Option<_>>().unwrap_or_default()
+}
+
+/// Where a base is not there for an architecture, BuildKit takes what there is, and writes the wanted architecture into
+/// the configuration of the image.
+fn check_platforms(expected: &Expected, base: &PinnedBase, platforms: &[String]) -> Option<Problem> {
+    let is_there_for = |arch: &Arch| platforms.iter().any(|platform| platform.starts_with(arch.platform()));
+    let begins = expected.begins_with.iter().filter(|(_, names)| names.contains(&base.written));
+    let (arch, _) = begins.into_iter().find(|(arch, _)| !platforms.is_empty() && !is_there_for(arch))?;
+    let what = format!("base `{}` is there for {}, and not for {arch}", base.written, platforms.join(", "));
+    let file = expected.job.settings_file();
+    let help = format!("name an image that is there for {arch} too, or leave {arch} out of `arches` in {file}");
+    Some(Problem::new(&base.at, what).rule(Expected::BASE_RULE).help(help))
 }
 
 fn no_such_image(base: &PinnedBase) -> Problem {

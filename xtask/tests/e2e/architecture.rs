@@ -40,11 +40,15 @@ impl Built {
 
     /// Replaces the image for arm64 by one of this Dockerfile with the same labels, as a script of somebody's would.
     fn replace_arm64(&self, dockerfile: &str) {
+        self.replace_arm64_by(dockerfile, "oci-mediatypes=true");
+    }
+
+    fn replace_arm64_by(&self, dockerfile: &str, exporter: &str) {
         let arm64 = self.image("-arm64");
         let inspect = ["buildx", "imagetools", "inspect", &arm64, "--format", "{{json .Image.Config.Labels}}"];
         let labels: std::collections::BTreeMap<String, String> = serde_json::from_str(&docker(&inspect)).unwrap();
         let labels = labels.iter().flat_map(|(name, value)| ["--label".to_owned(), format!("{name}={value}")]);
-        let output = format!("type=image,name={arm64},push=true,oci-mediatypes=true");
+        let output = format!("type=image,name={arm64},push=true,{exporter}");
         let mut build = docker_command();
         build.args(["buildx", "build", "--platform", "linux/arm64", "--provenance=mode=min", "--output", &output]);
         let mut child = build.args(labels).arg("-").stdin(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
@@ -118,6 +122,66 @@ fn an_image_with_another_base_is_refused() {
           rule: an image begins with the layers of its base for its own architecture
           help: cargo xtask build --force --arch arm64 job"#]]);
     built.mended();
+}
+
+#[test]
+fn layers_are_compared_unpacked() {
+    for exporter in ["oci-mediatypes=false", "compression=zstd,force-compression=true"] {
+        let built = Built::of(DOCKERFILE);
+        built.replace_arm64_by(&format!("FROM {}\nRUN echo x > /x\n", base()), exporter);
+        built.run(&["merge"]).ended(0);
+        assert_eq!(built.run(&["verify"]).ended(0).errors(), "", "{exporter}");
+    }
+}
+
+#[test]
+fn a_base_may_be_named_in_every_way() {
+    let jobs = [
+        ("argument", "ARG VERSION=1.37\nFROM busybox:$VERSION AS one\nFROM one\nRUN echo x > /x\n"),
+        ("digest", &format!("FROM {}@{}\nRUN echo x > /x\n", base(), busybox("1.37"))),
+        ("each", "FROM busybox:1.37-$TARGETARCH\n"),
+        ("tools", "FROM busybox:1.37-amd64 AS tools\nFROM busybox:1.37\nCOPY --from=tools /etc/passwd /x\n"),
+    ];
+    let files: Vec<(String, &str)> = jobs.map(|(job, text)| (format!("jobs/{job}/Dockerfile"), text)).into();
+    let files: Vec<(&str, &str)> = files.iter().map(|(path, text)| (path.as_str(), *text)).collect();
+    let built = Built { registry: Registry::start(), tree: Tree::new(&files) };
+    built.run(&[&["build"], &BOTH[..]].concat()).ended(0);
+    built.run(&["merge"]).ended(0);
+    let verified = built.run(&["verify"]).ended(0).stderr;
+    assert!(verified.contains("4 of 4 published tags right") && !verified.contains("warning"), "{verified}");
+}
+
+/// What a tag of the base stands for.
+fn busybox(tag: &str) -> String {
+    let at = format!("{}:{tag}", base().trim_end_matches(":1.37"));
+    docker(&["buildx", "imagetools", "inspect", &at, "--format", "{{json .Manifest.Digest}}"]).replace('"', "")
+}
+
+#[test]
+fn a_base_that_is_not_there_for_an_architecture_is_refused_before_anything_is_built() {
+    let only = |arch: &str| format!("FROM busybox:1.37-{arch}\nRUN echo x > /x\n");
+    let by_digest = format!("FROM busybox@{} AS base\nFROM base\n", busybox("1.37-arm64"));
+    let built = Built {
+        registry: Registry::start(),
+        tree: Tree::new(&[("jobs/a/Dockerfile", &only("amd64")), ("jobs/b/Dockerfile", &by_digest)]),
+    };
+    let refused = expect![[r#"
+        error: jobs/a/Dockerfile:1: base `busybox:1.37-amd64` is there for linux/amd64, and not for arm64
+          rule: an image begins with the layers of its base for its own architecture
+          help: name an image that is there for arm64 too, or leave arm64 out of `arches` in jobs/a/job.json
+        error: jobs/b/Dockerfile:1: base `busybox@sha256:…` is there for linux/arm64, and not for amd64
+          rule: an image begins with the layers of its base for its own architecture
+          help: name an image that is there for amd64 too, or leave amd64 out of `arches` in jobs/b/job.json"#]];
+    for command in ["plan", "build"] {
+        refused.assert_eq(&built.run(&[command]).ended(2).errors_at(&built.registry));
+    }
+    // For the architecture that it is there for, it will do.
+    built.tree.write("jobs/a/job.json", r#"{"arches": ["amd64"]}"#);
+    built.tree.write("jobs/b/job.json", r#"{"arches": ["arm64"]}"#);
+    built.tree.commit("one architecture each");
+    built.run(&[&["build"], &BOTH[..]].concat()).ended(0);
+    built.run(&["merge"]).ended(0);
+    assert_eq!(built.run(&["verify"]).ended(0).errors(), "");
 }
 
 #[test]

@@ -28,6 +28,9 @@ impl Manifest {
 }
 
 impl Expected {
+    /// What the gate compares layers for.
+    pub const BASE_RULE: &str = "an image begins with the layers of its base for its own architecture";
+
     /// The images that one of the job's has to begin with, by name: its label tells their digests, as a base may have
     /// moved since; else those of this run count.
     pub fn bases_of(&self, image: &Manifest) -> Vec<(&str, Digest)> {
@@ -51,7 +54,7 @@ impl Expected {
             let rebuild = format!("cargo xtask build --force --arch {image_arch} {}", self.job);
             let first = if arch.is_none() { "delete the tag in the registry, and build it again: " } else { "" };
             let problem = Problem::new(&at, format!("the image of {} ({}) {what}", image.platform, image.digest));
-            let problem = problem.rule("an image begins with the layers of its base for its own architecture");
+            let problem = problem.rule(Expected::BASE_RULE);
             Some(problem.help(format!("{first}{rebuild}")))
         };
         index.images.iter().filter_map(problem).collect()

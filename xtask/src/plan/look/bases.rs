@@ -90,7 +90,7 @@ fn is_of_ours(image: &Manifest) -> bool {
 
 fn not_compared(expected: &Expected, name: &str, why: &str) -> anyhow::Error {
     Problem::new(expected.reference(None).to_string(), format!("cannot be compared with its base `{name}`: {why}"))
-        .rule("an image begins with the layers of its base for its own architecture")
+        .rule(Expected::BASE_RULE)
         .help(format!("cargo xtask merge {}, once the base can be pulled", expected.job))
         .exit(Exit::Missing)
 }
