@@ -110,17 +110,8 @@ pub enum Command {
     #[command(after_help = "Example: JOBS_REGISTRY=127.0.0.1:5000 cargo xtask merge --dry-run")]
     Merge(MergeArgs),
     /// Check what is published, and change nothing
-    #[command(after_help = "Example: JOBS_REGISTRY=127.0.0.1:5000 cargo xtask verify job-a")]
-    Verify {
-        /// Names of jobs; all of them if none is given
-        #[arg(value_name = "JOB")]
-        jobs: Vec<String>,
-        /// How many jobs are checked side by side
-        #[arg(long, env = "JOBS_PARALLEL", value_name = "N", value_parser = value_parser!(u16).range(1..=64))]
-        parallel: Option<u16>,
-        #[command(flatten)]
-        destination: Given,
-    },
+    #[command(after_help = "Example: JOBS_REGISTRY=127.0.0.1:5000 cargo xtask verify --deep job-a")]
+    Verify(VerifyArgs),
     /// Do all of it on this machine: discover, build every architecture, merge, verify
     #[command(after_help = "Example: cargo xtask pipeline --setup")]
     Pipeline(PipelineArgs),
@@ -326,6 +317,21 @@ pub struct MergeArgs {
     /// Print the commands that would be run, and run none that changes anything
     #[arg(long)]
     pub dry_run: bool,
+    #[command(flatten)]
+    pub destination: Given,
+}
+
+#[derive(Args, Debug)]
+pub struct VerifyArgs {
+    /// Names of jobs; all of them if none is given
+    #[arg(value_name = "JOB")]
+    pub jobs: Vec<String>,
+    /// Also pull the images of every architecture, and look for programs of another one in them
+    #[arg(long)]
+    pub deep: bool,
+    /// How many jobs are checked side by side
+    #[arg(long, env = "JOBS_PARALLEL", value_name = "N", value_parser = value_parser!(u16).range(1..=64))]
+    pub parallel: Option<u16>,
     #[command(flatten)]
     pub destination: Given,
 }

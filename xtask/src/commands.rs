@@ -33,7 +33,7 @@ pub fn dispatch(ctx: &Context, config: &Config, command: &Command) -> anyhow::Re
         Command::Plan(args) => return plan::run(&run(&args.destination)?, args),
         Command::Build(args) => build::run(&run(&args.destination)?, args),
         Command::Merge(args) => merge::run(&run(&args.destination)?, args),
-        Command::Verify { jobs, parallel, destination } => verify::run(&run(destination)?, jobs, *parallel),
+        Command::Verify(args) => verify::run(&run(&args.destination)?, args),
         Command::Pipeline(args) => pipeline::run(ctx, config, args),
         Command::Promote(args) => promote::run(ctx, config, args),
         Command::Login { username, read: true, destination, .. } => {

@@ -12,7 +12,7 @@ pub use ignore::{Ignore, allow_list};
 pub use inputs::{ContextPath, Inputs, Matched};
 pub use reading::onbuild_inputs;
 
-use crate::model::Problem;
+use crate::model::{Problem, clean};
 
 /// What is wrong with a Dockerfile, and on which line.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -134,17 +134,4 @@ struct Transfer {
     mount: Option<String>,
     /// Paths, patterns and URLs, without here-documents; the one path of a mount.
     sources: Vec<String>,
-}
-
-/// The shortest way from the context's root to `path`. Nothing leads out of the context.
-fn clean(path: &str) -> String {
-    let mut parts = Vec::new();
-    for part in path.split('/') {
-        match part {
-            "" | "." => {}
-            ".." => drop(parts.pop()),
-            part => parts.push(part),
-        }
-    }
-    parts.join("/")
 }

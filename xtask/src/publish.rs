@@ -9,9 +9,11 @@ mod handover;
 mod images;
 mod merge;
 mod moving;
+mod programs;
 
 pub use build::{Built, build_all, build_commands};
 pub use images::{BuildOptions, settle};
 pub use merge::{Merged, as_published, check_signatures, merge_all, merge_commands, move_attested};
 pub use merge::{promote_all, promote_commands, verify_all, verify_published};
 pub use moving::Moves;
+pub use programs::check_programs;

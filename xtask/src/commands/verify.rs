@@ -1,13 +1,14 @@
-//! `verify`: the gate alone, on what is published; changes nothing.
+//! `verify`: the gate alone, on what is published, and the programs in it where that is asked for; changes nothing.
 
+use crate::cli::VerifyArgs;
 use crate::model::{Exit, Expected, Problem};
 use crate::plan::{self, Basis, recipes, select_jobs};
-use crate::publish::verify_all;
+use crate::publish::{check_programs, verify_all};
 use crate::settings::Run;
 
-pub fn run(run: &Run, names: &[String], parallel: Option<u16>) -> anyhow::Result<()> {
+pub fn run(run: &Run, args: &VerifyArgs) -> anyhow::Result<()> {
     run.target.published_registry("verify")?;
-    let jobs = select_jobs(&run.ctx, &run.config, names)?;
+    let jobs = select_jobs(&run.ctx, &run.config, &args.jobs)?;
     if jobs.is_empty() {
         return Err(super::no_jobs("verify"));
     }
@@ -20,7 +21,10 @@ pub fn run(run: &Run, names: &[String], parallel: Option<u16>) -> anyhow::Result
         let recipes = recipes(run, jobs, &Basis::Registry { force: false })?;
         Ok(recipes.into_iter().map(|recipe| recipe.expected).collect())
     };
-    let verified = verify_all(run, by_commit, parallel, with_keys)?;
+    let mut verified = verify_all(run, by_commit, args.parallel, with_keys)?;
+    if args.deep {
+        verified = verified.then(|published| check_programs(run, published))?;
+    }
     verified.done.iter().for_each(|image| run.ctx.ui.data(image));
     verified.result().map(drop)
 }

@@ -9,6 +9,7 @@ use std::fmt;
 use serde_json::Value;
 
 use super::commit::Revision;
+use super::layer::Layer;
 use super::reference::{Digest, Tag};
 
 pub use expected::Expected;
@@ -67,6 +68,8 @@ pub struct Manifest {
     pub config: Option<Digest>,
     /// The bytes that a node pulls: its layers and its configuration.
     pub pull_size: u64,
+    /// Its layers as they are pulled, from the first one on.
+    pub layers: Vec<Layer>,
     /// Its layers unpacked, from the first one on, as its configuration names them: compressed anew, a layer would have
     /// another digest.
     pub diff_ids: Vec<Digest>,
@@ -80,7 +83,8 @@ impl Manifest {
     pub fn unread(digest: Digest, declared: Option<String>) -> Manifest {
         let (labels, on_build) = (BTreeMap::new(), Vec::new());
         let platform = UNKNOWN_PLATFORM.to_owned();
-        Manifest { digest, declared, platform, labels, on_build, config: None, pull_size: 0, diff_ids: Vec::new() }
+        let (layers, diff_ids) = (Vec::new(), Vec::new());
+        Manifest { digest, declared, platform, labels, on_build, config: None, pull_size: 0, layers, diff_ids }
     }
 
     /// Whether it was built by force.

@@ -139,6 +139,7 @@ fn expected(run: &Run, job: &Job) -> Result<Expected, Problem> {
         key: None,
         bases: BTreeMap::new(),
         begins_with: BTreeMap::new(),
+        foreign_files: job.settings.foreign_files.clone(),
         attested: target.attested,
         forced: false,
     })

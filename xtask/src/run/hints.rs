@@ -40,7 +40,7 @@ pub fn is_unauthorized(said: &str) -> bool {
 }
 
 /// What programs say, and what to do about it.
-const HINTS: [(&[&str], &str); 18] = [
+const HINTS: [(&[&str], &str); 19] = [
     (
         &["Cannot connect to the Docker daemon", "failed to connect to the docker API", "docker daemon is not running"],
         "start the engine: cargo xtask setup",
@@ -53,6 +53,10 @@ const HINTS: [(&[&str], &str); 18] = [
     (
         &["exceeds the maximum allowed number of tags"],
         "ECR lets an image have 1,000 tags: delete some that nobody uses with `aws ecr batch-delete-image`",
+    ),
+    (
+        &["more than the manifest promised"],
+        "ask whoever runs the registry, or a proxy before it, what changes its answers",
     ),
     (
         &["RepositoryNotFoundException", "does not exist in the registry with id"],

@@ -33,6 +33,8 @@ pub struct JobSettings {
     pub inputs: Vec<String>,
     /// Secrets that the build may mount (`RUN --mount=type=secret,id=…`), if `Cargo.toml` allows them to the job.
     pub secrets: Vec<String>,
+    /// Patterns of files in the image that may be programs for another architecture.
+    pub foreign_files: Vec<String>,
     /// After how many minutes a build is ended.
     pub timeout_minutes: Option<u32>,
 }
@@ -58,6 +60,14 @@ pub fn job_settings(path: &str, text: &str) -> Result<JobSettings, Vec<Problem>>
         let problem = Problem::new(format!("{path}: inputs: `{input}`"), what);
         let problem = problem.rule("a path from the repository's root, without `..`");
         problems.push(problem.help("name what is in the repository, e.g. protos/"));
+    }
+    for pattern in &settings.foreign_files {
+        if !pattern.starts_with('/') || glob::Pattern::new(pattern).is_err() {
+            let problem = Problem::new(format!("{path}: foreign-files: `{pattern}`"), "no pattern of paths");
+            let problem =
+                problem.rule("a path from `/`, in which `*` stands for a part of a name and `**` for folders");
+            problems.push(problem.help("name files as they stand in the image, e.g. /opt/agents/arm64/*"));
+        }
     }
     problems.append(&mut build_args::check(path, &settings.args, &settings.not_secrets));
     if let Some(minutes) = settings.timeout_minutes.filter(|minutes| !(1..=LONGEST_BUILD).contains(minutes)) {
@@ -111,6 +121,7 @@ mod tests {
             "{\"arches\": []}",
             "{\"arches\": [\"s390x\"]}",
             "{\"inputs\": [\"../x\", \"/etc\", \"a/../b\"]}",
+            "{\"foreign-files\": [\"opt/x\", \"/opt/a**\"]}",
             "{\"timeout-minutes\": 0}",
             "{\"args\": {\"NPM_TOKEN\": \"x\"}}",
             "{\"not-secret\": []}",
@@ -152,6 +163,12 @@ mod tests {
             j: inputs: `a/../b`: leaves the repository
               rule: a path from the repository's root, without `..`
               help: name what is in the repository, e.g. protos/
+            j: foreign-files: `opt/x`: no pattern of paths
+              rule: a path from `/`, in which `*` stands for a part of a name and `**` for folders
+              help: name files as they stand in the image, e.g. /opt/agents/arm64/*
+            j: foreign-files: `/opt/a**`: no pattern of paths
+              rule: a path from `/`, in which `*` stands for a part of a name and `**` for folders
+              help: name files as they stand in the image, e.g. /opt/agents/arm64/*
             j: timeout-minutes: 0 minutes
               rule: between 1 and 7200, five days, the limit of GitHub Actions
               help: name the minutes that its build takes at most, or remove the key
@@ -170,7 +187,7 @@ mod tests {
     fn a_full_job_json_is_read() {
         let text = r#"{ "$schema": "../job.schema.json", "arches": ["amd64"], "target": "release",
             "args": {"PROFILE": "release"}, "inputs": ["protos/"], "secrets": ["npm_token"], "timeout-minutes": 30,
-            "not-secrets": ["PROFILE"] }"#;
+            "foreign-files": ["/opt/**/*.so"], "not-secrets": ["PROFILE"] }"#;
         let settings = job_settings("j", text).unwrap();
         assert_eq!(settings.arches, Some(vec![Arch::Amd64]));
         assert_eq!(settings.timeout_minutes, Some(30));

@@ -38,6 +38,9 @@ const BACKLOG: usize = 16;
 /// A shorter text is no secret, and covering it would make every message unreadable.
 const SHORTEST_SECRET: usize = 4;
 
+/// What is done with bytes as they come.
+type OnBytes<'a> = dyn Fn(&[u8]) + 'a;
+
 /// What a program is given besides its arguments, and how it is watched.
 #[derive(Default)]
 pub struct Options<'a> {
@@ -49,6 +52,8 @@ pub struct Options<'a> {
     pub limit: Limit,
     /// Called with each line of its output as it comes.
     pub on_line: Option<&'a dyn Fn(&str)>,
+    /// Given its stdout as it comes, which may then be more than can be kept.
+    pub on_stdout: Option<&'a OnBytes<'a>>,
     /// Covered in what it says, in case it repeats what it was given.
     pub secrets: &'a [&'a Secret],
 }
@@ -139,6 +144,10 @@ fn run_prepared(ctx: &Context, mut command: Command, line: String, options: &Opt
     let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
     let mut read = |stderr: &mut Vec<u8>| {
         let closed = take_pieces(&out, &mut stdout, on_line);
+        if let Some(on_stdout) = options.on_stdout {
+            on_stdout(&stdout);
+            stdout.clear();
+        }
         take_pieces(&err, stderr, on_line) && closed
     };
     let limit = options.limit.of(ctx);

@@ -9,6 +9,7 @@ mod answer;
 mod challenge;
 mod client;
 mod curl;
+mod layers;
 mod login;
 mod manifest;
 

@@ -10,23 +10,23 @@ use crate::harness::{BOTH, DOCKERFILE, Registry, Run, Tree, docker, docker_comma
 use crate::proxy::Proxy;
 
 /// A tree with the job `job`, its images of both architectures pushed.
-struct Built {
-    registry: Registry,
-    tree: Tree,
+pub struct Built {
+    pub registry: Registry,
+    pub tree: Tree,
 }
 
 impl Built {
-    fn of(dockerfile: &str) -> Built {
+    pub fn of(dockerfile: &str) -> Built {
         let built = Built { registry: Registry::start(), tree: Tree::new(&[("jobs/job/Dockerfile", dockerfile)]) };
         built.run(&[&["build"], &BOTH[..]].concat()).ended(0);
         built
     }
 
-    fn run(&self, args: &[&str]) -> Run {
+    pub fn run(&self, args: &[&str]) -> Run {
         self.run_with(args, &[])
     }
 
-    fn run_with(&self, args: &[&str], env: &[(&str, &str)]) -> Run {
+    pub fn run_with(&self, args: &[&str], env: &[(&str, &str)]) -> Run {
         self.tree.run_with(args, &[&[("JOBS_REGISTRY", self.registry.address.as_str())], env].concat())
     }
 
@@ -43,7 +43,7 @@ impl Built {
         self.replace_arm64_by(dockerfile, "oci-mediatypes=true");
     }
 
-    fn replace_arm64_by(&self, dockerfile: &str, exporter: &str) {
+    pub fn replace_arm64_by(&self, dockerfile: &str, exporter: &str) {
         let arm64 = self.image("-arm64");
         let inspect = ["buildx", "imagetools", "inspect", &arm64, "--format", "{{json .Image.Config.Labels}}"];
         let labels: std::collections::BTreeMap<String, String> = serde_json::from_str(&docker(&inspect)).unwrap();
@@ -64,7 +64,7 @@ impl Built {
     }
 
     #[track_caller]
-    fn refused(&self, args: &[&str], message: &Expect) {
+    pub fn refused(&self, args: &[&str], message: &Expect) {
         message.assert_eq(&self.run(args).ended(3).errors_at(&self.registry));
     }
 
@@ -79,7 +79,7 @@ impl Built {
 }
 
 /// The base of the jobs, as a build by hand names it.
-fn base() -> String {
+pub fn base() -> String {
     let mirrors = mirrors();
     let mirror = mirrors.split(',').find_map(|entry| entry.strip_prefix("docker.io=")).unwrap_or("docker.io");
     format!("{mirror}/library/busybox:1.37")

@@ -14,6 +14,7 @@ mod cloud;
 mod completions;
 mod copies;
 mod corpus;
+mod deep;
 mod ecr;
 #[allow(dead_code)] // each target uses its part of it
 mod ecr_front;

@@ -21,6 +21,8 @@ pub struct Expected {
     /// The image that the built stage begins with in the end, as the Dockerfile names it, by architecture; none where
     /// that is `scratch`. There are several where the name depends on the builder.
     pub begins_with: BTreeMap<Arch, BTreeSet<String>>,
+    /// Patterns of files that may be for another architecture.
+    pub foreign_files: Vec<String>,
     /// Whether images without attestations (provenance, SBOM) are refused.
     pub attested: bool,
     /// Whether only images that were built by force will do.
@@ -289,6 +291,7 @@ impl Expected {
             key: None,
             bases: BTreeMap::new(),
             begins_with: BTreeMap::new(),
+            foreign_files: Vec::new(),
             attested: false,
             forced: false,
         }

@@ -2,10 +2,11 @@
 
 use std::fmt;
 
+use camino::Utf8PathBuf;
 use serde_json::Value;
 
 use super::curl::Response;
-use crate::model::{Digest, Exit, Problem, Reference, Repository};
+use crate::model::{Digest, Exit, Layer, Problem, Reference, Repository};
 use crate::run::help_for;
 
 /// What a registry is asked for.
@@ -18,6 +19,8 @@ pub enum Question {
     Blob(Repository, Digest),
     /// That a tag points to this manifest or index from now on.
     Tag(Reference, Answer),
+    /// A layer, which goes to a file.
+    Layer { repository: Repository, layer: Layer, to: Utf8PathBuf },
 }
 
 impl Question {
@@ -26,7 +29,9 @@ impl Question {
             Question::Manifest(reference) | Question::Existence(reference) | Question::Tag(reference, _) => {
                 reference.clone()
             }
-            Question::Blob(repository, digest) => repository.with_digest(digest),
+            Question::Blob(repository, digest) | Question::Layer { repository, layer: Layer { digest, .. }, .. } => {
+                repository.with_digest(digest)
+            }
         }
     }
 
@@ -43,7 +48,7 @@ impl Question {
 pub struct Answer {
     pub digest: Digest,
     pub media_type: String,
-    /// Empty where only the existence was asked for.
+    /// Empty where only the existence was asked for, or where it is in a file.
     pub body: Vec<u8>,
 }
 
@@ -69,7 +74,8 @@ pub fn answer(question: &Question, response: Result<Response, String>) -> anyhow
             Some(other) => return Err(other_content(&reference, &content.digest, &other)),
             None => content.digest.clone(),
         },
-        (Question::Existence(_), Some(promised)) => promised,
+        // Whether a file is what it should be is for whoever reads it.
+        (Question::Existence(_) | Question::Layer { .. }, Some(promised)) => promised,
         (Question::Existence(_), None) => {
             return Err(unreachable(&reference, "names no digest in `Docker-Content-Digest`"));
         }
@@ -85,7 +91,7 @@ pub fn answer(question: &Question, response: Result<Response, String>) -> anyhow
     Ok(Some(Answer { digest, media_type, body: response.body }))
 }
 
-fn other_content(reference: &Reference, promised: &Digest, found: &Digest) -> anyhow::Error {
+pub fn other_content(reference: &Reference, promised: &Digest, found: &Digest) -> anyhow::Error {
     Problem::new(reference.to_string(), format!("the registry sent {found} for {promised}"))
         .rule("content is what its digest says")
         .help("ask whoever runs the registry, or a proxy before it, what changes its answers")

@@ -20,6 +20,8 @@ const MANIFESTS: &str = "application/vnd.oci.image.index.v1+json, application/vn
                          application/vnd.docker.distribution.manifest.list.v2+json, \
                          application/vnd.docker.distribution.manifest.v2+json";
 const ANYTHING: &str = "*/*";
+/// What a registry may send in place of a layer that is smaller, in bytes.
+const LARGEST_REFUSAL: u64 = 64 << 10;
 /// How many repositories one token is asked for: all of them stand in its URL, and servers take 8 kB.
 const SCOPES: usize = 32;
 
@@ -145,7 +147,7 @@ impl RegistryClient {
     }
 
     /// Asks all questions at once, and once more those that were asked without what the registry wanted to know.
-    fn ask(&self, ctx: &Context, questions: &[Question]) -> anyhow::Result<Vec<anyhow::Result<Option<Answer>>>> {
+    pub fn ask(&self, ctx: &Context, questions: &[Question]) -> anyhow::Result<Vec<anyhow::Result<Option<Answer>>>> {
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let unreachable = greet(ctx, &mut known, questions)?;
         let all: Vec<&Question> = questions.iter().collect();
@@ -207,7 +209,7 @@ fn fill(
 }
 
 fn greeting(url: &str, more: &str) -> Request {
-    Request { url: format!("{url}/v2/"), accept: ANYTHING, credentials: None, more: more.to_owned() }
+    Request { url: format!("{url}/v2/"), accept: ANYTHING, credentials: None, more: more.to_owned(), to: None }
 }
 
 /// What a header says in the greetings of the registries among some addresses of this machine, empty where it is not
@@ -294,7 +296,11 @@ fn request(known: &BTreeMap<Registry, Access>, question: &Question) -> Option<Re
             let (kind, body) = (quoted(&format!("Content-Type: {media_type}")), quoted(&String::from_utf8_lossy(body)));
             ("manifests", ANYTHING, format!("request = \"PUT\"\nheader = {kind}\ndata-binary = {body}"))
         }
+        Question::Layer { layer, .. } => {
+            ("blobs", ANYTHING, format!("max-filesize = {}", layer.size.max(LARGEST_REFUSAL)))
+        }
     };
+    let to = if let Question::Layer { to, .. } = question { Some(to.clone()) } else { None };
     let credentials = match (&access.challenge, &access.login) {
         (Some(Challenge::Bearer { .. }), _) => {
             let token = access.tokens.get(&question.scope()).and_then(|token| token.as_ref().ok());
@@ -305,7 +311,7 @@ fn request(known: &BTreeMap<Registry, Access>, question: &Question) -> Option<Re
         _ => None,
     };
     let url = format!("{}/v2/{}/{kind}/{what}", registry.url(), repository.name());
-    Some(Request { url, accept, credentials, more })
+    Some(Request { url, accept, credentials, more, to })
 }
 
 /// The questions that were refused and are worth asking again: the registry wants to know something else than it was

@@ -2,7 +2,10 @@
 //! Proxies and certificates are curl's own matter (`HTTPS_PROXY`, `NO_PROXY`, `SSL_CERT_FILE`).
 
 use std::fmt::Write;
+use std::fs::File;
+use std::io::Read;
 use std::os::unix::fs::DirBuilderExt;
+use std::path::PathBuf;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context as _;
@@ -21,6 +24,8 @@ const PARALLEL: usize = 32;
 const LARGEST_BATCH: usize = 4_000;
 /// How long it may take to connect.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// The options of a request whose answer goes to a file, and which may take its time as long as something comes.
+const DOWNLOAD_OPTIONS: &str = "speed-limit = 1000\nspeed-time = 30\n";
 /// The largest answer that is read, in bytes: the specification's limit for a manifest.
 const LARGEST_BODY: usize = 4 << 20;
 
@@ -35,7 +40,7 @@ const TIMED_OUT: u8 = 28;
 const REFUSED: u8 = 7;
 
 /// The options of each request.
-const OPTIONS: &str = "silent\ninclude\ngloboff\nsuppress-connect-headers\nuser-agent = \"cargo-xtask-jobs\"\n";
+const OPTIONS: &str = "silent\ngloboff\nsuppress-connect-headers\nuser-agent = \"cargo-xtask-jobs\"\n";
 /// How many redirects are followed: blobs are often elsewhere, and manifests may have moved.
 const MOST_REDIRECTS: usize = 5;
 
@@ -49,6 +54,8 @@ pub struct Request {
     pub credentials: Option<Secret>,
     /// Further lines that say what is asked, such as `head`.
     pub more: String,
+    /// Where the body goes, if it may be too large to be kept in mind.
+    pub to: Option<Utf8PathBuf>,
 }
 
 /// What came of a request, whatever the status.
@@ -177,13 +184,14 @@ fn why_again(request: &Request, answer: &Fetched) -> Option<(String, Option<Dura
 pub type Fetched = Result<Response, (u8, String)>;
 
 /// A folder for what registries answer, which nobody else may read: it may be secret.
-struct Answers(Utf8PathBuf);
+pub struct Answers(pub Utf8PathBuf);
 
 impl Answers {
-    fn new() -> anyhow::Result<Answers> {
+    /// A new folder in another.
+    pub fn below(parent: PathBuf) -> anyhow::Result<Answers> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH)?;
         let name = format!("xtask-{}-{}", std::process::id(), now.as_nanos());
-        let path = Utf8PathBuf::try_from(std::env::temp_dir().join(name))?;
+        let path = Utf8PathBuf::try_from(parent.join(name))?;
         // One of this name that is there already is an error, and not used.
         std::fs::DirBuilder::new().mode(0o700).create(&path).with_context(|| path.to_string())?;
         Ok(Answers(path))
@@ -199,8 +207,9 @@ impl Drop for Answers {
 
 /// Makes the requests by one process. Answers go to files of a folder that is gone afterwards: they have no order.
 pub fn run(ctx: &Context, requests: &[&Request]) -> anyhow::Result<Vec<Fetched>> {
-    let Answers(path) = &Answers::new().context("could not make a folder for temporary files")?;
-    let limit = ctx.timeouts.read;
+    let Answers(path) = &Answers::below(std::env::temp_dir()).context("could not make a folder for temporary files")?;
+    let downloads = requests.iter().any(|request| request.to.is_some());
+    let limit = if downloads { ctx.timeouts.write } else { ctx.timeouts.read };
     let config = configuration(requests, path, limit);
     let secrets: Vec<&Secret> = requests.iter().filter_map(|request| request.credentials.as_ref()).collect();
     // A try takes as long as a read may, and none is started later than that.
@@ -220,7 +229,8 @@ pub fn run(ctx: &Context, requests: &[&Request]) -> anyhow::Result<Vec<Fetched>>
         let (Some(i), Some(code)) = (number(words.next()), number(words.next())) else { continue };
         let (Some(answer), Ok(code)) = (answers.get_mut(i), u8::try_from(code)) else { continue };
         *answer = match code {
-            0 => read(&path.join(i.to_string())),
+            0 => read(&path.join(i.to_string()), requests[i].to.as_deref()),
+            TOO_LARGE if requests[i].to.is_some() => Err((code, "sent more than the manifest promised".to_owned())),
             TOO_LARGE => Err((code, too_large())),
             TIMED_OUT => Err((code, timed_out(words.next().unwrap_or_default(), limit))),
             _ => Err((code, untimed(words.next().unwrap_or_default()))),
@@ -243,19 +253,23 @@ fn unanswered(end: End, limit: Duration) -> String {
 fn configuration(requests: &[&Request], dir: &Utf8Path, limit: Duration) -> String {
     let mut config = String::new();
     let (connect, limit) = (CONNECT_TIMEOUT.as_secs(), limit.as_secs());
-    for (i, Request { url, accept, credentials, more }) in requests.iter().enumerate() {
+    for (i, Request { url, accept, credentials, more, to }) in requests.iter().enumerate() {
         let next = if i > 0 { "next\n" } else { "" };
         // What is on this machine is reached without TLS and without a proxy, as by docker, and nothing else is.
         let (protocol, proxy) = if url.starts_with("http:") { ("http", "noproxy = \"*\"\n") } else { ("https", "") };
         let credentials = credentials.as_ref().map_or("", |line| line.reveal());
+        let answer = quoted(dir.join(i.to_string()).as_str());
+        let output = match to {
+            Some(to) => format!("dump-header = {answer}\noutput = {}\n{DOWNLOAD_OPTIONS}", quoted(to.as_str())),
+            None => format!("include\noutput = {answer}\nmax-filesize = {LARGEST_BODY}\n"),
+        };
         let _ = write!(
             config,
             "{next}{OPTIONS}connect-timeout = {connect}\nmax-time = {limit}\n\
-             url = {}\noutput = {}\nproto = \"={protocol}\"\n{proxy}\
-             max-filesize = {LARGEST_BODY}\nheader = \"Accept: {accept}\"\n\
+             url = {}\n{output}proto = \"={protocol}\"\n{proxy}\
+             header = \"Accept: {accept}\"\n\
              write-out = \"{i} %{{exitcode}} %{{errormsg}}\\n\"\n{credentials}\n{more}\n",
             quoted(url),
-            quoted(dir.join(i.to_string()).as_str())
         );
     }
     config
@@ -296,9 +310,15 @@ fn too_large() -> String {
     format!("sent more than {LARGEST_BODY} bytes, the limit for a manifest")
 }
 
-fn read(path: &Utf8Path) -> Fetched {
-    let bytes = std::fs::read(path).map_err(|error| (0, format!("its answer could not be read: {error}")))?;
-    let response = parse(&bytes).ok_or_else(|| (0, "sent something that is not HTTP".to_owned()))?;
+fn read(path: &Utf8Path, to: Option<&Utf8Path>) -> Fetched {
+    let unread = |error| (0, format!("its answer could not be read: {error}"));
+    let bytes = std::fs::read(path).map_err(unread)?;
+    let mut response = parse(&bytes).ok_or_else(|| (0, "sent something that is not HTTP".to_owned()))?;
+    if let Some(to) = to.filter(|_| response.status != 200) {
+        // What the registry says instead of giving it.
+        let said = File::open(to).map(|file| file.take(LARGEST_BODY as u64).read_to_end(&mut response.body));
+        said.and_then(|said| said).map_err(unread)?;
+    }
     // Before version 8.4, curl reads on where nobody told it the length beforehand.
     if response.body.len() > LARGEST_BODY { Err((TOO_LARGE, too_large())) } else { Ok(response) }
 }
@@ -359,6 +379,7 @@ mod tests {
             accept: "*/*",
             credentials: Some(Secret::new("user = \"u:p\"")),
             more: String::new(),
+            to: None,
         };
         let to = |from: &str, location: &str| {
             let headers = vec![("location".to_owned(), location.to_owned())];
@@ -395,6 +416,7 @@ mod tests {
             accept: "*/*",
             credentials: Some(Secret::new("user = \"u:p\"")),
             more: "head".to_owned(),
+            to: None,
         };
         let (first, second) = (request("http://127.0.0.1:5000/v2/"), request("https://r.example/v2/"));
         let text = configuration(&[&first, &second], Utf8Path::new("/tmp/x"), Duration::from_secs(60));

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use super::answer::Answer;
-use crate::model::{Descriptor, Digest, Index, Manifest, Problem};
+use crate::model::{Descriptor, Digest, Index, Layer, Manifest, Problem};
 
 const NO_MANIFEST: &str = "the registry sent something that is no manifest of an image";
 
@@ -51,8 +51,12 @@ pub fn index(answer: &Answer) -> Result<Index, String> {
 pub fn read_manifest(image: &mut Manifest, answer: &Answer) -> Result<(), String> {
     let json = json(answer)?;
     let config = digest(&json["config"]["digest"])?;
-    let blobs = json["layers"].as_array().into_iter().flatten().chain([&json["config"]]);
+    let layers = json["layers"].as_array().into_iter().flatten();
+    let blobs = layers.clone().chain([&json["config"]]);
+    let layer =
+        |blob: &Value| Ok(Layer { digest: digest(&blob["digest"])?, size: blob["size"].as_u64().unwrap_or_default() });
     image.pull_size = blobs.filter_map(|blob| blob["size"].as_u64()).sum();
+    image.layers = layers.map(layer).collect::<Result<_, String>>()?;
     image.config = Some(config);
     Ok(())
 }
@@ -127,8 +131,8 @@ mod tests {
 
     #[test]
     fn a_bare_manifest_is_read_with_its_configuration() {
-        let manifest =
-            json!({ "config": { "digest": digest('c').to_string(), "size": 2 }, "layers": [{ "size": 40 }] });
+        let manifest = json!({ "config": { "digest": digest('c').to_string(), "size": 2 },
+                               "layers": [{ "digest": digest('d').to_string(), "size": 40 }] });
         let mut index = index(&answer('a', &manifest)).unwrap();
         let config = json!({ "os": "linux", "architecture": "amd64", "rootfs": { "diff_ids": [digest('e').to_string()] },
                              "config": { "Labels": { "a": "b" }, "OnBuild": ["COPY . ."] } });
@@ -137,6 +141,7 @@ mod tests {
         assert_eq!((image.platform.as_str(), image.declared.as_deref()), ("linux/amd64", Some("linux/amd64")));
         assert_eq!((image.pull_size, image.config.clone()), (42, Some(digest('c'))));
         assert_eq!((image.labels["a"].as_str(), image.on_build.as_slice()), ("b", ["COPY . .".to_owned()].as_slice()));
+        assert_eq!(image.layers, [Layer { digest: digest('d'), size: 40 }]);
         assert_eq!(image.diff_ids, [digest('e')]);
         assert!(read_manifest(&mut index.images[0], &answer('a', &json!({}))).is_err());
     }

@@ -129,7 +129,7 @@ impl DockerConfig {
 
 /// The commands that only read, for images that are published.
 pub const READERS: [&[&str]; 4] =
-    [&["plan", "--exit-code"], &["verify"], &["merge", "--dry-run"], &["discover", "--changed"]];
+    [&["plan", "--exit-code"], &["verify", "--deep"], &["merge", "--dry-run"], &["discover", "--changed"]];
 
 /// base64 with the alphabet and the padding of RFC 4648.
 pub fn base64(bytes: &[u8]) -> String {

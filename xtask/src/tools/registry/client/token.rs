@@ -75,7 +75,7 @@ fn token_request(registry: &Registry, Access { login, challenge, .. }: &Access, 
             (realm.clone(), Some(Secret::new(line)))
         }
     };
-    Some(Request { url, accept: ANYTHING, credentials, more: String::new() })
+    Some(Request { url, accept: ANYTHING, credentials, more: String::new(), to: None })
 }
 
 fn token(response: &Response) -> Result<Secret, String> {
