@@ -93,6 +93,11 @@ impl Ecr {
         &self.front.address
     }
 
+    /// The host of the registry behind, which asks nobody for a login.
+    pub fn store(&self) -> &str {
+        &self.registry.address
+    }
+
     /// Where the API is.
     pub fn url(&self) -> String {
         format!("http://{}", self.api.address)

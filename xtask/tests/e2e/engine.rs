@@ -53,18 +53,15 @@ impl Engine {
         let dir = TempDir::new();
         let features = format!("{{\"features\": {{\"containerd-snapshotter\": {}}}}}", store == Store::Containerd);
         std::fs::write(dir.0.join("daemon.json"), features).unwrap();
-        let id = |flag| String::from_utf8(Command::new("id").arg(flag).output().unwrap().stdout).unwrap();
         // Of addresses that are for tests of network devices (RFC 2544).
         let (name, address) = (
             format!("e2e{number}-{}", std::process::id()),
             format!("198.18.{}.1/24", (std::process::id() + number) % 256),
         );
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/e2e/engine.sh");
-        let sudo: &[&str] = if id("-u").trim() == "0" { &[] } else { &["sudo", "--non-interactive"] };
-        let mut words = sudo.iter().copied().chain(["sh", script.to_str().unwrap(), dir.0.to_str().unwrap()]);
+        let mut command = as_root("sh");
         // In a process group of its own: Ctrl-C ends the tests, and they end the engine.
-        let mut command = Command::new(words.next().unwrap());
-        command.args(words).args([&name, &address, id("-g").trim()]).process_group(0);
+        command.arg(script).arg(&dir.0).args([&name, &address, id("-g").trim()]).process_group(0);
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
         let host = format!("unix://{}/docker.sock", dir.0.display());
         let start = Instant::now();
@@ -102,6 +99,20 @@ impl Drop for Engine {
             let _ = child.wait();
         }
     }
+}
+
+/// A program with the rights of root.
+pub fn as_root(program: &str) -> Command {
+    if id("-u").trim() == "0" {
+        return Command::new(program);
+    }
+    let mut command = Command::new("sudo");
+    command.args(["--non-interactive", program]);
+    command
+}
+
+fn id(flag: &str) -> String {
+    String::from_utf8(Command::new("id").arg(flag).output().unwrap().stdout).unwrap()
 }
 
 fn store_of_the_machine() -> Store {

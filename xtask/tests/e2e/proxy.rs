@@ -181,7 +181,8 @@ fn serve(
             return Ok(());
         }
         send(&mut stream, &request, &answer)?;
-        if answer.end != End::Length {
+        // Who asks by HTTP/1.0, as an `Upstream` does, waits for the end of the connection.
+        if answer.end != End::Length || line.ends_with("HTTP/1.0") {
             return Ok(());
         }
     }
