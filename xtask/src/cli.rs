@@ -158,11 +158,14 @@ pub enum Command {
         destination: Given,
     },
     /// Run every check of this repository
-    #[command(after_help = "Example: cargo xtask test --setup")]
+    #[command(after_help = "Example: cargo xtask test --setup --faults")]
     Test {
         /// Install and start what is missing first
         #[arg(long)]
         setup: bool,
+        /// Run all cases of the fault bench, which takes some 15 minutes more, instead of a few
+        #[arg(long)]
+        faults: bool,
     },
     /// Compare this tool with what people use
     #[command(after_help = "Example: cargo xtask bench discover build --rounds 3 > table.md")]

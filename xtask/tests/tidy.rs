@@ -256,9 +256,9 @@ fn the_readme_lists_every_command() {
 fn ci_runs_what_the_readme_says() {
     let readme = std::fs::read_to_string(root().join("README.md")).unwrap();
     let ci = std::fs::read_to_string(root().join(".ci/run")).unwrap();
-    assert!(readme.contains("\ncargo xtask test --setup "), "README.md names the command");
+    assert!(readme.contains("\ncargo xtask test --setup --faults "), "README.md names the command");
     let commands: Vec<&str> = ci.lines().filter(|line| !line.is_empty() && !line.starts_with('#')).collect();
-    assert_eq!(commands, ["cargo xtask test --setup"]);
+    assert_eq!(commands, ["cargo xtask test --setup --faults"]);
 }
 
 #[test]

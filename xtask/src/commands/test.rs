@@ -8,7 +8,7 @@ use crate::run::{Context, human_time};
 use crate::settings::{Config, Given};
 use crate::tools::{ensure_registry, noted_mirror, run_checks};
 
-pub fn run(ctx: &Context, config: &Config, setup: bool) -> anyhow::Result<()> {
+pub fn run(ctx: &Context, config: &Config, setup: bool, faults: bool) -> anyhow::Result<()> {
     let start = Instant::now();
     if setup {
         setup::run(ctx, config, &Given::default(), Purpose::Tests)?;
@@ -17,7 +17,7 @@ pub fn run(ctx: &Context, config: &Config, setup: bool) -> anyhow::Result<()> {
         ensure_registry(ctx)?;
     }
     let config = config.clone().with_noted_mirror(ctx);
-    let checked = run_checks(ctx, &config.mirrors)?;
+    let checked = run_checks(ctx, &config.mirrors, if faults { "all" } else { "few" })?;
     ctx.ui.status("Finished", format!("all checks in {}", human_time(start.elapsed())));
     ctx.ui.data(format!("{} passed, {} failed", checked.passed, checked.failed));
     Failure::unless_empty(Exit::Failed, checked.problems)

@@ -66,15 +66,17 @@ pub struct Checked {
     pub problems: Vec<Problem>,
 }
 
-/// Runs every check, in the order in which they fail fastest, their output to the terminal.
-pub fn run_checks(ctx: &Context, mirrors: &BTreeMap<String, String>) -> anyhow::Result<Checked> {
+/// Runs every check, in the order in which they fail fastest, their output to the terminal; of the cases of the fault
+/// bench `all`, or a `few`.
+pub fn run_checks(ctx: &Context, mirrors: &BTreeMap<String, String>, faults: &str) -> anyhow::Result<Checked> {
     // The tests' own repositories pull from where this one does.
     let mirrors = as_variable(mirrors);
     let mut checked = Checked::default();
     checked.add(ctx, "formatting", |sh| cmd!(sh, "cargo fmt --all --check"))?;
     checked.add(ctx, "lints", |sh| cmd!(sh, "cargo clippy --workspace --all-targets --locked -- --deny warnings"))?;
     checked.add(ctx, TESTS, |sh| {
-        cmd!(sh, "cargo test --workspace --locked --no-fail-fast").env("JOBS_MIRRORS", mirrors)
+        let tests = cmd!(sh, "cargo test --workspace --locked --no-fail-fast");
+        tests.env("JOBS_MIRRORS", mirrors).env("JOBS_FAULTS", faults)
     })?;
     Ok(checked)
 }
