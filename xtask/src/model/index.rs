@@ -8,6 +8,7 @@ use std::fmt;
 
 use serde_json::Value;
 
+use super::arch::Arch;
 use super::commit::Revision;
 use super::layer::Layer;
 use super::reference::{Digest, Tag};
@@ -141,6 +142,18 @@ impl Index {
     /// Whether one of the images was built by force.
     pub fn is_forced(&self) -> bool {
         self.annotations.contains_key(FORCED) || self.images.iter().any(Manifest::is_forced)
+    }
+
+    /// The entries of the images of one architecture, and of what is attested of them.
+    pub fn descriptors_of(&self, arch: Arch) -> Vec<Descriptor> {
+        let images: Vec<&Manifest> = self.images.iter().filter(|image| image.platform == arch.platform()).collect();
+        let is_of_image = |digest: &Digest| images.iter().any(|image| image.digest == *digest);
+        let is_wanted = |entry: &Descriptor| {
+            let digest: Option<Digest> = entry.0["digest"].as_str().and_then(|digest| digest.parse().ok());
+            let about = |digest: &Digest| self.attestations.get(digest).and_then(Option::as_ref);
+            digest.is_some_and(|digest| is_of_image(&digest) || about(&digest).is_some_and(is_of_image))
+        };
+        self.descriptors.iter().filter(|entry| is_wanted(entry)).cloned().collect()
     }
 
     /// Whether it was published by a run that moves this tag to it.

@@ -1,5 +1,7 @@
 //! The gate: whether what the registry holds may be published under a job's tag. Pure: it sees only what was inspected.
 
+use std::collections::BTreeMap;
+
 use crate::model::{Arch, Commit, Descriptor, Exit, Expected, Index, Manifest, Problem, Reference, Revision};
 use crate::plan::RegistryState;
 
@@ -41,13 +43,14 @@ impl Passed {
 pub fn pass(expected: &Expected, state: &RegistryState) -> Result<Passed, Vec<Problem>> {
     let RegistryState { index, parts, keyed, bases } = state;
     if let Some(index) = index {
-        let problems = check_published(expected, index, state);
-        if problems.is_empty() {
+        // The tag of a dirty tree names no commit, so it may be made anew.
+        let is_old = expected.is_dirty() && parts.values().flatten().any(|part| is_other(part, index));
+        let is_right = problems_of_index(expected, index, state).is_empty();
+        if is_right && !is_old {
             return Ok(Passed::Unchanged(index.clone()));
         }
-        // The tag of a dirty tree names no commit, so it may be made anew.
         if !expected.is_dirty() {
-            return Err(problems);
+            return Err(check_published(expected, index, state));
         }
     }
     let of_parts = check_parts(expected, state);
@@ -97,36 +100,50 @@ pub fn pass_copy(
     if problems.is_empty() { Ok(Passed::Copy { source, index: index.clone() }) } else { Err(problems) }
 }
 
-/// Checks a published index, and that it agrees with the architectures' own tags: gives every reason why not.
+/// Checks a published index, and what stands under the architectures' own tags: gives every reason why not.
 pub fn check_published(expected: &Expected, index: &Index, state: &RegistryState) -> Vec<Problem> {
-    let RegistryState { keyed, parts, .. } = state;
-    let mut problems = expected.problems_of_published(None, index);
-    problems.extend(expected.foreign_layers(None, index, &state.bases));
-    let is_other = |part: &Index| !part.digests().is_subset(&index.digests());
-    // Another commit had these inputs built first, and its images won over those that this one built.
-    let lost_to_key = keyed.as_ref().is_some_and(|keyed| keyed.digests() == index.digests())
-        && parts.values().flatten().any(is_other);
-    let any = parts.values().any(Option::is_some);
-    for (&arch, part) in parts {
+    let mut problems = problems_of_index(expected, index, state);
+    let is_right = problems.is_empty();
+    let merge = format!("cargo xtask merge {}", expected.job);
+    let any = state.parts.values().any(Option::is_some);
+    for (&arch, part) in &state.parts {
         match part {
             Some(part) => {
-                problems.extend(expected.problems_of_published(Some(arch), part));
-                if !lost_to_key && is_other(part) {
+                let of_part = expected.problems_of_published(Some(arch), part);
+                problems.extend(of_part.into_iter().map(|p| if is_right { p.help(&merge) } else { p }));
+                // Beside a right index, what another build of the same inputs pushed is in nobody's way.
+                if !is_right && is_other(part, index) {
                     problems.push(other_content(expected, index, part));
                 }
             }
             // All absent is in order: a reused image has none, and a lifecycle policy may have expired them.
-            None if any && !lost_to_key => problems.push(
+            None if any => problems.push(
                 Problem::new(
                     expected.reference(Some(arch)).to_string(),
                     format!("{arch} is missing, while another architecture's tag is there"),
                 )
-                .help(rebuild(expected, arch)),
+                .help(if is_right { merge.clone() } else { rebuild(expected, arch) }),
             ),
             None => {}
         }
     }
     problems
+}
+
+fn problems_of_index(expected: &Expected, index: &Index, state: &RegistryState) -> Vec<Problem> {
+    [expected.problems_of_published(None, index), expected.foreign_layers(None, index, &state.bases)].concat()
+}
+
+fn is_other(part: &Index, index: &Index) -> bool {
+    !part.digests().is_subset(&index.digests())
+}
+
+/// The architectures whose own tags are to be pointed to what the index holds: they have other images, or none while
+/// another has one.
+pub fn astray(index: &Index, parts: &BTreeMap<Arch, Option<Index>>) -> Vec<Arch> {
+    let any = parts.values().any(Option::is_some);
+    let is_astray = |part: &Option<Index>| part.as_ref().map_or(any, |part| is_other(part, index));
+    parts.iter().filter(|(_, part)| is_astray(part)).map(|(arch, _)| *arch).collect()
 }
 
 /// Checks the images of all architectures, each under its own tag.

@@ -15,7 +15,7 @@ use xshell::{Cmd, Shell};
 use super::gate::{self, Passed};
 use super::handover::hand_over;
 use super::moving::{Moves, move_tags};
-use crate::model::{Digest, Exit, Expected, Failure, Index, JobName, Problem, Reference, Tag};
+use crate::model::{Arch, Digest, Exit, Expected, Failure, Index, JobName, Problem, Reference, Tag};
 use crate::plan::{Recipe, for_copy, for_merge};
 use crate::run::fleet::{self, OnFailure, Tally};
 use crate::run::{Tries, count, human_time, markdown, summary};
@@ -153,6 +153,7 @@ fn write(run: &Run, parallel: usize, signatures: &Signatures, passed: Tally<Merg
     passed
         .then(|merges| Ok(each(run, parallel, &merges, Merge::create)))?
         .then(|merges| read_back(run, merges))?
+        .then(|merges| Ok(each(run, parallel, &merges, |merge, run| merge.mend(run).map(|()| merge.clone()))))?
         .then(|merges| Ok(each(run, parallel, &merges, |merge, run| merge.sign(run, signatures))))
 }
 
@@ -188,7 +189,7 @@ fn copies_of<'e>(to: &Run, expected: &'e [Expected], published: &[Merged]) -> an
         let state = state?;
         let source = reference.repository.with_digest(&index.digest);
         let passed = gate::pass_copy(expected, state.index.as_ref(), source, index).map_err(refused)?;
-        Ok(Merge { expected, keyed: state.keyed, passed })
+        Ok(Merge { expected, keyed: state.keyed, parts: BTreeMap::new(), passed })
     })))
 }
 
@@ -221,6 +222,8 @@ struct Merge<'a> {
     expected: &'a Expected,
     /// Under `key-…`: before this run, and once it is read back, after it.
     keyed: Option<Index>,
+    /// Under the architectures' own tags, before this run.
+    parts: BTreeMap<Arch, Option<Index>>,
     passed: Passed,
 }
 
@@ -230,7 +233,7 @@ fn passed<'a>(run: &Run, expected: &[&'a Expected]) -> anyhow::Result<Tally<Merg
     Ok(Tally::of(states.map(|(state, expected)| {
         let state = state?;
         let passed = gate::pass(expected, &state).map_err(refused)?;
-        Ok(Merge { expected, keyed: state.keyed, passed })
+        Ok(Merge { expected, keyed: state.keyed, parts: state.parts, passed })
     })))
 }
 
@@ -248,7 +251,7 @@ impl<'a> Merge<'a> {
     /// The tags that are to be written: none where all is as it should be.
     /// `key-…` lets later runs find the images again.
     fn targets(&self) -> Vec<Reference> {
-        let Merge { expected, keyed, passed } = self;
+        let Merge { expected, keyed, passed, .. } = self;
         let (tag, is_right) = match passed {
             // What this commit published before a base moved has another key.
             Passed::Unchanged(index) => (None, expected.problems(None, index).is_empty()),
@@ -295,6 +298,24 @@ impl<'a> Merge<'a> {
         if self.targets().is_empty() { Ok(()) } else { buildx::write(&run.ctx, &at, |sh| self.command(run, sh)) }
     }
 
+    /// Points the architectures' own tags to what is published, where they are astray. What cannot change stays.
+    fn mend(&self, run: &Run) -> anyhow::Result<()> {
+        let Passed::Unchanged(index) = &self.passed else { return Ok(()) };
+        for arch in gate::astray(index, &self.parts) {
+            let (at, sources) = (self.expected.reference(Some(arch)), index.descriptors_of(arch));
+            let is_immutable = |failure: &Failure| failure.exit == Exit::Refused;
+            let written = buildx::write(&run.ctx, &at.to_string(), |sh| {
+                buildx::create(sh, std::slice::from_ref(&at), &sources, &BTreeMap::new())
+            });
+            match written {
+                Ok(()) => run.ctx.ui.status("Mended", format!("{at}, which is now what {} holds", self.expected.tag)),
+                Err(error) if error.downcast_ref().is_some_and(is_immutable) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
     /// Signs the index that is published.
     fn sign(&self, run: &Run, signatures: &Signatures) -> anyhow::Result<Merged> {
         let reference = self.expected.reference(None);
@@ -322,7 +343,7 @@ fn read_back<'a>(run: &Run, merges: Vec<Merge<'a>>) -> anyhow::Result<Tally<Merg
         };
         let is_keyed = merge.targets().iter().any(|target| *target != reference);
         let keyed = if is_keyed { Some(index.clone()) } else { merge.keyed };
-        Ok(Merge { expected: merge.expected, keyed, passed: Passed::Unchanged(index) })
+        Ok(Merge { keyed, passed: Passed::Unchanged(index), ..merge })
     })))
 }
 

@@ -180,25 +180,33 @@ fn a_published_tag_that_was_broken_is_noticed() {
 }
 
 #[test]
-fn an_architectures_tag_that_was_broken_after_the_merge_is_noticed() {
+fn an_architectures_tag_that_was_broken_after_the_merge_is_noticed_and_mended() {
+    let built = Built::new();
+    built.run(&["merge"]).ended(0);
+    let published = built.digest("");
+    let check = |message: &str| {
+        let run = built.run(&["verify"]).ended(3);
+        assert!(run.errors().contains(message), "{}", run.errors());
+        assert!(run.errors().contains("help: cargo xtask merge job"), "{}", run.errors());
+        let build = built.run(&[&["build"], &BOTH[..]].concat()).ended(0);
+        assert!(build.stderr.contains("nothing to build"), "{}", build.stderr);
+        let merge = built.run(&["merge"]).ended(0);
+        assert_eq!(merge.stderr.matches("Mended").count(), 1, "{}", merge.stderr);
+        built.run(&["verify"]).ended(0);
+        assert!(!built.run(&["merge"]).ended(0).stderr.contains("Mended"));
+        assert_eq!(built.digest(""), published);
+    };
     for (tag, source, message) in
         [("-arm64", "-amd64", "holds an image of linux/amd64"), ("-amd64", "-arm64", "holds an image of linux/arm64")]
     {
-        let built = Built::new();
-        built.run(&["merge"]).ended(0);
         built.point(tag, &[source]);
-        for command in ["merge", "verify"] {
-            let run = built.run(&[command]).ended(3);
-            assert!(run.errors().contains(message), "{}", run.errors());
-        }
+        check(message);
     }
-    let built = Built::new();
-    built.run(&["merge"]).ended(0);
     built.registry.delete("jobs/job", &built.tag("-arm64"));
-    for command in ["merge", "verify"] {
-        let run = built.run(&[command]).ended(3);
-        assert!(run.errors().contains("arm64 is missing"), "{}", run.errors());
-    }
+    check("arm64 is missing, while another architecture's tag is there");
+    // Provenance comes along.
+    let part = built.registry.index("jobs/job", &built.tag("-arm64"));
+    assert_eq!(part["manifests"].as_array().unwrap().len(), 2, "{part}");
 }
 
 #[test]
