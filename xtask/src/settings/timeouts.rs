@@ -65,6 +65,7 @@ fn seconds(at: &str, table: Value) -> Result<Seconds, Vec<Problem>> {
         .map(|(key, time)| {
             Problem::new(format!("{at} {key}"), format!("{time} seconds"))
                 .rule(format!("between 1 and {LONGEST}, five days, the limit of GitHub Actions"))
+                .help(format!("write how many seconds it may take, or leave `{key}` out"))
         })
         .collect();
     if problems.is_empty() { Ok(seconds) } else { Err(problems) }
@@ -77,7 +78,9 @@ fn entries(list: &str) -> Result<Value, Vec<Problem>> {
         let parsed = entry.split_once('=').and_then(|(key, time)| Some((key, time.parse::<u32>().ok()?)));
         let wrong = |what: &str| Problem::new(format!("{VARIABLE}: `{entry}`"), what);
         match parsed {
-            Some((key, _)) if table.contains_key(key) => problems.push(wrong("there is another one of that name")),
+            Some((key, _)) if table.contains_key(key) => {
+                problems.push(wrong("there is another one of that name").rule("each name once").help("remove one"));
+            }
             Some((key, time)) => drop(table.insert(key.to_owned(), time.into())),
             None => problems.push(
                 wrong("not a timeout")
@@ -116,7 +119,12 @@ mod tests {
 
     #[test]
     fn mistakes_are_named_all_at_once() {
-        const RULE: &str = "\n  rule: between 1 and 432000, five days, the limit of GitHub Actions";
+        let rule = |key: &str| {
+            format!(
+                "\n  rule: between 1 and 432000, five days, the limit of GitHub Actions\n  \
+                 help: write how many seconds it may take, or leave `{key}` out"
+            )
+        };
         const FORM: &str = "not a timeout\n  rule: name=seconds, in whole seconds, with commas between them\n  \
                             help: e.g. JOBS_TIMEOUTS=read=60,write=600,build=3600";
         let table = "Cargo.toml: [workspace.metadata.jobs.timeouts]";
@@ -139,8 +147,10 @@ mod tests {
                 json!({"read": 0, "build": 432_001}),
                 Some("write=0"),
                 format!(
-                    "{table} read: 0 seconds{RULE}\n{table} build: 432001 seconds{RULE}\n\
-                     JOBS_TIMEOUTS write: 0 seconds{RULE}"
+                    "{table} read: 0 seconds{}\n{table} build: 432001 seconds{}\nJOBS_TIMEOUTS write: 0 seconds{}",
+                    rule("read"),
+                    rule("build"),
+                    rule("write")
                 ),
             ),
             (
@@ -154,7 +164,7 @@ mod tests {
                 Some("biuld=9"),
                 "JOBS_TIMEOUTS: unknown key `biuld`\n  help: did you mean `build`?".to_owned(),
             ),
-            (json!({}), Some("read=5,read=6"), "JOBS_TIMEOUTS: `read=6`: there is another one of that name".to_owned()),
+            (json!({}), Some("read=5,read=6"), "JOBS_TIMEOUTS: `read=6`: there is another one of that name\n  rule: each name once\n  help: remove one".to_owned()),
         ] {
             assert_eq!(read(Some(entry), variable).unwrap_err(), complaint);
         }

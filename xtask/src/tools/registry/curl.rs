@@ -212,7 +212,7 @@ pub fn run(ctx: &Context, requests: &[&Request]) -> anyhow::Result<Vec<Fetched>>
     let limit = if downloads { ctx.timeouts.write } else { ctx.timeouts.read };
     let config = configuration(requests, path, limit);
     let secrets: Vec<&Secret> = requests.iter().filter_map(|request| request.credentials.as_ref()).collect();
-    // A try takes as long as a read may, and none is started later than that.
+    // Each request takes as long as a read may; what has not come to its turn by then has to be quick.
     let given =
         Options { stdin: Some(&config), limit: Limit::Within(2 * limit), secrets: &secrets, ..Options::default() };
     let parallel = PARALLEL.to_string();
