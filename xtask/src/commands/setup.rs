@@ -12,7 +12,7 @@ use crate::tools::{Bootstrap, Builder, Machine, RegistryClient, buildx_version, 
 use crate::tools::{ensure_registry, fill_registry, has_program, has_python_environments, noted_mirror};
 
 /// Programs whose packages have the same names.
-const PROGRAMS: [&str; 3] = ["git", "curl", "docker-registry"];
+const PROGRAMS: [&str; 4] = ["git", "curl", "docker-registry", "zstd"];
 /// What signs, for targets that want signatures, and for the tests.
 const COSIGN: &str = "cosign";
 /// Python with what makes virtual environments.
