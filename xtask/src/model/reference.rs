@@ -69,8 +69,10 @@ impl FromStr for Registry {
         // What stands before the `@` may be a password, which no log shall show.
         let shown = user.map_or_else(|| text.to_owned(), |_| format!("…@{host}"));
         let bad = |what: &str, help: String| Problem::new(format!("registry `{shown}`"), what).help(help);
-        if text.is_empty() {
-            return Err(bad("empty", "give a host such as `127.0.0.1:5000`, or leave it unset".to_owned()));
+        let without_scheme = host.split_once("://").map_or(host, |(_, rest)| rest);
+        if without_scheme.is_empty() || without_scheme.starts_with('/') {
+            let what = if text.is_empty() { "empty" } else { "names no host" };
+            return Err(bad(what, "give a host such as `127.0.0.1:5000`, or leave it unset".to_owned()));
         }
         if user.is_some() {
             let host = host.trim_end_matches('/');
@@ -106,7 +108,7 @@ fn check_host(text: &str) -> Result<(), &'static str> {
         Some((host, port)) => (host, Some(port)),
         None => (text, None),
     };
-    if port.is_some_and(|port| port.parse::<u16>().is_err()) {
+    if port.is_some_and(|port| port.starts_with('+') || port.parse::<u16>().is_err()) {
         return Err("has a port that is not a number");
     }
     let label = |label: &str| {
@@ -140,7 +142,8 @@ impl Repository {
     /// The name is outside the grammar that OCI and ECR share, or the whole is too long.
     pub fn new(registry: Option<Registry>, name: &str) -> Result<Repository, Problem> {
         let repository = Repository { registry, name: name.to_owned() };
-        if !name.split('/').all(is_name_part) {
+        // ECR's rule, which is OCI's without `__` and `--`.
+        if !name.split('/').all(|part| is_name_part(part, |separator| matches!(separator, "." | "_" | "-"))) {
             return Err(Problem::new(format!("repository `{name}`"), "not a valid name")
                 .rule("parts of lower-case letters and digits with single '.', '_' or '-' between them, joined by '/'")
                 .help("write it so, e.g. `team/jobs`"));
@@ -177,15 +180,12 @@ impl fmt::Display for Repository {
     }
 }
 
-/// `[a-z0-9]+([._-][a-z0-9]+)*`: ECR's rule, which is OCI's without `__` and `--`.
-fn is_name_part(part: &str) -> bool {
-    let alphanumeric = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
-    let bytes = part.as_bytes();
-    !part.is_empty()
-        && bytes.iter().all(|&b| alphanumeric(b) || matches!(b, b'.' | b'_' | b'-'))
-        && bytes.windows(2).all(|pair| alphanumeric(pair[0]) || alphanumeric(pair[1]))
-        && bytes.first().is_some_and(|&b| alphanumeric(b))
-        && bytes.last().is_some_and(|&b| alphanumeric(b))
+/// `[a-z0-9]+(<separator>[a-z0-9]+)*`
+fn is_name_part(part: &str, is_separator: fn(&str) -> bool) -> bool {
+    let alphanumeric = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
+    part.starts_with(alphanumeric)
+        && part.ends_with(alphanumeric)
+        && part.split(alphanumeric).all(|between| between.is_empty() || is_separator(between))
 }
 
 /// A tag: `[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}`.
@@ -223,11 +223,12 @@ impl Tag {
         Ok(tag)
     }
 
-    /// The nearest valid tag.
+    /// The nearest tag that images may be published under.
     fn suggestion(text: &str) -> Option<Tag> {
         let valid = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-');
         let parts: Vec<&str> = text.split(|c| !valid(c)).filter(|part| !part.is_empty()).collect();
-        parts.join("-").trim_start_matches(['.', '-']).parse().ok()
+        let tag: Tag = parts.join("-").trim_start_matches(['.', '-']).parse().ok()?;
+        Tag::for_images(&tag.0).ok()
     }
 
     /// `<tag>-<arch>`: where `build` pushes the image of one architecture.
@@ -368,9 +369,10 @@ impl FromStr for Reference {
             Some((host, name)) if host.contains(['.', ':']) || host == "localhost" => (Some(host.parse()?), name),
             _ => (None, rest),
         };
-        // Names outside of our own grammar exist on Docker Hub (`a__b`), and are somebody else's to choose.
-        let known = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'.' | b'_' | b'-' | b'/');
-        if name.is_empty() || !name.bytes().all(known) || name.split('/').any(str::is_empty) {
+        // Names outside of our own grammar exist on Docker Hub (`a__b`), and are somebody else's to choose: this is the
+        // specification's.
+        let known = |separator: &str| matches!(separator, "." | "_" | "__") || separator.bytes().all(|b| b == b'-');
+        if !name.split('/').all(|part| is_name_part(part, known)) {
             return Err(bad());
         }
         Ok(Reference { repository: Repository { registry, name: name.to_owned() }, tag, digest })

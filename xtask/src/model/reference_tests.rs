@@ -9,11 +9,12 @@ fn references_round_trip() {
         "127.0.0.1:5000/jobs/job-a:abc1234".to_owned(),
         format!("111122223333.dkr.ecr.eu-west-1.amazonaws.com/jobs/job-a@{DIGEST}"),
         format!("localhost/x:v1@{DIGEST}"),
-        "a__b".to_owned(),
+        "a__b/c---d".to_owned(),
     ] {
         assert_eq!(text.parse::<Reference>().unwrap().to_string(), text);
     }
-    for text in ["", ":x", "Foo", "a//b", "x@sha256:12", "host.example/", "a b"] {
+    let no_names = ["-a", "a-", ".a", "a..b", "a___b", "a.-b", "host.example/-a", "host.example:+80/a"];
+    for text in ["", ":x", "Foo", "a//b", "x@sha256:12", "host.example/", "a b"].iter().chain(&no_names) {
         assert!(text.parse::<Reference>().is_err(), "{text:?}");
     }
 }
@@ -61,7 +62,12 @@ fn registries_are_hosts() {
          help: mend it, as in 111122223333.dkr.ecr.eu-west-1.amazonaws.com"
     );
     assert!(message("").contains("empty"));
-    assert!(message("a.b:x").contains("port"));
+    for text in ["@", "https://", "/", "me:pw@/x", "https:///x"] {
+        assert!(
+            message(text).ends_with("names no host\n  help: give a host such as `127.0.0.1:5000`, or leave it unset")
+        );
+    }
+    assert!(message("a.b:x").contains("port") && message("a.b:+80").contains("port"));
     assert!(message("a_b.c").contains("not a host name"));
 }
 
@@ -110,6 +116,10 @@ fn tags_of_images_leave_room_for_the_architecture() {
         "tag `feature/x`: not a valid tag\n  rule: a letter, digit or '_', then at most 127 more of them or '.' or '-'\n  \
          help: give another with --tag or JOBS_TAG, e.g. `feature-x`"
     );
+    // The nearest one is not offered where it would be refused too.
+    for text in ["feature/x-arm64", "/cache"] {
+        assert_eq!(Tag::for_images(text).unwrap_err().help.unwrap(), "give another with --tag or JOBS_TAG", "{text}");
+    }
 }
 
 #[test]
