@@ -119,12 +119,13 @@ impl Work {
             groups
         };
         let groups = Some(group(true)).filter(|groups| groups.len() <= most).unwrap_or_else(|| group(false));
-        let total: usize = groups.values().map(Vec::len).sum();
+        let (count, total) = (groups.len(), groups.values().map(Vec::len).sum::<usize>());
         let mut legs = Vec::new();
         for ((arch, _), jobs) in groups {
             let runner = runners.get(&arch).ok_or_else(|| no_runner(arch))?;
-            // Each group gets its share of the legs, rounded down so that the sum fits.
-            let share = if total <= most { jobs.len() } else { (most * jobs.len() / total).max(1) };
+            // Each group gets a leg, and its share of the others, rounded down so that the sum fits.
+            let others = most.saturating_sub(count);
+            let share = if total <= most { jobs.len() } else { 1 + others * jobs.len() / total };
             legs.extend(split_evenly(&jobs, share).map(|jobs| Leg {
                 name: format!("{} ({arch})", range(jobs)),
                 arch: Some(arch),

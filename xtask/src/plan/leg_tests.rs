@@ -47,6 +47,20 @@ fn every_job_has_a_leg_for_each_architecture() {
 }
 
 #[test]
+fn few_jobs_of_one_kind_do_not_take_the_legs_of_many() {
+    // Of the other architecture there is one job, and one of each without a key.
+    let mut work = many(200);
+    work.build.iter_mut().skip(3).for_each(|job| job.arches = vec![Arch::Amd64]);
+    work.build.iter_mut().take(2).for_each(|job| job.slice = None);
+    let sizes = |most| -> Vec<usize> {
+        work.build_legs(&labels(), most, HERE).unwrap().iter().map(|leg| leg.told.jobs.len()).collect()
+    };
+    assert_eq!(sizes(6), [99, 99, 2, 1, 2]);
+    assert_eq!(sizes(4), [198, 2, 1, 2]);
+    assert_eq!(sizes(3), [200, 3]);
+}
+
+#[test]
 fn a_leg_may_take_as_long_as_its_jobs() {
     let mut long = work(&["a", "b"]);
     long.build[1].minutes = Some(90);
