@@ -97,11 +97,13 @@ impl FromStr for Slice {
             let (position, check) = (fields.next()?.parse().ok()?, fields.next()?.to_owned());
             let bases = items(fields.next()?, '.');
             let bases = bases.iter().map(|index| digests.get(index.parse::<usize>().ok()?).cloned());
-            (check.len() == CHECK_DIGITS).then_some(())?;
+            (check.len() == CHECK_DIGITS && check.bytes().all(|b| b.is_ascii_hexdigit())).then_some(())?;
             Some(SliceJob { position, check, bases: bases.collect::<Option<Vec<Digest>>>()? })
         };
         let jobs: Option<Vec<SliceJob>> = items(jobs, ',').iter().map(job).collect();
-        Ok(Slice { commit, forced: version == "1f", jobs: jobs.ok_or_else(problem)? })
+        let slice = Slice { commit, forced: version == "1f", jobs: jobs.ok_or_else(problem)? };
+        let is_sorted = slice.jobs.is_sorted_by(|a, b| a.position < b.position);
+        Some(slice).filter(|slice| is_sorted && slice.to_string() == text.trim()).ok_or_else(problem)
     }
 }
 
@@ -141,8 +143,18 @@ mod tests {
 
     #[test]
     fn what_is_no_slice_is_refused() {
-        for text in ["", "x", "2;c;;", "1;c;zz;", "1;c;;x:01234567:", "1;c;;0:0123:", "1;c;;0:01234567:0", "1;c;;;"] {
-            assert!(text.parse::<Slice>().is_err(), "{text:?}");
+        let (commit, digest) = ("c".repeat(40), "a".repeat(64));
+        let parses = |text: &str| text.replace('C', &commit).replace('D', &digest).parse::<Slice>().is_ok();
+        assert!(parses("1;C;D;0:01234567:0,1:01234567:0"));
+        for text in ["", "x", "2;C;;", "1;c;;", "1;C;zz;", "1;C;;x:01234567:", "1;C;;0:0123:", "1;C;;;"] {
+            assert!(!parses(text), "{text:?}");
+        }
+        // What is not written as it is printed: no digits, no such digest, one in vain, not sorted, twice, and more.
+        for jobs in ["0:0123456x:0", "0:01234567:1", "0:01234567:", "1:01234567:0,0:01234567:0", "+0:01234567:0"] {
+            assert!(!parses(&format!("1;C;D;{jobs}")), "{jobs:?}");
+        }
+        for jobs in ["0:01234567:0,0:01234567:0", "0:01234567:0:0", "0:01234567:0,"] {
+            assert!(!parses(&format!("1;C;D;{jobs}")), "{jobs:?}");
         }
     }
 }
