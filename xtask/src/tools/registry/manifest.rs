@@ -33,15 +33,21 @@ pub fn index(answer: &Answer) -> Result<Index, String> {
         index.images.push(image);
         return Ok(index);
     };
+    // Docker would take it for a manifest or for an index by its media type, and run what was not looked at.
+    if ["config", "layers"].iter().any(|key| json.get(key).is_some()) {
+        return Err(format!("{NO_MANIFEST}: it is an index as well"));
+    }
     for entry in entries {
         let digest = digest(&entry["digest"])?;
         let about = map(&entry["annotations"]);
         index.descriptors.push(Descriptor(entry.clone()));
-        if about.contains_key("vnd.docker.reference.type") {
+        let platform = entry.get("platform").map(platform);
+        // Under the platform of a node, a node would take it for an image.
+        if about.contains_key("vnd.docker.reference.type") && platform.as_deref() == Some("unknown/unknown") {
             let subject = about.get("vnd.docker.reference.digest").and_then(|digest| digest.parse().ok());
             index.attestations.insert(digest, subject);
         } else {
-            index.images.push(Manifest::unread(digest, entry.get("platform").map(platform)));
+            index.images.push(Manifest::unread(digest, platform));
         }
     }
     Ok(index)
@@ -127,6 +133,24 @@ mod tests {
         assert_eq!(index.images, [Manifest::unread(digest('a'), Some("linux/arm64/v8".to_owned()))]);
         assert_eq!(index.attestations, BTreeMap::from([(digest('b'), Some(digest('a')))]));
         assert_eq!(index.descriptors[0].to_string(), body["manifests"][0].to_string());
+    }
+
+    #[test]
+    fn nothing_is_taken_for_something_else() {
+        let (image, proof) = (digest('a').to_string(), digest('b').to_string());
+        let about =
+            json!({ "vnd.docker.reference.type": "attestation-manifest", "vnd.docker.reference.digest": image });
+        for platform in [json!({ "architecture": "arm64", "os": "linux" }), json!({})] {
+            let entry = json!({ "digest": proof, "platform": platform, "annotations": about });
+            let index = index(&answer('f', &json!({ "manifests": [entry] }))).unwrap();
+            assert_eq!((index.images.len(), index.attestations.len()), (1, 0), "a node may run it");
+        }
+        for key in ["config", "layers"] {
+            assert_eq!(
+                index(&answer('f', &json!({ "manifests": [], key: [] }))).unwrap_err(),
+                "the registry sent something that is no manifest of an image: it is an index as well"
+            );
+        }
     }
 
     #[test]
