@@ -115,6 +115,8 @@ mod tests {
             "\u{feff}{}",
             "{\n  \"arches\": [\"amd64\",]\n}",
             "{\"archs\": []}",
+            "{\"arches`\": []}",
+            "{\"arches at line 7\": []}",
             "{\"arches\": [], \"arches\": []}",
             "{\"args\": {\"A\": \"1\", \"A\": \"2\"}}",
             "{\"args\": {\"A\": 1}}",
@@ -139,6 +141,10 @@ mod tests {
               rule: JSON: strings and keys in double quotes, no comments, and no comma after the last entry
               help: mend the file there
             j:1:8: unknown key `archs`
+              help: did you mean `arches`?
+            j:1:10: unknown key `arches``
+              help: did you mean `arches`?
+            j:1:19: unknown key `arches at line 7`
               help: did you mean `arches`?
             j:1:23: duplicate key `arches`
               rule: each key stands once

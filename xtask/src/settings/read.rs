@@ -51,10 +51,12 @@ fn explained(at: String, error: &serde_json::Error) -> Problem {
     let text = error.to_string();
     // A table has no lines.
     let message = text.rsplit_once(" at line ").filter(|_| error.line() > 0).map_or(text.as_str(), |(m, _)| m);
-    let names: Vec<&str> = message.split('`').skip(1).step_by(2).collect();
+    // The key may have a backtick of its own.
+    let unknown = message.strip_prefix("unknown field `").and_then(|rest| rest.rsplit_once("`, expected "));
     let problem = |what: String| Problem::new(at.clone(), what);
-    match names.split_first() {
-        Some((unknown, known)) if is_unknown_key(message) => {
+    match unknown {
+        Some((unknown, known)) => {
+            let known: Vec<&str> = known.split('`').skip(1).step_by(2).collect();
             let problem = problem(format!("unknown key `{unknown}`")).did_you_mean(unknown, known.iter().copied());
             match problem.help {
                 Some(_) => problem,
