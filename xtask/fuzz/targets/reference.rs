@@ -39,6 +39,8 @@ fn round_trip<T: FromStr<Err = Problem> + Display>(text: &str) -> Option<T> {
         }
         Err(problem) => {
             check_problem(&problem);
+            let offers_nothing = problem.help.is_some_and(|help| help.contains("``") && !text.contains('`'));
+            assert!(!offers_nothing, "no remedy: {text:?}");
             None
         }
     }

@@ -45,7 +45,7 @@ fn check_text(text: &str) {
 /// Jobs of a plan, sorted by name; not all of the commit's, and some without a key.
 fn recipes(data: &mut Unstructured<'_>) -> Result<Vec<Recipe>> {
     let (mut position, mut recipes) = (0, Vec::new());
-    for _ in 0..data.int_in_range(0..=600)? {
+    for _ in 0..data.int_in_range(0..=100)? {
         if data.is_empty() {
             break;
         }
@@ -107,7 +107,7 @@ fn check_slice(plan: &str, jobs: &[&Recipe]) {
 }
 
 fn check_legs(mut data: Unstructured<'_>) -> Result<()> {
-    let (most, forced) = (data.int_in_range(1..=256)?, data.arbitrary()?);
+    let (most, forced) = (data.int_in_range(1..=64)?, data.arbitrary()?);
     let recipes = recipes(&mut data)?;
     let jobs: Vec<LegJob> = recipes.iter().map(|recipe| LegJob::new(recipe, &recipe.job.arches)).collect();
     let commit: Option<Commit> = COMMIT.parse().ok();
