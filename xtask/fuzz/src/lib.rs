@@ -5,7 +5,7 @@
 
 pub mod buildkit;
 
-#[allow(dead_code)] // the commands use the rest
+#[allow(dead_code, clippy::all)] // the commands use the rest, and it is judged where it belongs
 #[path = "../../src"]
 mod program {
     pub mod dockerfile;
@@ -35,9 +35,11 @@ pub mod registry {
 
 use model::Problem;
 
-/// Checks that a complaint has a place and a reason, and does nothing to a terminal or to GitHub's runner.
+/// Checks that a complaint has a place, a reason, and a rule or a remedy, and does nothing to a terminal or to GitHub's
+/// runner.
 pub fn check_problem(problem: &Problem) {
     assert!(!problem.at.is_empty() && !problem.what.is_empty(), "{problem:?}");
+    assert!(problem.rule.is_some() || problem.help.is_some(), "{problem:?}");
     check_message(&problem.to_string());
 }
 

@@ -46,6 +46,8 @@ fn expected(data: &[u8]) -> Expected {
         revision: Revision::of_label(COMMIT),
         key: (bits & 1 == 0).then(key),
         bases: BTreeMap::new(),
+        begins_with: BTreeMap::new(),
+        foreign_files: Vec::new(),
         attested: bits & 2 != 0,
         forced: bits & 4 != 0,
     }

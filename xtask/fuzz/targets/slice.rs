@@ -70,6 +70,8 @@ fn recipe(position: usize, arches: Vec<Arch>, bases: BTreeMap<String, Digest>, k
         revision: None,
         key,
         bases,
+        begins_with: BTreeMap::new(),
+        foreign_files: Vec::new(),
         attested: false,
         forced: false,
     };
