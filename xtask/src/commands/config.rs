@@ -32,6 +32,7 @@ pub fn run(run: &Run, format: Format) -> anyhow::Result<()> {
         ("moving-tags", json!({ "value": moving_tags, "source": of_target.as_deref().unwrap_or("default") })),
         ("copies", json!({ "value": target.copies, "source": of_target.as_deref().unwrap_or("default") })),
         ("mirrors", json!({ "value": target.mirrors, "source": mirrors })),
+        ("min-free-gb", row(Some(&config.min_free_gb))),
         ("timeouts", json!({ "value": timeouts, "source": config.timeouts.source })),
     ];
     match format {

@@ -59,6 +59,7 @@ pub fn settle(
     let to_build: Vec<Arch> = to_build.into_iter().collect();
     let checked = if options.emulate { builder.check_emulated(&to_build) } else { builder.check_native(&to_build) };
     checked?;
+    builder.check_space(&run.ctx, run.config.min_free_gb.value)?;
     let push = output == Output::Push;
     let provenance = options.provenance.unwrap_or(run.target.provenance);
     if push {

@@ -20,6 +20,8 @@ use super::timeouts::timeouts;
 const MOST_LEGS: usize = 256;
 /// How many legs there are unless it is configured: more runners of GitHub's own seldom start at once.
 const USUAL_LEGS: usize = 40;
+/// How many GB are free before a build unless it is configured: enough for a small image, and for the engine to go on.
+const USUAL_FREE_GB: u64 = 1;
 /// Where the table stands, for messages.
 const TABLE: &str = "Cargo.toml: [workspace.metadata.jobs";
 
@@ -32,6 +34,8 @@ pub struct Config {
     pub sha_length: usize,
     /// How many entries the build matrix has at most.
     pub max_legs: usize,
+    /// How much room the engine has to have before a build, in GB: 0 for no check.
+    pub min_free_gb: Sourced<u64>,
     /// What `runs-on` takes for the runner that builds an architecture natively: a label, a list of labels, or a table
     /// with `group` and `labels`. The keys are the default architectures.
     pub runners: BTreeMap<Arch, Value>,
@@ -54,6 +58,7 @@ struct Settings {
     prefix: Option<String>,
     sha_length: Option<usize>,
     max_legs: Option<usize>,
+    min_free_gb: Option<u64>,
     runners: Option<BTreeMap<String, Value>>,
     mirrors: BTreeMap<String, String>,
     provenance: Option<Provenance>,
@@ -167,6 +172,10 @@ impl Config {
             prefix: settings.prefix.unwrap_or_else(|| "jobs".to_owned()),
             sha_length: settings.sha_length.unwrap_or(7),
             max_legs: settings.max_legs.unwrap_or(USUAL_LEGS),
+            min_free_gb: match settings.min_free_gb {
+                Some(value) => Sourced { value, source: "Cargo.toml".to_owned() },
+                None => Sourced { value: USUAL_FREE_GB, source: "default".to_owned() },
+            },
             runners: runners(settings.runners, &mut problems),
             mirrors: settings.mirrors,
             mirror_of_setup: None,

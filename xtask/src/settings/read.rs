@@ -86,6 +86,7 @@ fn of_another_type(problem: Problem, wanted: &str) -> Problem {
         "a string" => ("a string", "put it in double quotes"),
         "a boolean" => ("`true` or `false`", "write one of them, without quotes"),
         "usize" | "u32" => ("a whole number, 1 or more", "write a number, without quotes"),
+        "u64" => ("a whole number, 0 or more", "write a number, without quotes"),
         "a sequence" => ("a list", "put it in brackets: [\"…\"]"),
         "a map" | "a map of strings" => ("names with their values", "write them between braces"),
         other => (other, "write that instead"),

@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+use anyhow::Context as _;
+use camino::Utf8PathBuf;
+use serde_json::Value;
 use xshell::cmd;
 
 use super::process::{self, End, Limit, Options};
@@ -14,6 +17,8 @@ const OLDEST_BUILDX: [u32; 3] = [0, 22, 0];
 const BROKEN_BUILDX: [u32; 3] = [0, 31, 1];
 /// How long the engine may take to tell of itself; buildx gives up after as long.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(20);
+/// Bytes of a gigabyte, as people and docker count them.
+const GB: u64 = 1_000_000_000;
 /// How a node runs an architecture that is its own.
 const NATIVE: &str = "native";
 
@@ -76,6 +81,8 @@ pub struct Builder {
     pub nodes: Vec<Vec<String>>,
     /// Whether images can carry attestations: the `docker` driver needs the containerd image store for them.
     pub attestations: bool,
+    /// Where its engine keeps what it builds, if that is a folder of this machine.
+    folder: Option<Utf8PathBuf>,
 }
 
 impl Builder {
@@ -91,15 +98,22 @@ impl Builder {
         let given = Options { limit, ..Options::default() };
         let inspect = || process::run(ctx, |sh| cmd!(sh, "docker buildx inspect {bootstrap...} {name...}"), &given);
         // The engine takes a quarter of a second to tell of itself; most often it is needed, so it is asked meanwhile.
-        let (outcome, has_store) = std::thread::scope(|scope| {
-            let has_store = scope.spawn(|| has_containerd_store(ctx));
-            (inspect(), has_store.join().unwrap_or_else(|_| Err(anyhow::anyhow!("asking the engine was aborted"))))
+        let (outcome, engine) = std::thread::scope(|scope| {
+            let engine = scope.spawn(|| engine_info(ctx));
+            (inspect(), engine.join().unwrap_or_else(|_| Err(anyhow::anyhow!("asking the engine was aborted"))))
         });
         let outcome = outcome?;
         let (builder, error) = parse(&outcome.stdout());
         let Some(error) = error.or((!outcome.success()).then(|| outcome.reason())) else {
-            let attestations = builder.driver != "docker" || has_store?;
-            return Ok(Builder { attestations, ..builder });
+            // A builder in a container keeps its layers in a volume of the same engine.
+            let engine = match builder.driver.as_str() {
+                "docker" => engine?,
+                "docker-container" => engine.unwrap_or_default(),
+                _ => Value::Null,
+            };
+            let has_store = engine["status"].to_string().contains("io.containerd.snapshotter");
+            let folder = folder_here(&engine);
+            return Ok(Builder { attestations: builder.driver != "docker" || has_store, folder, ..builder });
         };
         let at = name.map_or("the builder".to_owned(), |name| format!("builder `{name}`"));
         let help = match crate::run::help_for(&error) {
@@ -113,6 +127,22 @@ impl Builder {
             None => "start the engine: cargo xtask setup",
         };
         Err(Problem::new(at, format!("cannot be used: {error}")).help(help).exit(Exit::Missing))
+    }
+
+    /// Checks that the engine has so much room for what it builds, in GB, as far as that can be known here.
+    ///
+    /// # Errors
+    /// With exit code 4, it has less.
+    pub fn check_space(&self, ctx: &Context, least: u64) -> anyhow::Result<()> {
+        let Some(folder) = self.folder.as_ref().filter(|_| least > 0) else { return Ok(()) };
+        let given = Options::default();
+        let Ok(table) = process::read(ctx, |sh| cmd!(sh, "df -Pk {folder}"), &given) else { return Ok(()) };
+        let Some(free) = free_space(&table).filter(|&free| free < least.saturating_mul(GB)) else { return Ok(()) };
+        let free = format!("{}.{}", free / GB, free % GB / (GB / 10));
+        Err(Problem::new("the engine", format!("{free} GB are free in {folder}"))
+            .rule(format!("before a build, {least} GB have to be (`min-free-gb` in Cargo.toml)"))
+            .help("make room: docker builder prune, docker image prune; or change `min-free-gb`: 0 is no check")
+            .exit(Exit::Missing))
     }
 
     /// How a node runs this architecture, in a word; `None` if none does.
@@ -162,7 +192,7 @@ pub enum Bootstrap {
 
 /// Reads what `docker buildx inspect` prints; the second part is a node's error.
 fn parse(text: &str) -> (Builder, Option<String>) {
-    let mut builder = Builder { driver: String::new(), nodes: Vec::new(), attestations: false };
+    let mut builder = Builder { driver: String::new(), nodes: Vec::new(), attestations: false, folder: None };
     let mut error = None;
     for line in text.lines() {
         let Some((key, value)) = line.split_once(':') else { continue };
@@ -180,11 +210,26 @@ fn parse(text: &str) -> (Builder, Option<String>) {
     (builder, error)
 }
 
-fn has_containerd_store(ctx: &Context) -> anyhow::Result<bool> {
-    let format = "{{json .DriverStatus}}";
+/// What the engine tells of itself: its image store, its folder and its machine.
+fn engine_info(ctx: &Context) -> anyhow::Result<Value> {
+    let format = r#"{"status": {{json .DriverStatus}}, "folder": {{json .DockerRootDir}}, "machine": {{json .Name}}}"#;
     let given = Options { limit: Limit::Within(ANSWER_TIMEOUT), ..Options::default() };
-    let status = process::read(ctx, |sh| cmd!(sh, "docker info --format {format}"), &given)?;
-    Ok(status.contains("io.containerd.snapshotter"))
+    let info = process::read(ctx, |sh| cmd!(sh, "docker info --format {format}"), &given)?;
+    serde_json::from_str(&info).context("could not read what `docker info` says")
+}
+
+/// The folder of an engine that runs on this machine itself, and neither on another nor in a virtual one.
+fn folder_here(engine: &Value) -> Option<Utf8PathBuf> {
+    let here = std::fs::read_to_string("/proc/sys/kernel/hostname").ok()?;
+    let is_here = engine["machine"] == here.trim();
+    engine["folder"].as_str().filter(|_| is_here).map(Utf8PathBuf::from).filter(|folder| folder.is_dir())
+}
+
+/// How many bytes are free, from the table of `df -Pk`: names of devices and folders may hold spaces.
+fn free_space(table: &str) -> Option<u64> {
+    let cells: Vec<&str> = table.lines().nth(1)?.split_whitespace().collect();
+    let used = cells.iter().position(|cell| cell.ends_with('%'))?;
+    Some(cells.get(used.checked_sub(1)?)?.parse::<u64>().ok()?.saturating_mul(1024))
 }
 
 #[cfg(test)]
@@ -208,6 +253,27 @@ Platforms:        linux/arm64, linux/arm/v7
         assert_eq!(Arch::ALL.map(|arch| builder.support(arch)), [Some("native"); 2]);
         let (one, _) = parse("Driver: docker\nPlatforms: linux/amd64, linux/arm64\n");
         assert_eq!((one.support(Arch::Amd64), one.support(Arch::Arm64)), (Some("native"), Some("emulated")));
+    }
+
+    #[test]
+    fn free_space_is_read_from_the_table_of_df() {
+        let head = "Filesystem 1024-blocks Used Available Capacity Mounted on\n";
+        assert_eq!(
+            free_space(&format!("{head}/dev/vda 263112772 36160260 59004280 39% /var/lib/docker\n")),
+            Some(60_420_382_720)
+        );
+        assert_eq!(free_space(&format!("{head}my disk 10 6 4 60% /my files 100%\n")), Some(4096));
+        assert_eq!(free_space(head), None);
+    }
+
+    #[test]
+    fn an_engine_elsewhere_has_no_folder_here() {
+        let engine = |machine: &str, folder: &str| serde_json::json!({ "machine": machine, "folder": folder });
+        let here = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap();
+        assert_eq!(folder_here(&engine(here.trim(), "/tmp")).unwrap(), "/tmp");
+        assert_eq!(folder_here(&engine(here.trim(), "/nowhere")), None);
+        assert_eq!(folder_here(&engine("docker-desktop", "/tmp")), None);
+        assert_eq!(folder_here(&Value::Null), None);
     }
 
     #[test]

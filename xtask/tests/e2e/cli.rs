@@ -123,6 +123,7 @@ fn config_tells_every_value_and_where_it_came_from() {
         moving-tags latest target `staging` in Cargo.toml
         copies - target `staging` in Cargo.toml
         mirrors docker.io=127.0.0.1:5000 Cargo.toml and JOBS_MIRRORS
+        min-free-gb 1 default
         timeouts build=3600 read=60 write=600 default
     "#]]
     .assert_eq(&table(&[]));
@@ -138,6 +139,7 @@ fn config_tells_every_value_and_where_it_came_from() {
         moving-tags - target `release` in Cargo.toml
         copies - target `release` in Cargo.toml
         mirrors docker.io=127.0.0.1:5000 Cargo.toml and JOBS_MIRRORS
+        min-free-gb 1 default
         timeouts build=3600 read=60 write=600 default
     "#]]
     .assert_eq(&table(&[("GITHUB_REF", "refs/tags/v1.2.3"), ("JOBS_REGISTRY", "127.0.0.1:5000")]));
@@ -153,6 +155,7 @@ fn config_tells_every_value_and_where_it_came_from() {
         moving-tags - default
         copies - default
         mirrors docker.io=127.0.0.1:5000 Cargo.toml and JOBS_MIRRORS
+        min-free-gb 1 default
         timeouts build=3600 read=60 write=600 default
     "#]]
     .assert_eq(&table(&[("GITHUB_REF", "refs/pull/12/merge")]));

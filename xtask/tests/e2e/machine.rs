@@ -133,6 +133,33 @@ fn an_image_that_was_pushed_is_not_called_unpushed() {
     }
 }
 
+#[test]
+fn a_build_needs_room() {
+    let registry = Registry::start();
+    let least = |gb: &str| format!("[workspace]\n[workspace.metadata.jobs]\nmin-free-gb = {gb}\n");
+    let tree = Tree::new(&[("jobs/a/Dockerfile", DOCKERFILE), ("Cargo.toml", &least("1000000000"))]);
+    let env = [("JOBS_REGISTRY", registry.address.as_str())];
+    for command in [&["build", "--arch", OWN][..], &["build", "--load"], &["pipeline"]] {
+        let run = tree.run_with(command, &env).ended(4);
+        let free =
+            run.errors().strip_prefix("error: the engine: ").and_then(|rest| rest.split_once(" GB are free in "));
+        let (free, rest) = free.unwrap_or_else(|| panic!("{run:?}"));
+        let (folder, _) = rest.split_once('\n').unwrap();
+        assert!(free.parse::<f64>().unwrap() > 0.0 && Path::new(folder).is_dir(), "{run:?}");
+        expect![[r#"
+            error: the engine: <free> GB are free in <folder>
+              rule: before a build, 1000000000 GB have to be (`min-free-gb` in Cargo.toml)
+              help: make room: docker builder prune, docker image prune; or change `min-free-gb`: 0 is no check"#]]
+        .assert_eq(&run.errors().replace(free, "<free>").replace(folder, "<folder>"));
+    }
+    assert!(registry.tags("jobs/a").is_empty());
+    tree.write("Cargo.toml", &least("0"));
+    tree.commit("no check");
+    tree.run_with(&["build", "--arch", OWN], &env).ended(0);
+    let config = tree.run_with(&["config"], &env).ended(0).stdout;
+    assert!(config.lines().any(|line| line.split_whitespace().eq(["min-free-gb", "0", "Cargo.toml"])), "{config}");
+}
+
 /// A way to an engine that a test can cut.
 struct Way {
     dir: TempDir,

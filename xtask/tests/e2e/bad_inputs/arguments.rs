@@ -137,7 +137,7 @@ fn refused_here() -> [Case<'static>; 15] {
         case("a key of Cargo.toml", &["build"]).file("Cargo.toml", table).says(expect![[r#"
             error: Cargo.toml: [workspace.metadata.jobs]: unknown key `\u{1b}]0;P\u{7}
                 : :add-mask::y`
-              rule: one of `prefix`, `sha-length`, `max-legs`, `runners`, `mirrors`, `provenance`, `timeouts`, `secrets`, `targets`
+              rule: one of `prefix`, `sha-length`, `max-legs`, `min-free-gb`, `runners`, `mirrors`, `provenance`, `timeouts`, `secrets`, `targets`
               help: remove it, or write one of these"#]]),
     ]
 }

@@ -12,7 +12,7 @@ fn the_manifest() {
     let table = |text: &str| format!("{TABLE}{text}");
     let texts: Vec<String> = [
         "prefx = \"x\"\n",
-        "sha-length = \"7\"\nmax-legs = true\nprefx = 1\nrunners = { amd64 = 1 }\n",
+        "sha-length = \"7\"\nmax-legs = true\nmin-free-gb = -1\nprefx = 1\nrunners = { amd64 = 1 }\n",
         "runners = {}\n",
         "runners = { aarch64 = \"x\", amd64 = \"\" }\n",
         "max-legs = 300\nsha-length = 3\nprefix = \"../x\"\n",
@@ -44,6 +44,9 @@ fn the_manifest() {
         case("wrong types, and a key besides", &["discover"]).file("Cargo.toml", typed).says(expect![[r#"
             error: Cargo.toml: [workspace.metadata.jobs] max-legs: invalid type: boolean `true`
               rule: a whole number, 1 or more
+              help: write a number, without quotes
+            error: Cargo.toml: [workspace.metadata.jobs] min-free-gb: invalid value: integer `-1`
+              rule: a whole number, 0 or more
               help: write a number, without quotes
             error: Cargo.toml: [workspace.metadata.jobs]: unknown key `prefx`
               help: did you mean `prefix`?
