@@ -21,8 +21,15 @@ use crate::cli::Command;
 use crate::model::{Exit, Problem};
 use crate::plan::Told;
 use crate::run::Context;
+use crate::run::fleet::Tally;
 use crate::settings::{Config, Given, Run};
 use setup::Purpose;
+
+/// Prints what was done, line by line; what failed follows.
+fn print(ctx: &Context, tally: Tally<String>) -> anyhow::Result<()> {
+    tally.done.iter().for_each(|line| ctx.ui.data(line));
+    tally.failures
+}
 
 /// Runs a command; gives the exit code of one that has its own.
 pub fn dispatch(ctx: &Context, config: &Config, command: &Command) -> anyhow::Result<u8> {

@@ -5,14 +5,15 @@ use crate::cli::BuildArgs;
 use crate::model::{Arch, Exit, Output, Problem};
 use crate::plan::{self, Basis, select_jobs};
 use crate::publish::{build_all, build_commands, settle};
+use crate::run::fleet::Tally;
 use crate::settings::{Run, Target};
 use crate::tools::buildx_version;
 
 pub fn run(run: &Run, args: &BuildArgs) -> anyhow::Result<()> {
-    login::renewed(run, || build(run, args))
+    super::print(&run.ctx, login::renewed(run, || build(run, args))?)
 }
 
-fn build(run: &Run, args: &BuildArgs) -> anyhow::Result<()> {
+fn build(run: &Run, args: &BuildArgs) -> anyhow::Result<Tally<String>> {
     buildx_version(&run.ctx)?;
     let arches = arches(&args.arch)?;
     let output = output(run, args)?;
@@ -30,12 +31,9 @@ fn build(run: &Run, args: &BuildArgs) -> anyhow::Result<()> {
     let images = settle(run, &plan, &arches, output, &args.options)?;
     if args.dry_run {
         let commands = build_commands(&run.ctx, &images, &args.options)?;
-        commands.iter().for_each(|command| run.ctx.ui.data(command));
-        return Ok(());
+        return Ok(Tally { done: commands, failures: Ok(()) });
     }
-    let built = build_all(&run.ctx, &images, &args.options)?;
-    built.done.iter().for_each(|image| run.ctx.ui.data(image));
-    built.result().map(drop)
+    Ok(build_all(&run.ctx, &images, &args.options)?.shown())
 }
 
 /// The architectures to build for: this machine's, unless others are named.

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::plan::report;
+use super::plan::{planned, report};
 use crate::cli::{DiscoverArgs, ListFormat};
 use crate::model::{Arch, Exit, JobName, Problem};
 use crate::plan::{self, Action, Basis, Job, Leg, LegJob, Planned, Work, recipes, select_jobs};
@@ -61,7 +61,7 @@ fn hand_on(ctx: &Context, work: &Work, folders: &str, build: &mut [Leg], mut mer
 fn find(ctx: &Context, config: &Config, args: &DiscoverArgs, jobs: Vec<Job>) -> anyhow::Result<Work> {
     let run = || Run::new(ctx, config, &args.destination);
     if args.changed || args.since.is_some() {
-        return changed(&run()?, args, jobs);
+        return changed(&run()?, args, &jobs);
     }
     let plain: Vec<LegJob> = jobs.iter().map(LegJob::unplanned).collect();
     if !is_for_workflow(ctx, args) {
@@ -85,7 +85,7 @@ fn find(ctx: &Context, config: &Config, args: &DiscoverArgs, jobs: Vec<Job>) -> 
 }
 
 /// What the plan would build, and what it would merge, at once or afterwards.
-fn changed(run: &Run, args: &DiscoverArgs, jobs: Vec<Job>) -> anyhow::Result<Work> {
+fn changed(run: &Run, args: &DiscoverArgs, jobs: &[Job]) -> anyhow::Result<Work> {
     check_signatures(run)?;
     let basis = match &args.since {
         Some(revision) => Basis::Since(revision.clone()),
@@ -96,8 +96,7 @@ fn changed(run: &Run, args: &DiscoverArgs, jobs: Vec<Job>) -> anyhow::Result<Wor
         run.ctx.ui.status("Skipped", format!("{why}; start the workflow by hand to build it all the same"));
         return Ok(Work::default());
     }
-    let mut planned = plan::make(run, jobs, &basis)?;
-    plan::explain(run, &mut planned)?;
+    let mut planned = planned(run, jobs, &basis)?;
     report(&run.ctx, &planned);
     // The run that published an index may have ended before it had it signed.
     let with_done = args.since.is_none() && (run.target.sign || run.target.attest);

@@ -6,6 +6,7 @@ use std::io::Read;
 use anyhow::Context as _;
 
 use crate::model::{Exit, Problem};
+use crate::run::fleet::Tally;
 use crate::run::{Context, Secret, is_unauthorized};
 use crate::settings::{Config, Given, Run, Target, aws_client, target_of_base};
 use crate::tools::docker_login;
@@ -84,7 +85,7 @@ fn log_in(Run { ctx, target, .. }: &Run, credentials: Option<Credentials>) -> an
 ///
 /// # Errors
 /// Those of the last attempt.
-pub fn renewed<T>(run: &Run, attempt: impl Fn() -> anyhow::Result<T>) -> anyhow::Result<T> {
+pub fn renewed<T>(run: &Run, attempt: impl Fn() -> anyhow::Result<Tally<T>>) -> anyhow::Result<Tally<T>> {
     let Run { ctx, target, .. } = run;
     let username = ctx.env.get("JOBS_USERNAME");
     let copies = run.copies()?;
@@ -100,35 +101,35 @@ pub fn renewed<T>(run: &Run, attempt: impl Fn() -> anyhow::Result<T>) -> anyhow:
 ///
 /// # Errors
 /// Those of the last attempt.
-pub fn all_renewed<T>(runs: &[&Run], attempt: impl Fn() -> anyhow::Result<T>) -> anyhow::Result<T> {
+pub fn all_renewed<T>(runs: &[&Run], attempt: impl Fn() -> anyhow::Result<Tally<T>>) -> anyhow::Result<Tally<T>> {
     once_more(runs, attempt, own_credentials)
 }
 
 fn once_more<T>(
     runs: &[&Run],
-    attempt: impl Fn() -> anyhow::Result<T>,
+    attempt: impl Fn() -> anyhow::Result<Tally<T>>,
     credentials: impl Fn(&Run) -> anyhow::Result<Option<Credentials>>,
-) -> anyhow::Result<T> {
-    attempt().or_else(|error| {
-        let is_stopped = runs.iter().any(|run| run.ctx.interrupted().is_some());
-        if !is_unauthorized(&format!("{error:#}")) || is_stopped {
-            return Err(error);
+) -> anyhow::Result<Tally<T>> {
+    let first = attempt();
+    let is_stopped = runs.iter().any(|run| run.ctx.interrupted().is_some());
+    let failure = match &first {
+        Ok(tally) => tally.failures.as_ref().err(),
+        Err(error) => Some(error),
+    };
+    if is_stopped || !failure.is_some_and(|error| is_unauthorized(&format!("{error:#}"))) {
+        return first;
+    }
+    let known = runs.iter().filter_map(|run| Some((run, run.target.registry.as_ref()?, credentials(run).ok()??)));
+    let known: Vec<_> = known.collect();
+    for (Run { ctx, client, .. }, registry, Credentials { username, password }) in &known {
+        ctx.ui.status("Retrying", "after a new login: the registry does not know this one");
+        let login = docker_login(ctx, &registry.value, username, password);
+        client.forget_logins();
+        if login.is_err() {
+            return first;
         }
-        let known = runs.iter().filter_map(|run| Some((run, run.target.registry.as_ref()?, credentials(run).ok()??)));
-        let known: Vec<_> = known.collect();
-        if known.is_empty() {
-            return Err(error);
-        }
-        for (Run { ctx, client, .. }, registry, Credentials { username, password }) in known {
-            ctx.ui.status("Retrying", "after a new login: the registry does not know this one");
-            let login = docker_login(ctx, &registry.value, &username, &password);
-            client.forget_logins();
-            if login.is_err() {
-                return Err(error);
-            }
-        }
-        attempt()
-    })
+    }
+    if known.is_empty() { first } else { attempt() }
 }
 
 /// What is the target's own to log in with.

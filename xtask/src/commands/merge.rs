@@ -5,6 +5,7 @@ use crate::cli::MergeArgs;
 use crate::model::{Exit, Problem};
 use crate::plan::{Basis, recipes, select_jobs};
 use crate::publish::{Moves, merge_all, merge_commands, move_attested};
+use crate::run::fleet::Tally;
 use crate::settings::Run;
 use crate::tools::buildx_version;
 
@@ -16,10 +17,10 @@ pub fn run(run: &Run, args: &MergeArgs) -> anyhow::Result<()> {
             .help("say `attest = true` of the target in Cargo.toml, or leave the flag out")
             .exit(Exit::Usage));
     }
-    login::renewed(run, || merge(run, args))
+    super::print(&run.ctx, login::renewed(run, || merge(run, args))?)
 }
 
-fn merge(run: &Run, args: &MergeArgs) -> anyhow::Result<()> {
+fn merge(run: &Run, args: &MergeArgs) -> anyhow::Result<Tally<String>> {
     buildx_version(&run.ctx)?;
     let told = super::told(&run.ctx, &args.jobs, args.plan.as_deref())?;
     let jobs = select_jobs(&run.ctx, &run.config, &told.jobs)?;
@@ -29,16 +30,10 @@ fn merge(run: &Run, args: &MergeArgs) -> anyhow::Result<()> {
     let recipes = recipes(run, jobs, &Basis::Registry { force: false }.or_slice(&told.plan)?)?;
     let moves = Moves::with(args.move_back);
     if let Some(bundle) = &args.attested {
-        let moved = move_attested(run, &recipes, args.parallel, bundle, moves)?;
-        moved.done.iter().for_each(|image| run.ctx.ui.data(image));
-        return moved.result().map(drop);
+        return Ok(move_attested(run, &recipes, args.parallel, bundle, moves)?.shown());
     }
     if args.dry_run {
-        let commands = merge_commands(run, &recipes)?;
-        commands.done.iter().for_each(|command| run.ctx.ui.data(command));
-        return commands.result().map(drop);
+        return merge_commands(run, &recipes);
     }
-    let merged = merge_all(run, &recipes.iter().collect::<Vec<_>>(), args.parallel, moves)?;
-    merged.done.iter().for_each(|image| run.ctx.ui.data(image));
-    merged.result().map(drop)
+    Ok(merge_all(run, &recipes.iter().collect::<Vec<_>>(), args.parallel, moves)?.shown())
 }

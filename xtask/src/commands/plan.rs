@@ -2,9 +2,11 @@
 
 use serde_json::{Value, json};
 
+use super::login;
 use crate::cli::{Format, PlanArgs};
-use crate::plan::{self, Action, Basis, Planned, select_jobs};
+use crate::plan::{self, Action, Basis, Job, Planned, select_jobs};
 use crate::publish::check_signatures;
+use crate::run::fleet::Tally;
 use crate::run::{Context, count, markdown, summary, table};
 use crate::settings::Run;
 
@@ -18,8 +20,7 @@ pub fn run(run: &Run, args: &PlanArgs) -> anyhow::Result<u8> {
         Some(revision) => Basis::Since(revision.clone()),
         None => Basis::Registry { force: args.force },
     };
-    let mut planned = plan::make(run, jobs, &basis)?;
-    plan::explain(run, &mut planned)?;
+    let planned = planned(run, &jobs, &basis)?;
     match args.format {
         Format::Json => run.ctx.ui.data(Value::Array(planned.iter().map(as_json).collect())),
         Format::Table => run.ctx.ui.data(table(&HEADINGS, &planned.iter().map(row).collect::<Vec<_>>())),
@@ -32,6 +33,16 @@ pub fn run(run: &Run, args: &PlanArgs) -> anyhow::Result<u8> {
     report(&run.ctx, &planned);
     let idle = planned.iter().all(|planned| planned.decision.action == Action::Done);
     Ok(if args.exit_code && !idle { SOMETHING_TO_DO } else { 0 })
+}
+
+/// The plan, with what has changed.
+pub fn planned(run: &Run, jobs: &[Job], basis: &Basis) -> anyhow::Result<Vec<Planned>> {
+    let attempt = || {
+        let mut planned = plan::make(run, jobs.to_vec(), basis)?;
+        plan::explain(run, &mut planned)?;
+        Ok(Tally { done: planned, failures: Ok(()) })
+    };
+    login::renewed(run, attempt)?.result()
 }
 
 /// Says how many jobs have something to be done, and shows these in the summary of a workflow, with the reasons.

@@ -6,6 +6,7 @@ use crate::model::{Exit, Expected, Problem};
 use crate::plan::{self, Basis, RegistryState, recipes, select_jobs};
 use crate::publish::{Moves, as_published, promote_all, promote_commands, verify_published};
 use crate::run::Context;
+use crate::run::fleet::Tally;
 use crate::settings::{Config, Run};
 use crate::tools::buildx_version;
 
@@ -25,10 +26,10 @@ pub fn run(ctx: &Context, config: &Config, args: &PromoteArgs) -> anyhow::Result
     buildx_version(ctx)?;
     let copies = to.copies()?;
     let runs: Vec<&Run> = [&from, &to].into_iter().chain(&copies).collect();
-    login::all_renewed(&runs, || promote(&from, &to, args))
+    super::print(ctx, login::all_renewed(&runs, || promote(&from, &to, args))?)
 }
 
-fn promote(from: &Run, to: &Run, args: &PromoteArgs) -> anyhow::Result<()> {
+fn promote(from: &Run, to: &Run, args: &PromoteArgs) -> anyhow::Result<Tally<String>> {
     let jobs = select_jobs(&from.ctx, &from.config, &args.jobs)?;
     if jobs.is_empty() {
         return Err(super::no_jobs("promote"));
@@ -47,12 +48,8 @@ fn promote(from: &Run, to: &Run, args: &PromoteArgs) -> anyhow::Result<()> {
     };
     let published = verify_published(from, by_commit, args.parallel, None, otherwise)?;
     if args.dry_run {
-        let commands = published.then(|published| promote_commands(to, &published))?;
-        commands.done.iter().for_each(|command| to.ctx.ui.data(command));
-        return commands.result().map(drop);
+        return published.then(|published| promote_commands(to, &published));
     }
-    let promoted =
-        published.then(|published| promote_all(to, &published, args.parallel, Moves::with(args.move_back)))?;
-    promoted.done.iter().for_each(|image| to.ctx.ui.data(image));
-    promoted.result().map(drop)
+    let moves = Moves::with(args.move_back);
+    Ok(published.then(|published| promote_all(to, &published, args.parallel, moves))?.shown())
 }

@@ -1,5 +1,6 @@
 //! `verify`: the gate alone, on what is published, and the programs in it where that is asked for; changes nothing.
 
+use super::login;
 use crate::cli::VerifyArgs;
 use crate::model::{Exit, Expected, Problem};
 use crate::plan::{self, Basis, recipes, select_jobs};
@@ -17,14 +18,13 @@ pub fn run(run: &Run, args: &VerifyArgs) -> anyhow::Result<()> {
     let by_commit: Result<Vec<Expected>, Problem> =
         jobs.iter().map(|job| plan::expected_of_published(run, job)).collect();
     let by_commit = by_commit.map_err(|problem| problem.exit(Exit::Usage))?;
-    let with_keys = |_: &[_]| {
-        let recipes = recipes(run, jobs, &Basis::Registry { force: false })?;
-        Ok(recipes.into_iter().map(|recipe| recipe.expected).collect())
+    let verify = || {
+        let with_keys = |_: &[_]| {
+            let recipes = recipes(run, jobs.clone(), &Basis::Registry { force: false })?;
+            Ok(recipes.into_iter().map(|recipe| recipe.expected).collect())
+        };
+        let verified = verify_all(run, by_commit.clone(), args.parallel, with_keys)?;
+        if args.deep { verified.then(|published| check_programs(run, published)) } else { Ok(verified) }
     };
-    let mut verified = verify_all(run, by_commit, args.parallel, with_keys)?;
-    if args.deep {
-        verified = verified.then(|published| check_programs(run, published))?;
-    }
-    verified.done.iter().for_each(|image| run.ctx.ui.data(image));
-    verified.result().map(drop)
+    super::print(&run.ctx, login::renewed(run, verify)?.shown())
 }

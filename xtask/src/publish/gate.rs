@@ -108,6 +108,7 @@ pub fn check_published(expected: &Expected, index: &Index, state: &RegistryState
     let any = state.parts.values().any(Option::is_some);
     for (&arch, part) in &state.parts {
         match part {
+            Some(part) if is_right && is_part(part, index, arch) => {}
             Some(part) => {
                 let of_part = expected.problems_of_published(Some(arch), part);
                 problems.extend(of_part.into_iter().map(|p| if is_right { p.help(&merge) } else { p }));
@@ -142,8 +143,14 @@ fn is_other(part: &Index, index: &Index) -> bool {
 /// another has one.
 pub fn astray(index: &Index, parts: &BTreeMap<Arch, Option<Index>>) -> Vec<Arch> {
     let any = parts.values().any(Option::is_some);
-    let is_astray = |part: &Option<Index>| part.as_ref().map_or(any, |part| is_other(part, index));
-    parts.iter().filter(|(_, part)| is_astray(part)).map(|(arch, _)| *arch).collect()
+    let is_astray = |arch: Arch, part: &Option<Index>| part.as_ref().map_or(any, |part| !is_part(part, index, arch));
+    parts.iter().filter(|(arch, part)| is_astray(**arch, part)).map(|(arch, _)| *arch).collect()
+}
+
+/// Whether what stands under an architecture's own tag is what the index holds of it.
+fn is_part(part: &Index, index: &Index, arch: Arch) -> bool {
+    let is_of_arch = |image: &&Manifest| image.platform == arch.platform();
+    part.digests() == index.images.iter().filter(is_of_arch).map(|image| &image.digest).collect()
 }
 
 /// Checks the images of all architectures, each under its own tag.

@@ -102,6 +102,13 @@ pub struct Tally<T> {
     pub failures: anyhow::Result<()>,
 }
 
+impl<T: Display> Tally<T> {
+    /// What people and programs are shown of it.
+    pub fn shown(self) -> Tally<String> {
+        Tally { done: self.done.iter().map(T::to_string).collect(), failures: self.failures }
+    }
+}
+
 impl<T> Tally<T> {
     /// Separates results: successes from failures.
     pub fn of(results: impl IntoIterator<Item = anyhow::Result<T>>) -> Tally<T> {

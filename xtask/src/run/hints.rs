@@ -36,7 +36,9 @@ pub fn is_out_of_reach(said: &str) -> bool {
 
 /// Whether a registry asks for a login.
 pub fn is_unauthorized(said: &str) -> bool {
-    UNAUTHORIZED.iter().any(|text| said.contains(text))
+    // The answer to a HEAD has no body, so ECR cannot say there that a login has expired.
+    let is_bare = |line: &str| line.trim_end().ends_with("403 Forbidden");
+    UNAUTHORIZED.iter().any(|text| said.contains(text)) || said.lines().any(is_bare)
 }
 
 /// What programs say, and what to do about it.

@@ -11,7 +11,7 @@ use crate::cloud::{BEARER, Issuer, JWT, OWN_PASSWORD, Programs, path_with_client
 use crate::ecr_front::{Ecr, OWN_ACCOUNT, authorization};
 use crate::harness::{DOCKERFILE, Run, TempDir, Tree, python_programs};
 use crate::rules::PROPOSALS;
-use crate::workflow::{Workflow, root};
+use crate::workflow::{self, Workflow, root};
 
 /// A repository on GitHub, as far as the workflow can tell, and the registry that its targets name.
 pub struct Act {
@@ -69,6 +69,10 @@ impl Act {
         let mut files = of_this_repository();
         files.iter_mut().filter(|(path, _)| path == "Cargo.toml").for_each(|(_, text)| {
             text.push_str(&targets.replace("<registry>", ecr.address()));
+        });
+        // `act` takes no `queue` yet, and has no run wait for another.
+        files.iter_mut().filter(|(path, _)| path.ends_with("/images.yml")).for_each(|(_, text)| {
+            *text = workflow::replaced(text, "      queue: max\n", "");
         });
         files.extend(jobs.iter().map(|job| (format!("jobs/{job}/Dockerfile"), DOCKERFILE.to_owned())));
         let files: Vec<(&str, &str)> = files.iter().map(|(path, text)| (path.as_str(), text.as_str())).collect();
