@@ -262,6 +262,21 @@ fn ci_runs_what_the_readme_says() {
 }
 
 #[test]
+fn every_promise_has_its_test() {
+    let readme = std::fs::read_to_string(root().join("README.md")).unwrap();
+    let (_, promises) = readme.split_once("\n## What it promises\n").unwrap();
+    let promises = promises.split("\n## ").next().unwrap();
+    let tests: String = sources().into_iter().map(|(_, text)| text).collect();
+    let named = |line: &str| line.split('`').skip(1).step_by(2).filter(|name| name.contains('_')).count();
+    let lines: Vec<&str> = promises.lines().filter(|line| line.starts_with(|c: char| c.is_ascii_digit())).collect();
+    assert_eq!(lines.len(), 10);
+    assert!(lines.iter().all(|line| named(line) > 0 || line.contains("`cargo xtask test --faults`")), "{promises}");
+    for name in promises.split('`').skip(1).step_by(2).filter(|name| name.contains('_') && *name != "bad_inputs") {
+        assert!(tests.contains(&format!("#[test]\nfn {name}() {{")), "{name}");
+    }
+}
+
+#[test]
 fn the_top_level_is_what_the_readme_says() {
     let output = Command::new("git").args(["ls-files"]).current_dir(root()).output().unwrap();
     let list = String::from_utf8(output.stdout).unwrap();
