@@ -147,7 +147,7 @@ fn what_the_gate_refuses_at_the_source_is_not_promoted() {
         3,
         &expect![[r#"
         error: <staging>/jobs/bad:<sha>-arm64: arm64 is missing, while another architecture's tag is there
-          help: cargo xtask build --arch arm64 bad"#]],
+          help: cargo xtask merge bad"#]],
     );
     assert_eq!(targets.digests("bad", &targets.tree.tag())[1], None);
     assert_same(targets.digests("good", &targets.tree.tag()));
