@@ -7,12 +7,8 @@
 use std::iter::Peekable;
 use std::str::Chars;
 
-use glob::MatchOptions;
-
 use super::{Fault, clean};
-
-const OPTIONS: MatchOptions =
-    MatchOptions { case_sensitive: true, require_literal_separator: true, require_literal_leading_dot: false };
+use crate::model::PathPattern;
 
 /// The patterns of a `.dockerignore` file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -28,9 +24,7 @@ struct Pattern {
     /// Begins with `!`: takes back what patterns before it ignore.
     is_exception: bool,
     text: String,
-    /// What stands between its slashes; `None` for `**`. Each matches one name, because over a whole path the time that
-    /// `glob` takes grows exponentially with the number of its stars.
-    parts: Vec<Option<glob::Pattern>>,
+    paths: PathPattern,
 }
 
 impl Ignore {
@@ -63,7 +57,7 @@ impl Ignore {
         for end in 1..=names.len() {
             ignored = false;
             for (pattern, matched) in self.patterns.iter().zip(&mut matched) {
-                *matched = *matched || pattern.is_exception == ignored && pattern.matches(&names[..end]);
+                *matched = *matched || pattern.is_exception == ignored && pattern.paths.matches(&names[..end]);
                 if *matched {
                     ignored = !pattern.is_exception;
                 }
@@ -98,41 +92,8 @@ impl Pattern {
             return None;
         }
         let text = translated(&cleaned)?;
-        let glob = |part| if part == "**" { Ok(None) } else { glob::Pattern::new(part).map(Some) };
-        let parts = text.split('/').map(glob).collect::<Result<_, _>>().ok()?;
-        Some(Pattern { is_exception, text, parts })
-    }
-
-    /// Whether it matches the path of these names, from beginning to end.
-    fn matches(&self, names: &[&str]) -> bool {
-        let (mut part, mut name) = (0, 0);
-        // The last `**` and the names that it takes: if what follows does not match, it takes one more. Those before it
-        // need never take more than they did.
-        let mut last_stars = None;
-        loop {
-            match (self.parts.get(part), names.get(name)) {
-                (None, None) => return true,
-                // At the end, `**` takes at least one name.
-                (Some(None), _) if part + 1 == self.parts.len() => return name < names.len(),
-                (Some(None), _) => {
-                    part += 1;
-                    last_stars = Some((part, name));
-                    continue;
-                }
-                (Some(Some(glob)), Some(text)) if glob.matches_with(text, OPTIONS) => {
-                    (part, name) = (part + 1, name + 1);
-                    continue;
-                }
-                _ => {}
-            }
-            match last_stars {
-                Some((after, taken)) if taken < names.len() => {
-                    (part, name) = (after, taken + 1);
-                    last_stars = Some((part, name));
-                }
-                _ => return false,
-            }
-        }
+        let paths = PathPattern::new(&text).ok()?;
+        Some(Pattern { is_exception, text, paths })
     }
 }
 

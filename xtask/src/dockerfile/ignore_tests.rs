@@ -82,16 +82,6 @@ fn patterns_ignore_what_buildkit_ignores() {
 }
 
 #[test]
-fn many_stars_take_no_longer_than_few() {
-    let (name, deep) = ("a".repeat(200), "a/".repeat(200));
-    for text in ["*a".repeat(30) + "b", "**/a/".repeat(30) + "b", "**/*a*a*a/".repeat(30) + "b"] {
-        let ignore = Ignore::parse(&text);
-        assert_eq!(ignore.unclear, None);
-        assert!(!ignore.ignored(format!("{name}/{deep}c").as_bytes()), "{text}");
-    }
-}
-
-#[test]
 fn exceptions_take_back_what_is_before_them() {
     let kept = |text: &str| {
         let ignored = ignored(text);

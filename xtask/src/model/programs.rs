@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use super::layer::{LayerFiles, Written};
-use super::{Arch, Expected, Manifest, Problem};
+use super::{Arch, Expected, Manifest, PathPattern, Problem};
 
 /// As much of a program's beginning as tells its processor, in bytes.
 pub const PROGRAM_HEADER: usize = 20;
@@ -95,10 +95,12 @@ impl Expected {
     /// allows.
     pub fn foreign_programs(&self, image: &Manifest, programs: &Programs) -> Option<Problem> {
         let arch = Arch::ALL.into_iter().find(|arch| arch.platform() == image.platform)?;
-        let options = glob::MatchOptions { require_literal_separator: true, ..glob::MatchOptions::new() };
-        let allowed: Vec<glob::Pattern> =
-            self.foreign_files.iter().filter_map(|pattern| glob::Pattern::new(pattern).ok()).collect();
-        let is_allowed = |path: &str| allowed.iter().any(|pattern| pattern.matches_with(path, options));
+        let allowed: Vec<PathPattern> =
+            self.foreign_files.iter().filter_map(|pattern| PathPattern::new(pattern).ok()).collect();
+        let is_allowed = |path: &str| {
+            let names: Vec<&str> = path.split('/').collect();
+            allowed.iter().any(|pattern| pattern.matches(&names))
+        };
         let foreign = programs.0.iter().filter(|(path, cpu)| !runs_on(cpu, arch) && !is_allowed(path));
         let foreign: Vec<String> = foreign.map(|(path, cpu)| format!("{path} ({cpu})")).collect();
         let (first, _) = foreign.first()?.rsplit_once(" (")?;

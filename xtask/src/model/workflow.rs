@@ -1,5 +1,6 @@
 //! The workflow whose signatures count: its file in one repository, on some git refs.
 
+use super::pattern::PathPattern;
 use super::problem::Problem;
 
 /// The workflow that publishes, in every repository that uses this tool.
@@ -58,8 +59,8 @@ impl TrustedWorkflow {
 
 /// Whether a git ref matches a pattern; `*` does not cross a `/`.
 pub fn matches_ref(pattern: &str, git_ref: &str) -> bool {
-    let options = glob::MatchOptions { require_literal_separator: true, ..glob::MatchOptions::new() };
-    glob::Pattern::new(pattern).is_ok_and(|pattern| pattern.matches_with(git_ref, options))
+    let names: Vec<&str> = git_ref.split('/').collect();
+    PathPattern::new(pattern).is_ok_and(|pattern| pattern.matches(&names))
 }
 
 /// A pattern of [`matches_ref`] as a regular expression.

@@ -6,7 +6,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
-use crate::model::{Arch, Exit, Failure, Problem, Provenance, Registry, Repository, Tag, Timeouts};
+use crate::model::{Arch, Exit, Failure, PathPattern, Problem, Provenance, Registry, Repository, Tag, Timeouts};
 use crate::run::Context;
 use crate::tools::noted_mirror;
 
@@ -329,7 +329,7 @@ fn check_target(target: &TargetSettings) -> impl Iterator<Item = Problem> {
 }
 
 fn check_ref(pattern: &str) -> Result<(), Problem> {
-    let what = match glob::Pattern::new(pattern) {
+    let what = match PathPattern::new(pattern) {
         _ if !pattern.starts_with("refs/") => "not a full git ref",
         Ok(_) => return Ok(()),
         Err(error) => error.msg,

@@ -8,7 +8,7 @@ use serde::{Deserialize, Deserializer};
 
 use super::build_args;
 use super::read::from_json;
-use crate::model::{Arch, Problem};
+use crate::model::{Arch, PathPattern, Problem};
 
 /// The longest time that a job of a workflow may take on a runner of one's own, in minutes.
 const LONGEST_BUILD: u32 = 5 * 24 * 60;
@@ -62,7 +62,7 @@ pub fn job_settings(path: &str, text: &str) -> Result<JobSettings, Vec<Problem>>
         problems.push(problem.help("name what is in the repository, e.g. protos/"));
     }
     for pattern in &settings.foreign_files {
-        if !pattern.starts_with('/') || glob::Pattern::new(pattern).is_err() {
+        if !pattern.starts_with('/') || PathPattern::new(pattern).is_err() {
             let problem = Problem::new(format!("{path}: foreign-files: `{pattern}`"), "no pattern of paths");
             let problem =
                 problem.rule("a path from `/`, in which `*` stands for a part of a name and `**` for folders");
