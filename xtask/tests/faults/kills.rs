@@ -54,9 +54,8 @@ fn end(lab: &Lab, command: Command, signal: &'static str, nth: usize, code: Opti
     pid.store(running.child.id(), Ordering::SeqCst);
     let ended = running.end();
     let sent = *sent.lock().unwrap();
-    let text = ended.text.clone();
-    let why =
-        |why: String| format!("{why}\nthe run that got {signal}: {text}\nrequests:\n{}", bench.runner.front.log());
+    let (text, front) = (ended.text.clone(), &bench.runner.front);
+    let why = |why: String| format!("{why}\nthe run that got {signal}: {text}\nrequests:\n{}", front.log());
     let Some(at) = sent else {
         // This run made fewer requests than the one that was counted.
         return ended.with(&[0]).and_then(|_| bench.recover()).map_err(why);
@@ -64,7 +63,7 @@ fn end(lab: &Lab, command: Command, signal: &'static str, nth: usize, code: Opti
     // A signal that comes with the last request may find nothing left to end.
     ensure(ended.code == code || ended.code == Some(0), || why(format!("ended with {:?}", ended.code)))?;
     std::thread::sleep((at + ON_THE_WAY + QUIET).saturating_duration_since(Instant::now()));
-    let late = bench.runner.front.writes_after(ended.at + ON_THE_WAY);
+    let late = front.writes_after(ended.at + ON_THE_WAY);
     ensure(late.is_empty(), || why(format!("written after the end: {late:#?}")))?;
     bench.recover().map_err(why)
 }

@@ -111,6 +111,21 @@ impl Lab {
         tree
     }
 
+    /// The same, when its commit was the newest.
+    pub fn lone_tree(&self, commit: usize) -> Tree {
+        let tree = self.tree(commit);
+        tree.git(&["reflog", "expire", "--expire=now", "--all"]);
+        tree.git(&["prune", "--expire=now"]);
+        tree
+    }
+
+    /// The same, which can fetch the newer ones.
+    pub fn old_tree(&self, commit: usize) -> Tree {
+        let tree = self.lone_tree(commit);
+        tree.git(&["remote", "add", "origin", self.source.path().to_str().unwrap()]);
+        tree
+    }
+
     /// The images of a registry, in a folder for another one.
     pub fn storage(&self, start: Start) -> TempDir {
         let folder = TempDir::new();

@@ -74,8 +74,9 @@ fn late(lab: &Lab, command: Command) -> Result<(), String> {
     let running = runner.start(&command.args());
     std::thread::sleep(AWAY);
     let _registry = Registry::configured(lab.storage(command.start), &address, "");
-    running.end().with(&[0, 4])?;
-    Bench::of(lab, command.commit, runner, Reader::of(&address)).recover()
+    let ended = running.end().with(&[0, 4])?;
+    let bench = Bench::of(lab, command.commit, runner, Reader::of(&address));
+    bench.recover().map_err(|why| format!("{why}\nthe run that came too early: {}", ended.text))
 }
 
 /// A small disk, which is gone when the case ends.
@@ -134,8 +135,8 @@ fn run_full(disk: &Disk, bench: &Bench, command: Command, codes: &[i32]) -> Resu
     disk.fill();
     let ended = bench.runner.run(&command.args());
     disk.empty();
-    let text = ended.text.clone();
-    ended.with(codes).and_then(|_| bench.recover()).map_err(|why| format!("{why}\nthe run with a full disk: {text}"))
+    let ended = ended.with(codes)?;
+    bench.recover().map_err(|why| format!("{why}\nthe run with a full disk: {}", ended.text))
 }
 
 /// The registry cannot write. Of builds alone: on a full disk, this registry truncates the files of manifests and tags
@@ -158,6 +159,6 @@ fn engine_dies(lab: &Lab, place: Place) -> Result<(), String> {
     let running = dying.hold(&BUILD.args(), place, 1);
     drop(engine);
     dying.front.heal();
-    running.end().with(FAILED)?;
-    bench.recover()
+    let ended = running.end().with(FAILED)?;
+    bench.recover().map_err(|why| format!("{why}\nthe run whose engine died: {}", ended.text))
 }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use crate::case::Case;
 use crate::check::{Invariant, Reader, ensure};
 use crate::front::{LATEST_READ, LATEST_WRITE, Place, TAG_READ, TAG_WRITE};
+use crate::harness::Tree;
 use crate::kills::send;
 use crate::lab::{A, B, C, Lab, Runner, Running, Start};
 
@@ -29,35 +30,58 @@ pub fn cases() -> Vec<Case> {
     for (held, other) in [(A, B), (B, A), (A, C), (C, A), (B, C), (C, B)] {
         for point in POINTS {
             let name = format!("{} is held at {}, and {} runs", NAMES[held], point.0, NAMES[other]);
-            let case = Case::new("orders of two", name, move |lab| Meeting::new(lab).hold(&[held], point, &[other]));
+            let case =
+                Case::new("orders of two", name, move |lab| Meeting::of(lab, Lab::tree).hold(&[held], point, &[other]));
             cases.push(case.quick((held, other) == (B, C)));
         }
     }
     for order in ORDERS {
         let name = order.map(|commit| NAMES[commit]).join(", ");
         cases.push(Case::new("orders of three", format!("{name}, one after the other"), move |lab| {
-            Meeting::new(lab).each(&order)
+            Meeting::of(lab, Lab::tree).each(&order)
         }));
         for point in &POINTS[2..] {
             let one = format!("{name}: the first is held at {}", point.0);
             cases.push(Case::new("orders of three", one, move |lab| {
-                Meeting::new(lab).hold(&order[..1], *point, &order[1..])
+                Meeting::of(lab, Lab::tree).hold(&order[..1], *point, &order[1..])
             }));
         }
         let two = format!("{name}: the first two are held at their first look at latest");
         cases.push(Case::new("orders of three", two, move |lab| {
-            Meeting::new(lab).hold(&order[..2], POINTS[2], &order[2..])
+            Meeting::of(lab, Lab::tree).hold(&order[..2], POINTS[2], &order[2..])
         }));
         for point in [POINTS[1], POINTS[5]] {
             let killed = format!("{name}: the first is killed at {}, and runs again at the end", point.0);
             cases.push(Case::new("orders with a kill", killed, move |lab| {
-                Meeting::new(lab).kill(order[0], point)?.each(&[order[1], order[2], order[0]])
+                Meeting::of(lab, Lab::tree).kill(order[0], point)?.each(&[order[1], order[2], order[0]])
             }));
         }
         let again = format!("{name}, and again in this order");
         cases.push(Case::new("orders of re-runs", again, move |lab| {
-            Meeting::new(lab).each(&[&[A, B, C][..], &order].concat())
+            Meeting::of(lab, Lab::tree).each(&[&[A, B, C][..], &order].concat())
         }));
+    }
+    cases.extend(old_clones());
+    cases
+}
+
+/// As a workflow's checkouts are: none knows of a newer commit, but where it can fetch it.
+fn old_clones() -> Vec<Case> {
+    const KIND: &str = "orders of old clones";
+    let mut cases = Vec::new();
+    for order in ORDERS {
+        let name = order.map(|commit| NAMES[commit]).join(", ");
+        let clones: [(&str, fn(&Lab, usize) -> Tree); 2] =
+            [("with a remote", Lab::old_tree), ("without a remote", Lab::lone_tree)];
+        for (which, tree) in clones {
+            cases.push(Case::new(KIND, format!("{name}, {which}"), move |lab| Meeting::of(lab, tree).each(&order)));
+        }
+    }
+    for (held, other) in [(A, B), (A, C), (B, C)] {
+        let point = POINTS[5];
+        let name = format!("{} is held at {}, and {} runs", NAMES[held], point.0, NAMES[other]);
+        let case = move |lab: &Lab| Meeting::of(lab, Lab::old_tree).hold(&[held], point, &[other]);
+        cases.push(Case::new(KIND, name, case));
     }
     cases
 }
@@ -70,9 +94,9 @@ struct Meeting<'a> {
 }
 
 impl<'a> Meeting<'a> {
-    fn new(lab: &'a Lab) -> Meeting<'a> {
+    fn of(lab: &'a Lab, tree: fn(&Lab, usize) -> Tree) -> Meeting<'a> {
         let registry = lab.registry(Start::Built);
-        let runners = [A, B, C].map(|commit| (commit, Runner::new(lab.tree(commit), &registry.address)));
+        let runners = [A, B, C].map(|commit| (commit, Runner::new(tree(lab, commit), &registry.address)));
         Meeting { lab, registry, runners: runners.into() }
     }
 
