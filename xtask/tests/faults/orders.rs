@@ -65,15 +65,16 @@ pub fn cases() -> Vec<Case> {
     cases
 }
 
+/// How the clone of a commit is made.
+type Clones = fn(&Lab, usize) -> Tree;
+
 /// As a workflow's checkouts are: none knows of a newer commit, but where it can fetch it.
 fn old_clones() -> Vec<Case> {
     const KIND: &str = "orders of old clones";
     let mut cases = Vec::new();
     for order in ORDERS {
         let name = order.map(|commit| NAMES[commit]).join(", ");
-        let clones: [(&str, fn(&Lab, usize) -> Tree); 2] =
-            [("with a remote", Lab::old_tree), ("without a remote", Lab::lone_tree)];
-        for (which, tree) in clones {
+        for (which, tree) in [("with a remote", Lab::old_tree as Clones), ("without a remote", Lab::lone_tree)] {
             cases.push(Case::new(KIND, format!("{name}, {which}"), move |lab| Meeting::of(lab, tree).each(&order)));
         }
     }
