@@ -34,6 +34,11 @@ pub fn is_out_of_reach(said: &str) -> bool {
     REFUSED.iter().chain(&OUT_OF_REACH).any(|text| said.contains(text))
 }
 
+/// Whether a registry says that a tag cannot change; a name that stands in an address says nothing.
+pub fn is_immutable(said: &str) -> bool {
+    said.split_whitespace().any(|word| word.trim_matches(|c: char| !c.is_alphanumeric() && c != '/') == "immutable")
+}
+
 /// Whether a registry asks for a login.
 pub fn is_unauthorized(said: &str) -> bool {
     // The answer to a HEAD has no body, so ECR cannot say there that a login has expired.
@@ -149,6 +154,14 @@ fn status_of_push<'a>(log: &[&'a str]) -> Option<&'a str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_tag_that_cannot_change_is_not_a_name() {
+        assert!(is_immutable("cannot be overwritten because the tag is immutable."));
+        assert!(is_immutable("tag invalid: the image tag \"x\" is already there: (immutable)"));
+        assert!(!is_immutable("unexpected status from HEAD request to https://r/v2/immutable-x/a: 403 Forbidden"));
+        assert!(!is_immutable("failed to push r/immutable/x:1: denied"));
+    }
 
     #[test]
     fn known_texts_have_a_remedy() {

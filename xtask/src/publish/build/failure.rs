@@ -5,7 +5,7 @@ use camino::Utf8Path;
 
 use super::pushing_failed;
 use crate::model::{Exit, Image, Problem};
-use crate::run::{Context, help_for, last_error};
+use crate::run::{Context, help_for, is_immutable, last_error};
 use crate::tools::process::{End, Outcome};
 
 /// How many lines of a failed build's log are shown.
@@ -62,7 +62,7 @@ fn not_pushed(image: &Image, said: &str, more: &str) -> anyhow::Error {
     let reference = image.reference.to_string();
     let why = said.replace(&format!("failed to push {reference}: "), "");
     let problem = Problem::new(&reference, format!("could not be pushed: {why}"));
-    if why.contains("immutable") {
+    if is_immutable(&why) {
         let tag = image.reference.tag.as_ref().map(ToString::to_string).unwrap_or_default();
         let tag = tag.trim_end_matches(&format!("-{}", image.arch));
         return problem

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::curl::Response;
 use crate::model::{Digest, Exit, Layer, Problem, Reference, Repository};
-use crate::run::help_for;
+use crate::run::{help_for, is_immutable};
 
 /// What a registry is asked for.
 pub enum Question {
@@ -131,7 +131,7 @@ fn reason(status: u16) -> &'static str {
 
 /// The complaint about a registry that did not do what it was asked, with the remedy where its words are known.
 pub fn unreachable(at: impl fmt::Display, said: &str) -> anyhow::Error {
-    if said.contains("immutable") {
+    if is_immutable(said) {
         return Problem::new(at.to_string(), said).rule("the repository's tags never change").exit(Exit::Refused);
     }
     let help = help_for(&format!("{at}: {said}")).unwrap_or(match said.starts_with("timed out") {
