@@ -132,7 +132,7 @@ fn refused_here() -> [Case<'static>; 15] {
             .says(expect![[r#"
                 error: jobs/job/job.json:1:34: unknown key `\u{1b}]0;P\u{7}
                     : :add-mask::y`
-                  rule: one of `$schema`, `arches`, `target`, `args`, `not-secrets`, `inputs`, `secrets`, `timeout-minutes`
+                  rule: one of `$schema`, `arches`, `target`, `args`, `not-secrets`, `inputs`, `secrets`, `foreign-files`, `timeout-minutes`
                   help: remove it, or write one of these"#]]),
         case("a key of Cargo.toml", &["build"]).file("Cargo.toml", table).says(expect![[r#"
             error: Cargo.toml: [workspace.metadata.jobs]: unknown key `\u{1b}]0;P\u{7}

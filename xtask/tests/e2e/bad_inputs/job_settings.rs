@@ -137,7 +137,7 @@ fn the_settings_of_a_job() {
                   rule: a whole number, 1 or more
                   help: write a number, without quotes
                 error: jobs/d/job.json:1:26: unknown key `context`
-                  rule: one of `$schema`, `arches`, `target`, `args`, `not-secrets`, `inputs`, `secrets`, `timeout-minutes`
+                  rule: one of `$schema`, `arches`, `target`, `args`, `not-secrets`, `inputs`, `secrets`, `foreign-files`, `timeout-minutes`
                   help: remove it, or write one of these
                 error: jobs/job/job.json:1:18: invalid type: string "amd64"
                   rule: a list
