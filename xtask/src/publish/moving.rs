@@ -63,23 +63,18 @@ pub fn move_tags(run: &Run, moves: Moves, merged: Vec<Merged>) -> anyhow::Result
 /// What concerns all jobs; a single job's tag that is elsewhere is part of the tally.
 pub fn check_moving_tags(run: &Run, published: Vec<Merged>) -> anyhow::Result<Tally<Merged>> {
     let mut mover = Mover::new(run, Moves::Forward);
-    let tags: Vec<Moving> = published.iter().flat_map(|merged| mover.tags_of(merged)).collect();
-    let found = mover.look(&tags)?;
-    let mut results: Vec<anyhow::Result<()>> = Vec::new();
-    for (tag, found) in tags.into_iter().zip(found) {
-        results.push(found.and_then(|found| {
-            if !mover.is_behind(&tag, found.as_ref())? {
-                return Ok(());
-            }
-            let at = found.and_then(|found| found.revision());
-            let what = at.map_or("is not there".to_owned(), |at| format!("is at {at}, and this is {}", tag.to.commit));
-            Err(Problem::new(tag.reference.to_string(), what)
-                .rule("a moving tag is at the newest commit that is published")
-                .help(format!("cargo xtask merge {}", tag.job))
-                .exit(Exit::Refused))
-        }));
+    let (of, tags) = mover.all_tags(&published);
+    let mut results: Vec<anyhow::Result<()>> = published.iter().map(|_| Ok(())).collect();
+    for ((i, tag), found) in of.into_iter().zip(&tags).zip(mover.look(&tags)?) {
+        let is_right = found.and_then(|found| match mover.is_behind(tag, found.as_ref())? {
+            true => Err(behind(tag, found.and_then(|found| found.revision()))),
+            false => Ok(()),
+        });
+        if is_right.is_err() {
+            results[i] = is_right;
+        }
     }
-    Ok(Tally { done: published, failures: Tally::of(results).failures })
+    Ok(Tally::of(results.into_iter().zip(published).map(|(result, merged)| result.map(|()| merged))))
 }
 
 /// A moving tag of a job, and what it is to point to.
@@ -118,6 +113,12 @@ impl<'r> Mover<'r> {
         self.run.target.moving_tags.iter().map(tag).collect()
     }
 
+    /// Those of all jobs, each with the position of its job.
+    fn all_tags(&self, jobs: &[Merged]) -> (Vec<usize>, Vec<Moving>) {
+        let of_job = |(i, merged)| self.tags_of(merged).into_iter().map(move |tag| (i, tag));
+        jobs.iter().enumerate().flat_map(of_job).unzip()
+    }
+
     fn settle_all(&mut self, jobs: Vec<Merged>) -> anyhow::Result<Tally<Merged>> {
         let mut results = Vec::new();
         for jobs in jobs.chunks(TOGETHER) {
@@ -128,8 +129,8 @@ impl<'r> Mover<'r> {
 
     /// Looks at the jobs' moving tags and writes those that are behind, until none of them is.
     fn settle(&mut self, jobs: &[Merged]) -> anyhow::Result<Vec<anyhow::Result<()>>> {
-        let of_job = |(i, merged)| self.tags_of(merged).into_iter().map(move |tag| (i, tag));
-        let mut open: Vec<(usize, Moving)> = jobs.iter().enumerate().flat_map(of_job).collect();
+        let (of, tags) = self.all_tags(jobs);
+        let mut open: Vec<(usize, Moving)> = of.into_iter().zip(tags).collect();
         let mut results: Vec<anyhow::Result<()>> = jobs.iter().map(|_| Ok(())).collect();
         for written in 0.. {
             let tags: Vec<Moving> = open.iter().map(|(_, tag)| tag.clone()).collect();
@@ -238,6 +239,14 @@ impl<'r> Mover<'r> {
         }
         Ok(Tally::of(results))
     }
+}
+
+fn behind(tag: &Moving, at: Option<Revision>) -> anyhow::Error {
+    let what = at.map_or("is not there".to_owned(), |at| format!("is at {at}, and this is {}", tag.to.commit));
+    Problem::new(tag.reference.to_string(), what)
+        .rule("a moving tag is at the newest commit that is published")
+        .help(format!("cargo xtask merge {}", tag.job))
+        .exit(Exit::Refused)
 }
 
 fn contested(tag: &Moving) -> anyhow::Error {

@@ -2,7 +2,7 @@
 
 use camino::Utf8Path;
 
-use super::{Merged, PARALLEL, Signatures, expected_there, refused};
+use super::{Merged, PARALLEL, Signatures, expected_there, left, refused};
 use crate::model::{Exit, Expected, Problem, Reference};
 use crate::plan::{RegistryState, for_verify};
 use crate::publish::gate;
@@ -25,8 +25,14 @@ pub fn verify_all(
 ) -> anyhow::Result<Tally<Merged>> {
     let total = expected.len();
     let mut tally = verify_signed(run, expected, parallel, &Signatures::of(run, None)?, otherwise)?;
-    for place in std::iter::once(run.clone()).chain(run.copies()?) {
-        tally = tally.then(|verified| check_moving_tags(&place, verified))?;
+    tally = tally.then(|verified| check_moving_tags(run, verified))?;
+    for copy in run.copies()? {
+        tally = tally.then(|verified| {
+            let expected = expected_there(&copy, &verified)?;
+            let there = verified.iter().zip(&expected).map(|(merged, there)| Merged::new(there, &merged.index, None));
+            let checked = check_moving_tags(&copy, there.collect())?;
+            Ok(left(verified.into_iter().map(|merged| vec![merged]).collect(), checked, |mut at, _| at.swap_remove(0)))
+        })?;
     }
     Ok(finished(run, total, tally))
 }

@@ -5,7 +5,7 @@ use std::process::Command;
 
 use super::Trial;
 use super::judge::Image;
-use crate::harness::{Registry, TempDir, Tree, docker};
+use crate::harness::{OWN, Registry, TempDir, Tree, docker};
 
 /// The Dockerfile that BuildKit is given; the allow-list stands beside it.
 const DOCKERFILE: &str = "target/xtask/build/job/Dockerfile";
@@ -60,13 +60,19 @@ fn a_file_that_nothing_names_fails_the_build_until_inputs_names_it() {
     let folder = TempDir::new();
     std::fs::write(folder.0.join("Dockerfile"), "FROM scratch\nONBUILD COPY jobs/lib/x /x\n").unwrap();
     docker(&["buildx", "build", "--quiet", "--push", "-t", &base, folder.0.to_str().unwrap()]);
-    let tree = Tree::new(&[("jobs/job/Dockerfile", &format!("FROM {base}\n")), ("jobs/lib/x", "1\n")]);
+    // The base is there for this machine's architecture alone.
+    let settings = |more: &str| format!("{{\"arches\": [\"{OWN}\"]{more}}}");
+    let tree = Tree::new(&[
+        ("jobs/job/Dockerfile", &format!("FROM {base}\n")),
+        ("jobs/job/job.json", &settings("")),
+        ("jobs/lib/x", "1\n"),
+    ]);
     let env = [("JOBS_REGISTRY", registry.address.as_str())];
     let refused = tree.run_with(&["build"], &env).ended(1);
     for part in ["jobs/job/Dockerfile:1: ", "`jobs/lib/x`", r#"add "inputs": ["jobs/lib/x"] to jobs/job/job.json"#] {
         assert!(refused.errors().contains(part), "{part}: {}", refused.errors());
     }
-    tree.write("jobs/job/job.json", r#"{"inputs": ["jobs/lib/x"]}"#);
+    tree.write("jobs/job/job.json", &settings(r#", "inputs": ["jobs/lib/x"]"#));
     tree.commit("the remedy");
     let key = || {
         let plan = tree.run(&["plan", "--format", "json"]).ended(0).stdout;
