@@ -47,7 +47,10 @@ impl Servers {
             let folder = TempDir::new();
             std::fs::write(folder.0.join("Dockerfile"), dockerfile).unwrap();
             let image = format!("{}/{name}", self.registry.address);
-            docker(&["buildx", "build", "--quiet", "--push", "-t", &image, folder.0.to_str().unwrap()]);
+            // Where it is a base, it has to be there for all architectures.
+            let both = ["--platform", "linux/amd64,linux/arm64"];
+            let build = ["buildx", "build", "--quiet", "--push", both[0], both[1], "-t", &image];
+            docker(&[&build[..], &[folder.0.to_str().unwrap()]].concat());
         }
     }
 }
