@@ -261,7 +261,9 @@ fn a_folder_that_a_base_copies_has_to_be_named() {
     let dir = TempDir::new();
     let text = format!("FROM {mirror}/library/busybox:1.37\nONBUILD COPY jobs/lib /lib/own\n");
     std::fs::write(dir.0.join("Dockerfile"), text).unwrap();
-    docker(&["buildx", "build", "--quiet", "--provenance=false", "-t", &base, "--push", dir.0.to_str().unwrap()]);
+    let both = ["--platform", "linux/amd64,linux/arm64"];
+    let build = ["buildx", "build", "--quiet", "--provenance=false", both[0], both[1], "-t", &base, "--push"];
+    docker(&[&build[..], &[dir.0.to_str().unwrap()]].concat());
     let tree = Tree::new(&[
         ("jobs/job/Dockerfile", &format!("FROM {base}\nCOPY jobs/lib/a /a\n")),
         ("jobs/lib/a", "1"),
