@@ -81,11 +81,36 @@ fn without_chance(said: &str) -> String {
     }
 }
 
+/// What is said alike, whatever store the engine has.
+fn in_every_store() -> [Fault; 2] {
+    [
+        on_writes(
+            "denied",
+            denied(),
+            expect![[r#"
+            error: <registry>/jobs/a:<sha>-<own>: could not be pushed: denied
+              help: ask for the right to push and pull there
+                the log is target/xtask/logs/a-<own>.log
+                rerun: cargo xtask build --arch <own> a"#]],
+        ),
+        on_writes(
+            "no login",
+            no_login(),
+            expect![[r#"
+            error: <registry>/jobs/a:<sha>-<own>: could not be pushed: unauthorized
+              help: log in to the registry: cargo xtask login
+                the log is target/xtask/logs/a-<own>.log
+                rerun: cargo xtask build --arch <own> a"#]],
+        ),
+    ]
+}
+
 fn check_pushes(store: Store, faults: &[Fault]) {
     let engine = Engine::with(store);
+    let alike = in_every_store();
     // Most of the time goes by in pauses.
     std::thread::scope(|scope| {
-        for fault in faults {
+        for fault in faults.iter().chain(&alike) {
             let engine = &engine;
             scope.spawn(move || {
                 let tree = Tree::with_jobs(&["a"]);
@@ -104,29 +129,11 @@ fn a_push_that_is_refused_is_explained() {
         Store::Containerd,
         &[
             on_writes(
-                "denied",
-                denied(),
-                expect![[r#"
-                error: <registry>/jobs/a:<sha>-<own>: could not be pushed: denied
-                  help: ask for the right to push and pull there
-                    the log is target/xtask/logs/a-<own>.log
-                    rerun: cargo xtask build --arch <own> a"#]],
-            ),
-            on_writes(
                 "forbidden, by a proxy",
                 by_proxy("403 Forbidden", "no"),
                 expect![[r#"
                 error: <registry>/jobs/a:<sha>-<own>: could not be pushed: unexpected status from POST request to http://<registry>/v2/jobs/a/blobs/uploads/: 403 Forbidden: no
                   help: ask for the right to push and pull there
-                    the log is target/xtask/logs/a-<own>.log
-                    rerun: cargo xtask build --arch <own> a"#]],
-            ),
-            on_writes(
-                "no login",
-                no_login(),
-                expect![[r#"
-                error: <registry>/jobs/a:<sha>-<own>: could not be pushed: unauthorized
-                  help: log in to the registry: cargo xtask login
                     the log is target/xtask/logs/a-<own>.log
                     rerun: cargo xtask build --arch <own> a"#]],
             ),
@@ -217,24 +224,6 @@ fn a_push_that_is_refused_is_explained_with_the_classic_store() {
     check_pushes(
         Store::Classic,
         &[
-            on_writes(
-                "denied",
-                denied(),
-                expect![[r#"
-                error: <registry>/jobs/a:<sha>-<own>: could not be pushed: denied
-                  help: ask for the right to push and pull there
-                    the log is target/xtask/logs/a-<own>.log
-                    rerun: cargo xtask build --arch <own> a"#]],
-            ),
-            on_writes(
-                "no login",
-                no_login(),
-                expect![[r#"
-                error: <registry>/jobs/a:<sha>-<own>: could not be pushed: unauthorized
-                  help: log in to the registry: cargo xtask login
-                    the log is target/xtask/logs/a-<own>.log
-                    rerun: cargo xtask build --arch <own> a"#]],
-            ),
             on_writes(
                 "forbidden, by a proxy",
                 Answer::new("403 Forbidden", &[], "no"),
