@@ -118,9 +118,7 @@ impl<'a> Look<'a> {
         let (mut asked, mut references) = (Vec::new(), Vec::new());
         for (i, (expected, state)) in self.jobs.iter().enumerate() {
             let places = state.as_ref().map_or_else(|_| Vec::new(), |state| wanted(expected, state));
-            for (place, reference) in
-                places.into_iter().filter_map(|place| Some((place, at(expected, state.as_ref().ok()?, place)?)))
-            {
+            for (place, reference) in places.into_iter().filter_map(|place| Some((place, at(expected, place)?))) {
                 asked.push((i, place));
                 references.push(reference);
             }
@@ -163,15 +161,13 @@ impl<'a> Look<'a> {
     }
 }
 
-/// The reference of a place, if the job has one there. What has no key of its own goes by what its index says.
-fn at(expected: &Expected, state: &RegistryState, place: Place) -> Option<Reference> {
-    let tag = match (place, &expected.key) {
-        (Place::Tag, _) => return Some(expected.reference(None)),
-        (Place::Part(arch), _) => return Some(expected.reference(Some(arch))),
-        (Place::Key, Some(key)) => Tag::for_key(key),
-        (Place::Key, None) => format!("key-{}", state.index.as_ref()?.key()?).parse().ok()?,
-    };
-    Some(expected.repository.with_tag(&tag))
+/// The reference of a place, if the job has one there.
+fn at(expected: &Expected, place: Place) -> Option<Reference> {
+    match place {
+        Place::Tag => Some(expected.reference(None)),
+        Place::Part(arch) => Some(expected.reference(Some(arch))),
+        Place::Key => expected.key.as_ref().map(|key| expected.repository.with_tag(&Tag::for_key(key))),
+    }
 }
 
 fn put(state: &mut RegistryState, place: Place, index: Option<Index>) {

@@ -16,8 +16,9 @@ use super::cache;
 use super::images::BuildOptions;
 use crate::model::{Digest, Exit, Failure, Image, JobName, Output, Problem, Reference};
 use crate::run::fleet::{self, OnFailure, Tally};
-use crate::run::write_file;
-use crate::run::{Context, Secret, Tries, count, create_file, human_time, is_transient, last_error, markdown, summary};
+use crate::run::{
+    Context, Secret, Tries, count, create_file, human_time, is_transient, last_error, markdown, summary, write_file,
+};
 use crate::tools::buildx;
 use crate::tools::process::{self, End, Limit, Options, Outcome};
 use failure::failure;

@@ -167,16 +167,7 @@ impl<'r> Mover<'r> {
         let Run { ctx, client, .. } = self.run;
         let references: Vec<Reference> = tags.iter().map(|tag| tag.reference.clone()).collect();
         let mut found = client.indexes(ctx, &references)?;
-        let places = found.iter_mut().zip(&references).enumerate();
-        let silent = places.filter_map(|(i, (index, reference))| match index {
-            Ok(Some(index)) if index.revision().is_none() => Some((i, (&reference.repository, index))),
-            _ => None,
-        });
-        let (at, mut unread): (Vec<usize>, Vec<_>) = silent.unzip();
-        let read = client.read_images(ctx, &mut unread)?;
-        for (i, error) in at.into_iter().zip(read).filter_map(|(i, read)| Some((i, read.err()?))) {
-            found[i] = Err(error);
-        }
+        client.read_found(ctx, &references, &mut found, |index| index.revision().is_none())?;
         Ok(found)
     }
 
@@ -213,6 +204,9 @@ impl<'r> Mover<'r> {
                     newer.push((merged, Expected { tag, revision, key: None, ..merged.expected.clone() }));
                 }
             }
+        }
+        if newer.is_empty() {
+            return Ok(Tally { done: Vec::new(), failures: Ok(()) });
         }
         let references: Vec<Reference> = newer.iter().map(|(_, expected)| expected.reference(None)).collect();
         let found = self.run.client.indexes(&self.run.ctx, &references)?;

@@ -12,7 +12,7 @@ const UNAUTHORIZED: [&str; 6] = [
 ];
 
 /// What programs written in Go say of a port that nobody listens on, and what curl says.
-const REFUSED: [&str; 3] = ["connection refused", "Couldn't connect to server", "Could not connect to server"];
+pub const REFUSED: [&str; 3] = ["connection refused", "Couldn't connect to server", "Could not connect to server"];
 /// How both name a port of this machine, as in `dial tcp 127.0.0.1:5000: connect: connection refused`.
 const LOOPBACK: [&str; 5] =
     ["dial tcp 127.", "dial tcp [::1]:", "connect to 127.", "connect to ::1", "connect to localhost"];

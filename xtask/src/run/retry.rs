@@ -5,6 +5,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::context::Context;
+use super::hints::REFUSED;
 use crate::model::Failure;
 
 /// How often the same is tried.
@@ -139,12 +140,9 @@ pub fn is_transient(said: &str) -> bool {
     /// What crane, regclient and BuildKit agree on, how programs written in Go and curl word it, and the two of a
     /// registry that was sent the same layer twice at one instant (`DIGEST_INVALID` and `MANIFEST_BLOB_UNKNOWN` of the
     /// OCI distribution specification).
-    const TRANSIENT: [&str; 17] = [
+    const TRANSIENT: [&str; 14] = [
         "connection reset by peer",
         "Connection reset by peer",
-        "connection refused",
-        "Couldn't connect to server",
-        "Could not connect to server",
         "broken pipe",
         "i/o timeout",
         "TLS handshake timeout",
@@ -159,7 +157,7 @@ pub fn is_transient(said: &str) -> bool {
         "blob unknown to registry",
     ];
     let is_busy = is_throttled(said) || statuses(said).any(is_transient_status);
-    !is_used_up(said) && (is_busy || TRANSIENT.iter().any(|text| said.contains(text)))
+    !is_used_up(said) && (is_busy || TRANSIENT.iter().chain(&REFUSED).any(|text| said.contains(text)))
 }
 
 /// Whether Docker Hub lets nobody pull from here for some hours.

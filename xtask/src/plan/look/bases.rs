@@ -20,17 +20,10 @@ impl Look<'_> {
         let wanted = self.wanted_bases(of);
         let references: Vec<Reference> = wanted.keys().cloned().collect();
         let mut found = self.run.client.indexes(&self.run.ctx, &references)?;
-        let (mut at, mut unread) = (Vec::new(), Vec::new());
-        for (i, (index, reference)) in found.iter_mut().zip(&references).enumerate() {
-            let Ok(Some(index)) = index else { continue };
+        for index in found.iter_mut().flatten().flatten() {
             index.images.retain(is_of_ours);
-            at.push(i);
-            unread.push((&reference.repository, index));
         }
-        let read = self.run.client.read_images(&self.run.ctx, &mut unread)?;
-        for (i, error) in at.into_iter().zip(read).filter_map(|(i, read)| Some((i, read.err()?))) {
-            found[i] = Err(error);
-        }
+        self.run.client.read_found(&self.run.ctx, &references, &mut found, |_| true)?;
         for ((reference, (name, jobs)), index) in wanted.into_iter().zip(found) {
             let is_whole = |index: &Index| index.images.iter().all(Manifest::is_read);
             match index.map(|index| index.filter(is_whole)) {

@@ -92,11 +92,7 @@ fn verify_signed(
 fn verified<'e>(expected: &'e Expected, state: &RegistryState) -> anyhow::Result<(&'e Expected, Merged)> {
     let Some(index) = &state.index else { return Err(not_published(expected)) };
     let problems = gate::check_published(expected, index, state);
-    if problems.is_empty() {
-        Ok((expected, Merged::new(expected, index, state.keyed.as_ref())))
-    } else {
-        Err(refused(problems))
-    }
+    if problems.is_empty() { Ok((expected, Merged::new(expected, index, None))) } else { Err(refused(problems)) }
 }
 
 fn not_published(expected: &Expected) -> anyhow::Error {

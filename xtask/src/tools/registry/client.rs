@@ -125,6 +125,31 @@ impl RegistryClient {
         Ok(results)
     }
 
+    /// Reads the images of those indexes that are wanted, among what was found under references. What cannot be read is
+    /// the error of its reference.
+    ///
+    /// # Errors
+    /// curl cannot be started.
+    pub fn read_found(
+        &self,
+        ctx: &Context,
+        references: &[Reference],
+        found: &mut [anyhow::Result<Option<Index>>],
+        is_wanted: impl Fn(&Index) -> bool,
+    ) -> anyhow::Result<()> {
+        let places = found.iter_mut().zip(references).enumerate();
+        let wanted = places.filter_map(|(i, (index, reference))| match index {
+            Ok(Some(index)) if is_wanted(index) => Some((i, (&reference.repository, index))),
+            _ => None,
+        });
+        let (at, mut unread): (Vec<usize>, Vec<_>) = wanted.unzip();
+        let read = self.read_images(ctx, &mut unread)?;
+        for (i, error) in at.into_iter().zip(read).filter_map(|(i, read)| Some((i, read.err()?))) {
+            found[i] = Err(error);
+        }
+        Ok(())
+    }
+
     /// Whether a registry has said of a repository that it is not there, when it was asked for something in it.
     pub fn is_missing(&self, repository: &Repository) -> bool {
         let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
