@@ -1,6 +1,5 @@
 //! What becomes of a run, and of the programs that it has started, when it is told to end or is killed.
 
-use std::ffi::OsStr;
 use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
@@ -74,9 +73,9 @@ fn a_terminal_that_is_gone_ends_a_run_unless_nohup_says_otherwise() {
     let mut is_asked = || silent.accept().map(|connection| taken.push(connection)).is_ok();
     let tree = Tree::with_jobs(&["a"]);
     let plan = tree.command(&["plan"], &[("JOBS_REGISTRY", &address)]);
-    let mut start = |program: Option<&str>| {
-        let mut command = Command::new(program.map_or(plan.get_program(), OsStr::new));
-        command.args(program.map(|_| plan.get_program())).args(plan.get_args()).current_dir(tree.path());
+    let mut start = |program: &[&str]| {
+        let mut command = Command::new(program[0]);
+        command.args(&program[1..]).arg(plan.get_program()).args(plan.get_args()).current_dir(tree.path());
         for (name, value) in plan.get_envs() {
             match value {
                 Some(value) => command.env(name, value),
@@ -88,9 +87,10 @@ fn a_terminal_that_is_gone_ends_a_run_unless_nohup_says_otherwise() {
         signal("-HUP", &child);
         child
     };
-    let (code, stderr) = end_of(start(None));
+    // The tests themselves may have been started with nohup.
+    let (code, stderr) = end_of(start(&["env", "--default-signal=HUP"]));
     assert_eq!((code, stderr.as_str()), (Some(143), "error: interrupted: a re-run continues\n"));
-    let mut child = start(Some("nohup"));
+    let mut child = start(&["nohup"]);
     std::thread::sleep(Duration::from_secs(2));
     assert_eq!(child.try_wait().unwrap(), None, "it goes on");
     signal("-TERM", &child);
