@@ -53,6 +53,8 @@ fn end(lab: &Lab, command: Command, signal: &'static str, nth: usize, code: Opti
     let running = bench.runner.start(&command.args());
     pid.store(running.child.id(), Ordering::SeqCst);
     let ended = running.end();
+    // From now on, its number may be another program's.
+    bench.runner.front.heal();
     let sent = *sent.lock().unwrap();
     let (text, front) = (ended.text.clone(), &bench.runner.front);
     let why = |why: String| format!("{why}\nthe run that got {signal}: {text}\nrequests:\n{}", front.log());
@@ -68,8 +70,8 @@ fn end(lab: &Lab, command: Command, signal: &'static str, nth: usize, code: Opti
     bench.recover().map_err(why)
 }
 
-/// Sends a signal to a process, which may be gone.
-pub fn send(signal: &str, pid: u32) {
+/// Sends a signal to a process.
+fn send(signal: &str, pid: u32) {
     let mut kill = std::process::Command::new("kill");
     let _ = kill.args([signal, &pid.to_string()]).stderr(std::process::Stdio::null()).status().unwrap();
 }

@@ -6,7 +6,6 @@ use crate::case::Case;
 use crate::check::{Invariant, Reader, ensure};
 use crate::front::{LATEST_READ, LATEST_WRITE, Place, TAG_READ, TAG_WRITE};
 use crate::harness::Tree;
-use crate::kills::send;
 use crate::lab::{A, B, C, Lab, Runner, Running, Start};
 
 /// The six orders of three commits.
@@ -121,8 +120,8 @@ impl<'a> Meeting<'a> {
     /// A run ends at this point.
     fn kill(self, commit: usize, (_, place, nth): Point) -> Result<Meeting<'a>, String> {
         let runner = &self.runners[&commit];
-        let running = runner.hold(&["merge"], place, nth);
-        send("-KILL", running.child.id());
+        let mut running = runner.hold(&["merge"], place, nth);
+        running.child.kill().unwrap();
         let _ = running.end();
         runner.front.heal();
         Ok(self)

@@ -46,7 +46,9 @@ fn expire(lab: &Lab, start: Start, commit: usize, gone: &[&str]) -> Result<(), S
     let registry = lab.registry(start);
     gone.iter().for_each(|arch| registry.delete(JOB, &format!("{}-{arch}", &lab.commits[B][..7])));
     let runner = Runner::new(lab.tree(commit), &registry.address);
-    Bench::of(lab, commit, runner, Reader::of(&registry.address)).recover()
+    let bench = Bench::of(lab, commit, runner, Reader::of(&registry.address));
+    bench.runner.finish()?;
+    bench.recover()
 }
 
 /// A registry, and two clones at one commit.
