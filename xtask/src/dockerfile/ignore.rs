@@ -13,6 +13,8 @@ use crate::model::PathPattern;
 /// The patterns of a `.dockerignore` file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Ignore {
+    /// The build context, with a slash at its end; empty where that is the root of what is listed.
+    context: String,
     patterns: Vec<Pattern>,
     /// A pattern of which it is not certain what BuildKit makes of it. Nothing is ignored here then, and all of the
     /// context has to count, because BuildKit applies the file by itself.
@@ -36,17 +38,28 @@ impl Ignore {
             }
             let Some(pattern) = Pattern::parse(line.trim()) else {
                 let what = format!("the pattern `{}` is not understood here", line.trim());
-                return Ignore { patterns: Vec::new(), unclear: Some(Fault::new(number, what)) };
+                return Ignore { unclear: Some(Fault::new(number, what)), ..Ignore::default() };
             };
             patterns.push(pattern);
         }
-        Ignore { patterns, unclear: None }
+        Ignore { patterns, ..Ignore::default() }
     }
 
-    /// Whether the file at `path`, relative to the context's root, is kept out of the context.
+    /// The same for a context that is a folder of what is listed; nothing else is in the context then.
+    pub fn of_context(self, folder: &str) -> Ignore {
+        Ignore { context: format!("{folder}/"), ..self }
+    }
+
+    /// The path in the context of what is listed at `path`, if it is there.
+    pub fn in_context<'a>(&self, path: &'a [u8]) -> Option<&'a [u8]> {
+        path.strip_prefix(self.context.as_bytes())
+    }
+
+    /// Whether the file at `path`, from the root of what is listed, is kept out of the context.
     ///
     /// Directories are asked first, from the outermost: what a pattern says about one holds for all below it.
     pub fn ignored(&self, path: &[u8]) -> bool {
+        let Some(path) = self.in_context(path) else { return true };
         if self.patterns.is_empty() {
             return false;
         }
@@ -68,7 +81,11 @@ impl Ignore {
 
     /// Whether the folder and all that may be below it is kept out: no exception may be about something in there.
     pub(super) fn ignored_with_all_below(&self, folder: &[u8]) -> bool {
-        let below = format!("{}/", String::from_utf8_lossy(folder));
+        if self.context.as_bytes().strip_prefix(folder).is_some_and(|rest| rest.starts_with(b"/")) {
+            return false; // the context is in it
+        }
+        let Some(in_context) = self.in_context(folder) else { return true };
+        let below = format!("{}/", String::from_utf8_lossy(in_context));
         let may_be_below = |pattern: &Pattern| {
             let text = &pattern.text;
             let wildcard = text.find(['*', '?', '[']);
@@ -105,9 +122,10 @@ fn translated(pattern: &str) -> Option<String> {
     while let Some(c) = chars.next() {
         match c {
             '[' => out.push_str(&class(&mut chars, out.is_empty() || out.ends_with('/'))?),
-            // An escaped letter or digit is a class or an assertion of regular expressions.
+            // An escaped letter or digit is a class or an assertion of regular expressions, and an escaped slash parts
+            // names, but ends no `**`.
             '\\' => {
-                let literal = chars.next().filter(|c| c.is_ascii() && !c.is_ascii_alphanumeric())?;
+                let literal = chars.next().filter(|c| c.is_ascii() && !c.is_ascii_alphanumeric() && *c != '/')?;
                 out.push_str(&glob::Pattern::escape(&literal.to_string()));
             }
             // In a regular expression it is not a character, and nothing can match it in the middle.
