@@ -25,7 +25,7 @@ pub use ecr::{
 };
 pub use image::{Image, Output, Provenance};
 pub use index::{Descriptor, Expected, Index, Manifest};
-pub use job::{DOCKERFILE, JOBS_DIR, JobName, NAME_RULE, SETTINGS_FILE};
+pub use job::{DOCKERFILE, JOBS_DIR, JobFiles, JobName, NAME_RULE, SETTINGS_FILE};
 pub use key::{Key, TreeEntry, hash_of_files};
 pub use layer::{Layer, LayerFiles, LayerReader, clean};
 pub use pattern::PathPattern;

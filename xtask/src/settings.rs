@@ -2,12 +2,12 @@
 //! with every mistake named. Nothing of a job's image is decided here.
 
 mod access;
+mod allowed;
 mod build_args;
 mod config;
 mod job;
 mod read;
 mod run;
-mod secrets;
 mod target;
 mod timeouts;
 

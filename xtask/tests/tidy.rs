@@ -132,7 +132,7 @@ const PURE: [&str; 13] = [
     "settings/build_args.rs",
     "settings/job.rs",
     "settings/read.rs",
-    "settings/secrets.rs",
+    "settings/allowed.rs",
     "settings/timeouts.rs",
 ];
 

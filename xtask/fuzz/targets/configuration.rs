@@ -2,7 +2,7 @@
 
 #![no_main]
 
-use fuzz::model::{Exit, Failure, Problem, Registry, Repository, Tag, TrustedWorkflow, matches_ref};
+use fuzz::model::{Exit, Failure, JobFiles, Problem, Registry, Repository, Tag, TrustedWorkflow, matches_ref};
 use fuzz::run::{Context, Environment, Ui};
 use fuzz::settings::{Config, job_settings};
 use fuzz::{check_message, check_problem};
@@ -45,11 +45,15 @@ fn check_job_settings(text: &str) {
         Err(problems) => return check_problems(&problems),
     };
     assert!(serde_json::from_str::<Value>(text).is_ok_and(|value| value.is_object()), "{text:?}");
-    assert!(settings.arches.is_none_or(|arches| !arches.is_empty()));
-    assert!(settings.timeout_minutes.is_none_or(|minutes| minutes > 0));
-    assert!(!settings.inputs.iter().any(|path| path.starts_with('/') || path.split('/').any(|part| part == "..")));
-    for (name, value) in &settings.args {
-        assert!(!name.is_empty() && !name.contains(['=', '\0']) && !value.contains('\0'), "{name:?} {value:?}");
+    for settings in settings.into_values() {
+        assert!(settings.images.is_empty());
+        assert!(settings.arches.is_none_or(|arches| !arches.is_empty()));
+        assert!(settings.timeout_minutes.is_none_or(|minutes| minutes > 0));
+        let mut paths = settings.inputs.iter().chain(&settings.context).chain(&settings.dockerfile);
+        assert!(!paths.any(|path| path.starts_with('/') || path.split('/').any(|part| part == "..")));
+        for (name, value) in settings.args.iter().chain(&settings.labels) {
+            assert!(!name.is_empty() && !name.contains(['=', '\0']) && !value.contains('\0'), "{name:?} {value:?}");
+        }
     }
 }
 
@@ -74,7 +78,12 @@ fn check_table(text: &str) {
         check_failure(&error);
     }
     let job = "job-a".parse().unwrap();
-    config.secrets.check(&[(&job, &["npm_token".to_owned()])]).iter().for_each(check_problem);
+    let dir = "jobs/job-a";
+    let files = JobFiles { dir: dir.into(), dockerfile: format!("{dir}/Dockerfile").into(), context: "".into() };
+    for allowed in [&config.secrets, &config.env_args, &config.ssh] {
+        allowed.for_nobody(&[&job]).iter().for_each(check_problem);
+        allowed.refused(&job, &files, &["npm_token".to_owned()]).iter().for_each(check_problem);
+    }
 }
 
 /// The refs whose signatures count are those that are published.

@@ -29,6 +29,11 @@ fn check_ignore_file(text: &str, paths: &[&str]) {
         assert_eq!(ignore.ignored(path.as_bytes()), theirs.ignored(path), "{path:?} in {text:?}");
         check_folders(&ignore, path);
     }
+    let within = ignore.clone().of_context("c");
+    for path in paths {
+        assert_eq!(within.ignored(format!("c/{path}").as_bytes()), ignore.ignored(path.as_bytes()), "{path:?}");
+        assert!(path.starts_with("c/") || within.ignored(path.as_bytes()), "{path:?}");
+    }
 }
 
 /// A folder that is left out as a whole holds no file that is let in.

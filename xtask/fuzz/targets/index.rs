@@ -32,13 +32,14 @@ fn answer(body: &[u8]) -> Answer {
 }
 
 fn key() -> Key {
-    Key::of(None, &BTreeMap::new(), &BTreeMap::new(), [0; 32], None)
+    Key::of(None, &BTreeMap::new(), &BTreeMap::new(), [0; 32], "", None)
 }
 
 /// What is expected, by the first byte of the data.
 fn expected(data: &[u8]) -> Expected {
     let bits = usize::from(data.first().copied().unwrap_or_default()) % 24;
     Expected {
+        settings_file: "jobs/x/job.json".into(),
         job: "x".parse().unwrap(),
         repository: Repository::new(None, "jobs/x").unwrap(),
         tag: "x".parse().unwrap(),

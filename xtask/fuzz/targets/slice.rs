@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use fuzz::model::{Arch, Commit, Digest, Exit, Expected, Failure, Key, Repository};
+use fuzz::model::{Arch, Commit, Digest, Exit, Expected, Failure, JobFiles, Key, Repository};
 use fuzz::plan::{Basis, Job, LegJob, Recipe, Work, matrix};
 use fuzz::settings::JobSettings;
 use fuzz::{check_message, check_problem, dockerfile};
@@ -54,15 +54,18 @@ fn recipes(data: &mut Unstructured<'_>) -> Result<Vec<Recipe>> {
         let arches = [&Arch::ALL[..1], &Arch::ALL[1..], &Arch::ALL][usize::from(bits % 3)].to_vec();
         let bases = (0..bits >> 4 & 3).map(|base| (format!("base-{base}"), digest(number.wrapping_add(base))));
         let bases: BTreeMap<String, Digest> = bases.collect();
-        let key = (bits & 128 == 0).then(|| Key::of(None, &BTreeMap::new(), &bases, [number; 32], None));
+        let key = (bits & 128 == 0).then(|| Key::of(None, &BTreeMap::new(), &bases, [number; 32], "", None));
         recipes.push(recipe(position, arches, bases, key));
     }
     Ok(recipes)
 }
 
 fn recipe(position: usize, arches: Vec<Arch>, bases: BTreeMap<String, Digest>, key: Option<Key>) -> Recipe {
-    let job = Job { name: format!("j{position}").parse().unwrap(), position, arches, settings: JobSettings::default() };
+    let files = JobFiles { dir: "jobs/x".into(), dockerfile: "jobs/x/Dockerfile".into(), context: "".into() };
+    let (name, settings) = (format!("j{position}").parse().unwrap(), JobSettings::default());
+    let job = Job { name, files, position, arches, settings };
     let expected = Expected {
+        settings_file: job.files.settings_file(),
         job: job.name.clone(),
         repository: Repository::new(None, "jobs/x").unwrap(),
         tag: "x".parse().unwrap(),

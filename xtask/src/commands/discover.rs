@@ -1,5 +1,7 @@
 //! `discover`: the jobs, as data.
 
+use std::collections::BTreeSet;
+
 use serde_json::json;
 
 use super::plan::{planned, report};
@@ -13,7 +15,7 @@ use crate::tools::{Bootstrap, Builder};
 
 pub fn run(ctx: &Context, config: &Config, args: &DiscoverArgs) -> anyhow::Result<()> {
     let work = find(ctx, config, args, select_jobs(ctx, config, &args.jobs)?)?;
-    let folders = json!(work.build.iter().map(|job| job.name.dir()).collect::<Vec<_>>()).to_string();
+    let folders = json!(folders(&work.build)).to_string();
     let here = Arch::of_this_machine();
     // What keeps the jobs from being parted into legs is said here too; but legs are many times as long as a list.
     let mut build = work.build_legs(&config.runners, config.max_legs, here)?;
@@ -56,6 +58,12 @@ fn hand_on(ctx: &Context, work: &Work, folders: &str, build: &mut [Leg], mut mer
                 .help("make it a folder that can be written, or remove it")
                 .exit(Exit::Usage)
         })
+}
+
+/// The folders of jobs, each once: several jobs may share one.
+fn folders(jobs: &[LegJob]) -> Vec<&str> {
+    let folders: BTreeSet<&str> = jobs.iter().map(|job| job.files.dir.as_str()).collect();
+    folders.into_iter().collect()
 }
 
 fn find(ctx: &Context, config: &Config, args: &DiscoverArgs, jobs: Vec<Job>) -> anyhow::Result<Work> {
@@ -156,9 +164,9 @@ fn is_for_workflow(ctx: &Context, args: &DiscoverArgs) -> bool {
 }
 
 fn as_table(jobs: &[LegJob]) -> String {
-    let row = |LegJob { name, arches, .. }: &LegJob| {
+    let row = |LegJob { name, files, arches, .. }: &LegJob| {
         let arches: Vec<&str> = arches.iter().map(|arch| arch.as_str()).collect();
-        vec![JobName::to_string(name), arches.join(" "), name.dockerfile().into_string()]
+        vec![JobName::to_string(name), arches.join(" "), files.dockerfile.to_string()]
     };
     table(&["JOB", "ARCHITECTURES", "DOCKERFILE"], &jobs.iter().map(row).collect::<Vec<_>>())
 }

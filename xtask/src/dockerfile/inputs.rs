@@ -36,7 +36,7 @@ pub struct ContextPath {
     pub line: Option<usize>,
     /// With its variables replaced.
     pub written: String,
-    /// From the context's root; never empty, except before a pattern's first wildcard.
+    /// From the repository's root; never empty, except before a pattern's first wildcard.
     pub path: String,
     /// Whether `path` is but the part of a pattern before its first wildcard.
     pub is_pattern: bool,
@@ -62,6 +62,26 @@ impl Inputs {
         match ContextPath::new(None, path, &[]) {
             Some(path) => Inputs::Sources(BTreeSet::from([path])),
             None => Inputs::Whole { line: None, because: format!("`{path}` is the whole context") },
+        }
+    }
+
+    /// Everything in the repository, for a job whose context is not all of it.
+    pub fn everything() -> Inputs {
+        let path = ContextPath { line: None, written: ".".to_owned(), path: String::new(), is_pattern: true, depth: 0 };
+        Inputs::Sources(BTreeSet::from([path]))
+    }
+
+    pub fn is_whole(&self) -> bool {
+        matches!(self, Inputs::Whole { .. })
+    }
+
+    /// The same of a context that is this folder: what is read begins there, and what is listed at the root.
+    pub fn of_context(self, folder: &str) -> Inputs {
+        match self {
+            Inputs::Sources(paths) if !folder.is_empty() => {
+                Inputs::Sources(paths.into_iter().map(|path| path.below(folder)).collect())
+            }
+            inputs => inputs,
         }
     }
 
@@ -137,6 +157,12 @@ impl ContextPath {
         path.truncate(wildcard.unwrap_or(path.len()));
         let source = ContextPath { line, written: written.to_owned(), path, depth, is_pattern: wildcard.is_some() };
         (source.is_pattern || !source.path.is_empty()).then_some(source)
+    }
+
+    /// The same in a folder.
+    fn below(self, folder: &str) -> ContextPath {
+        let depth = self.depth.saturating_add(folder.split('/').count());
+        ContextPath { path: format!("{folder}/{}", self.path), depth, ..self }
     }
 
     /// Whether everything that another path leads to is below this one.

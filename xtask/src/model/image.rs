@@ -6,13 +6,14 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use super::arch::Arch;
-use super::job::JobName;
+use super::job::{JobFiles, JobName};
 use super::reference::Reference;
 
 /// Everything that decides the result of one `docker buildx build`.
 #[derive(Clone, Debug)]
 pub struct Image {
     pub job: JobName,
+    pub files: JobFiles,
     pub arch: Arch,
     pub reference: Reference,
     /// The file that BuildKit reads: the job's Dockerfile, or its copy beside a list of the files that it may see.
@@ -22,6 +23,8 @@ pub struct Image {
     pub labels: BTreeMap<String, String>,
     /// Name in the Dockerfile -> `docker-image://…@sha256:…`.
     pub contexts: BTreeMap<String, String>,
+    /// The agents or keys that the build may use.
+    pub ssh: Vec<String>,
     /// `id` of what the build may mount -> environment variable that holds it.
     pub secrets: BTreeMap<String, String>,
     pub output: Output,

@@ -3,12 +3,12 @@
 use std::fmt;
 use std::str::FromStr;
 
-use camino::Utf8PathBuf;
+use camino::{Utf8Path, Utf8PathBuf};
 use serde::Serialize;
 
 use super::problem::Problem;
 
-/// The folder that holds the jobs, from the repository's root.
+/// The folder that holds the jobs unless `jobs-dirs` names others, from the repository's root.
 pub const JOBS_DIR: &str = "jobs";
 /// The file that makes a folder a job.
 pub const DOCKERFILE: &str = "Dockerfile";
@@ -27,19 +27,37 @@ impl JobName {
         &self.0
     }
 
-    /// The job's folder, from the repository's root.
-    pub fn dir(&self) -> Utf8PathBuf {
-        Utf8PathBuf::from(JOBS_DIR).join(&self.0)
+    /// The name of the job in this folder.
+    ///
+    /// # Errors
+    /// The folder's name is none, with a better one.
+    pub fn of_folder(folder: &Utf8Path) -> Result<JobName, Problem> {
+        JobName::named(folder, folder.file_name().unwrap_or_default())
     }
 
-    /// The job's Dockerfile, from the repository's root.
-    pub fn dockerfile(&self) -> Utf8PathBuf {
-        self.dir().join(DOCKERFILE)
+    fn named(folder: &Utf8Path, name: &str) -> Result<JobName, Problem> {
+        JobName::checked(folder.as_str(), name).map_err(|(problem, better)| match better {
+            Some(better) => problem.help(format!("rename the folder, e.g. {}", folder.with_file_name(better.as_str()))),
+            None => problem.help("rename the folder"),
+        })
     }
 
-    /// The job's `job.json`, from the repository's root.
-    pub fn settings_file(&self) -> Utf8PathBuf {
-        self.dir().join(SETTINGS_FILE)
+    /// The name that something else than a folder gives to a job, as `at` says.
+    ///
+    /// # Errors
+    /// It is none, with a better one.
+    pub fn at(at: &str, name: &str) -> Result<JobName, Problem> {
+        JobName::checked(at, name).map_err(|(problem, better)| match better {
+            Some(better) => problem.help(format!("e.g. `{better}`")),
+            None => problem.help("give it another name"),
+        })
+    }
+
+    fn checked(at: &str, name: &str) -> Result<JobName, (Problem, Option<JobName>)> {
+        if is_valid(name) {
+            return Ok(JobName(name.to_owned()));
+        }
+        Err((Problem::new(at, "not a valid job name").rule(NAME_RULE), JobName::suggestion(name)))
     }
 
     /// The nearest valid name, for a person who has to rename a folder.
@@ -68,18 +86,29 @@ impl fmt::Display for JobName {
     }
 }
 
+/// The name of a folder in the usual place.
 impl FromStr for JobName {
     type Err = Problem;
 
     fn from_str(name: &str) -> Result<JobName, Problem> {
-        if is_valid(name) {
-            return Ok(JobName(name.to_owned()));
-        }
-        let problem = Problem::new(format!("{JOBS_DIR}/{name}"), "not a valid job name").rule(NAME_RULE);
-        Err(match JobName::suggestion(name) {
-            Some(better) => problem.help(format!("rename the folder, e.g. {JOBS_DIR}/{better}")),
-            None => problem.help("rename the folder"),
-        })
+        JobName::named(&Utf8PathBuf::from(format!("{JOBS_DIR}/{name}")), name)
+    }
+}
+
+/// Where the files of a job are, from the repository's root.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JobFiles {
+    /// The job's folder.
+    pub dir: Utf8PathBuf,
+    pub dockerfile: Utf8PathBuf,
+    /// The build context; empty where that is the root.
+    pub context: Utf8PathBuf,
+}
+
+impl JobFiles {
+    /// The job's `job.json`.
+    pub fn settings_file(&self) -> Utf8PathBuf {
+        self.dir.join(SETTINGS_FILE)
     }
 }
 
@@ -134,11 +163,5 @@ mod tests {
         }
         assert_eq!(JobName::suggestion("é"), None);
         assert_eq!(JobName::suggestion("1st"), None);
-    }
-
-    #[test]
-    fn paths_start_at_the_root() {
-        let name: JobName = "job-a".parse().unwrap();
-        assert_eq!(name.dockerfile(), "jobs/job-a/Dockerfile");
     }
 }

@@ -22,13 +22,14 @@ pub struct Key(String);
 
 impl Key {
     /// The key of what determines a job's image: the stage that is built, the build arguments, the digests of the bases
-    /// by their names in the Dockerfile, and [`hash_of_files`] of the files that the job names, and of all of the
-    /// context where all of it counts.
+    /// by their names in the Dockerfile, and [`hash_of_files`] of the files that the job names; `folder` where the
+    /// context is not the repository's root, and the hash of all of the context where all of it counts.
     pub fn of(
         stage: Option<&str>,
         args: &BTreeMap<String, String>,
         bases: &BTreeMap<String, Digest>,
         files: [u8; 32],
+        folder: &str,
         context: Option<[u8; 32]>,
     ) -> Key {
         let mut hash = Sha256::new();
@@ -41,6 +42,9 @@ impl Key {
             record(&mut hash, "base", &[written.as_bytes(), digest.to_string().as_bytes()]);
         }
         record(&mut hash, "files", &[&files]);
+        if !folder.is_empty() {
+            record(&mut hash, "folder", &[folder.as_bytes()]);
+        }
         if let Some(context) = &context {
             record(&mut hash, "context", &[context]);
         }

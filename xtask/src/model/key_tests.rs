@@ -35,7 +35,7 @@ impl Recipe {
 
     fn key(&self) -> String {
         let files = hash_of_files(self.files.iter(), self.history.as_ref());
-        Key::of(self.stage, &self.args, &self.bases, files, None).to_string()
+        Key::of(self.stage, &self.args, &self.bases, files, "", None).to_string()
     }
 }
 
@@ -83,11 +83,20 @@ fn any_single_change_is_another_key() {
 #[test]
 fn the_context_is_not_taken_for_files() {
     let (none, some) = (hash_of_files([].iter(), None), hash_of_files([entry("a", 0o100_644, "1")].iter(), None));
-    let key = |files, context| {
+    let key = |files, folder, context| {
         let (args, bases) = (BTreeMap::new(), BTreeMap::new());
-        Key::of(None, &args, &bases, files, context)
+        Key::of(None, &args, &bases, files, folder, context)
     };
-    let keys = [key(none, None), key(some, None), key(none, Some(none)), key(none, Some(some)), key(some, Some(none))];
+    let keys = [
+        key(none, "", None),
+        key(some, "", None),
+        key(none, "", Some(none)),
+        key(none, "", Some(some)),
+        key(some, "", Some(none)),
+        key(none, "a", None),
+        key(none, "b", None),
+        key(none, "a", Some(none)),
+    ];
     assert!((0..keys.len()).all(|i| !keys[..i].contains(&keys[i])));
 }
 

@@ -110,7 +110,7 @@ impl Expected {
         };
         let named = foreign[..foreign.len().min(NAMED)].join(", ");
         let what = format!("the image of {} ({}) holds {named}{more}", image.platform, image.digest);
-        let file = self.job.settings_file();
+        let file = &self.settings_file;
         Some(
             Problem::new(self.reference(None).to_string(), what)
                 .rule("the programs of an image are for its own architecture")

@@ -45,14 +45,14 @@ impl PinnedBase {
 /// # Errors
 /// Every name that cannot be known, with file and line.
 pub fn of_job(run: &Run, job: &Job, dockerfile: &Dockerfile) -> Result<Vec<PinnedBase>, Vec<Problem>> {
-    let path = job.name.dockerfile();
+    let path = &job.files.dockerfile;
     let bases = dockerfile
         .bases(&job.settings.args, &job.arches, job.settings.target.as_deref())
         .map_err(|faults| faults.iter().map(|fault| fault.at(path.as_str())).collect::<Vec<_>>())?;
     let (mut pinned, mut problems) = (Vec::new(), Vec::new());
     for base in bases {
         let at = base.line.map_or_else(
-            || format!("{}: args: BUILDKIT_SYNTAX", job.name.settings_file()),
+            || format!("{}: args: BUILDKIT_SYNTAX", job.files.settings_file()),
             |line| format!("{path}:{line}"),
         );
         let pulled = Reference::normalized(&base.written).and_then(|image| mirrored(image, &run.target.mirrors));
@@ -153,12 +153,15 @@ fn look_up(run: &Run, mut wanted: BTreeMap<Reference, PinnedBase>) -> anyhow::Re
 /// What a base copies by `ONBUILD` is not in the Dockerfile. A file that the job does not name fails the build; but of
 /// a folder, no more would be copied than what the job names of it, so that is refused here.
 fn check_on_build(run: &Run, job: &Job, inputs: &Inputs, base: &PinnedBase) -> Option<Problem> {
+    let context = job.files.context.as_str();
     let further = job.settings.inputs.iter().map(|path| Inputs::named(path));
     // Where all of the context counts, nothing is kept from the build.
     let Inputs::Sources(named) = further.fold(inputs.clone(), Inputs::union) else { return None };
     let is_named = |copied: &ContextPath| named.iter().any(|source| source.covers(copied));
-    let copied = match onbuild_inputs(&base.on_build, &job.settings.args, &job.arches) {
-        Inputs::Whole { .. } => ".".to_owned(),
+    let copied = match onbuild_inputs(&base.on_build, &job.settings.args, &job.arches).of_context(context) {
+        Inputs::Whole { .. } if ContextPath::new(None, context, &[]).is_some_and(|all| is_named(&all)) => return None,
+        Inputs::Whole { .. } if context.is_empty() => ".".to_owned(),
+        Inputs::Whole { .. } => context.to_owned(),
         Inputs::Sources(sources) => {
             let is_file = |source: &ContextPath| !source.is_pattern && run.ctx.root.join(&source.path).is_file();
             let path = sources.into_iter().find(|source| !is_file(source) && !is_named(source))?.path;
@@ -169,7 +172,7 @@ fn check_on_build(run: &Run, job: &Job, inputs: &Inputs, base: &PinnedBase) -> O
     Some(
         Problem::new(&base.at, what)
             .rule("an image is built from the files that its job names, and from no others")
-            .help(format!("add \"inputs\": [\"{copied}\"] to {}", job.name.settings_file())),
+            .help(format!("add \"inputs\": [\"{copied}\"] to {}", job.files.settings_file())),
     )
 }
 
@@ -185,7 +188,7 @@ fn check_platforms(expected: &Expected, base: &PinnedBase, platforms: &[String])
     let begins = expected.begins_with.iter().filter(|(_, names)| names.contains(&base.written));
     let (arch, _) = begins.into_iter().find(|(arch, _)| !platforms.is_empty() && !is_there_for(arch))?;
     let what = format!("base `{}` is there for {}, and not for {arch}", base.written, platforms.join(", "));
-    let file = expected.job.settings_file();
+    let file = &expected.settings_file;
     let help = format!("name an image that is there for {arch} too, or leave {arch} out of `arches` in {file}");
     Some(Problem::new(&base.at, what).rule(Expected::BASE_RULE).help(help))
 }

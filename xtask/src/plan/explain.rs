@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::Planned;
 use super::decide::{Action, Decision, Reason};
 use super::recipe::Recipe;
-use crate::model::{Commit, DOCKERFILE, Index, JOBS_DIR, Reference, Tag};
+use crate::model::{Commit, DOCKERFILE, Index, PathPattern, Reference, Tag, clean};
 use crate::run::Context;
 use crate::settings::{Run, job_settings};
 use crate::tools::git;
@@ -84,7 +84,7 @@ fn difference(
     let Some(Some(paths)) = changed.get(&commit) else {
         return Ok(Reason::Changed(format!("changed since {since}, which git does not know here")));
     };
-    let settings = recipe.job.name.settings_file();
+    let settings = recipe.job.files.settings_file();
     let is_changed = paths.iter().any(|path| path == settings.as_str().as_bytes());
     if is_changed && let Some(name) = changed_argument(ctx, recipe, &commit) {
         return Ok(Reason::Changed(format!("argument {name} changed since {since}")));
@@ -106,11 +106,13 @@ fn files_changed(files: &BTreeSet<String>, since: &str) -> Option<Reason> {
 /// The first build argument whose value in `job.json` is another than it was; `None` too where nobody can tell, as in
 /// a clone without the content of older files.
 fn changed_argument(ctx: &Context, recipe: &Recipe, commit: &Commit) -> Option<String> {
-    let path = recipe.job.name.settings_file();
+    let path = recipe.job.files.settings_file();
     let text = git::file_at(ctx, commit, path.as_str()).ok()?;
-    let old = text.and_then(|text| job_settings(path.as_str(), &text).ok()).unwrap_or_default().args;
+    let mut old = text.and_then(|text| job_settings(path.as_str(), &text).ok()).unwrap_or_default();
+    let of_folder = old.remove(&None);
+    let old = old.remove(&Some(recipe.job.name.to_string())).or(of_folder).unwrap_or_default().args;
     let new = &recipe.job.settings.args;
-    let names = old.keys().chain(new.keys());
+    let names = old.keys().chain(new.keys()).filter(|name| !recipe.job.settings.env_args.contains(name));
     names.filter(|name| old.get(*name) != new.get(*name)).min().cloned()
 }
 
@@ -123,15 +125,22 @@ pub fn since(run: &Run, revision: &str, recipes: &[Recipe]) -> anyhow::Result<Ve
     let ctx = &run.ctx;
     let base = git::merge_base(ctx, revision)?;
     let paths = git::changed_since(ctx, &base)?.unwrap_or_default();
-    let before = jobs_at(ctx, &base)?;
-    let now: BTreeSet<String> = recipes.iter().map(|recipe| recipe.job.name.to_string()).collect();
-    for gone in before.difference(&now).filter(|name| !ctx.root.join(JOBS_DIR).join(name).join(DOCKERFILE).exists()) {
-        ctx.ui.status("Deleted", format!("{JOBS_DIR}/{gone}, since {}: nothing is built for it", base.short()));
+    let before = git::tree(ctx, &base, None)?;
+    let before: BTreeSet<&[u8]> = before.iter().map(|entry| entry.path.as_slice()).collect();
+    for gone in before.iter().filter_map(|path| folder_of_job(&run.config.jobs_dirs, path)) {
+        if !ctx.root.join(&gone).join(DOCKERFILE).exists() {
+            ctx.ui.status("Deleted", format!("{gone}, since {}: nothing is built for it", base.short()));
+        }
     }
+    let other_context = has_other_context(ctx, &base, &paths);
     let decision = |recipe: &Recipe| {
-        let reason = match before.contains(recipe.job.name.as_str()) {
-            true => files_changed(&recipe.tree.counting(recipe, &paths), base.short()),
-            false => Some(Reason::Changed(format!("new since {}", base.short()))),
+        let since = base.short();
+        let reason = match before.contains(recipe.job.files.dockerfile.as_str().as_bytes()) {
+            true if other_context && recipe.job.settings.context.is_none() => {
+                Some(Reason::Changed(format!("`context` in Cargo.toml changed since {since}")))
+            }
+            true => files_changed(&recipe.tree.counting(recipe, &paths), since),
+            false => Some(Reason::Changed(format!("new since {since}"))),
         };
         match reason {
             Some(reason) => Decision::new(Action::Build, &recipe.job.arches, reason),
@@ -141,13 +150,32 @@ pub fn since(run: &Run, revision: &str, recipes: &[Recipe]) -> anyhow::Result<Ve
     Ok(recipes.iter().map(decision).collect())
 }
 
-/// The names of the folders that held a Dockerfile in a commit.
-fn jobs_at(ctx: &Context, commit: &Commit) -> anyhow::Result<BTreeSet<String>> {
-    let entries = git::tree(ctx, commit, Some(JOBS_DIR))?;
-    let name = |path: &[u8]| {
-        let path = String::from_utf8_lossy(path);
-        let rest = path.strip_prefix(JOBS_DIR)?.strip_prefix('/')?;
-        Some(rest.strip_suffix(DOCKERFILE)?.strip_suffix('/')?.to_owned()).filter(|name| !name.contains('/'))
+/// The folder whose Dockerfile this is, if it is one of those that hold jobs.
+fn folder_of_job(jobs_dirs: &[String], path: &[u8]) -> Option<String> {
+    let path = std::str::from_utf8(path).ok()?;
+    let folder = path.strip_suffix(DOCKERFILE)?.strip_suffix('/')?;
+    let names: Vec<&str> = folder.split('/').collect();
+    let (_, parent) = names.split_last()?;
+    let is_meant = |dir: &String| {
+        let dir = clean(dir);
+        let Ok(pattern) = PathPattern::new(&dir) else { return false };
+        dir.is_empty() && parent.is_empty()
+            || pattern.matches(parent)
+            || dir.contains(['*', '?', '[']) && pattern.matches(&names)
     };
-    Ok(entries.iter().filter_map(|entry| name(&entry.path)).collect())
+    jobs_dirs.iter().any(is_meant).then(|| folder.to_owned())
+}
+
+/// Whether the build context of jobs that name none is another one than in a commit; as far as the lines of the root's
+/// manifest tell, which cannot be read as a whole there.
+fn has_other_context(ctx: &Context, commit: &Commit, changed: &[Vec<u8>]) -> bool {
+    const MANIFEST: &str = "Cargo.toml";
+    if !changed.iter().any(|path| path == MANIFEST.as_bytes()) {
+        return false;
+    }
+    let lines = |text: &str| -> Vec<String> {
+        text.lines().map(str::trim).filter(|line| line.starts_with("context")).map(str::to_owned).collect()
+    };
+    let old = git::file_at(ctx, commit, MANIFEST).ok().flatten().unwrap_or_default();
+    lines(&old) != lines(&std::fs::read_to_string(ctx.root.join(MANIFEST)).unwrap_or_default())
 }

@@ -1,20 +1,27 @@
-//! Finding the jobs: the folders under `jobs/` with a `Dockerfile`, and every reason why one cannot be a job.
+//! Finding the jobs: the folders with a `Dockerfile`, and every reason why one cannot be a job.
 
+mod folders;
+
+use std::collections::BTreeMap;
 use std::fmt::Display;
-use std::fs::{DirEntry, FileType};
+use std::fs::FileType;
 use std::path::Path;
 
 use camino::{Utf8Path, Utf8PathBuf};
 use walkdir::WalkDir;
 
-use crate::model::{Arch, DOCKERFILE, Exit, Failure, JOBS_DIR, JobName, NAME_RULE, Problem, SETTINGS_FILE};
+use crate::model::{
+    Arch, DOCKERFILE, Exit, Failure, JOBS_DIR, JobFiles, JobName, NAME_RULE, Problem, SETTINGS_FILE, clean,
+};
 use crate::run::{Context, fleet};
 use crate::settings::{Config, JobSettings, job_settings};
+use folders::{Folder, Origin};
 
-/// A directory `jobs/<name>` that holds a `Dockerfile`.
+/// One image of a directory that holds a `Dockerfile`; most have one.
 #[derive(Clone, Debug)]
 pub struct Job {
     pub name: JobName,
+    pub files: JobFiles,
     /// Position among all jobs of the commit, sorted by name.
     pub position: usize,
     /// What it is built for: its own architectures, else the repository's. Sorted.
@@ -25,48 +32,38 @@ pub struct Job {
 /// All jobs of the repository, by name.
 ///
 /// # Errors
-/// Everything under `jobs/` that looks like a job and cannot be one, at once, with exit code 2.
+/// Everything that looks like a job and cannot be one, at once, with exit code 2.
 fn all(ctx: &Context, config: &Config) -> anyhow::Result<Vec<Job>> {
-    let dir = ctx.root.join(JOBS_DIR);
-    check_folder(ctx, &dir)?;
-    // Not by walkdir, which opens each folder that it lists.
-    let entries = dir.read_dir().and_then(Iterator::collect::<std::io::Result<Vec<_>>>);
-    let mut entries = entries.map_err(|error| unread(JOBS_DIR, error).exit(Exit::Usage))?;
-    entries.sort_by_cached_key(DirEntry::file_name);
-    let jobs = fleet::on_all_cores(ctx, &entries, |entry| {
-        candidate(ctx, config, entry).map_err(|problems| Failure::of(Exit::Usage, problems))
+    let folders = folders::all(ctx, &config.jobs_dirs)?;
+    let jobs = fleet::on_all_cores(ctx, &folders, |folder| {
+        jobs_in(ctx, config, folder).map_err(|problems| Failure::of(Exit::Usage, problems))
     })?;
     let mut jobs: Vec<Job> = jobs.into_iter().flatten().collect();
     jobs.sort_by(|a, b| a.name.cmp(&b.name));
     for (position, job) in jobs.iter_mut().enumerate() {
         job.position = position;
     }
-    let named: Vec<_> = jobs.iter().map(|job| (&job.name, job.settings.secrets.as_slice())).collect();
-    Failure::unless_empty(Exit::Usage, config.secrets.check(&named))?;
+    Failure::unless_empty(Exit::Usage, check_together(config, &jobs))?;
     Ok(jobs)
 }
 
-fn check_folder(ctx: &Context, dir: &Utf8Path) -> anyhow::Result<()> {
-    match dir.symlink_metadata() {
-        Ok(metadata) if !metadata.is_dir() => {
-            let what = if metadata.is_symlink() { "a link, not a folder" } else { "not a folder" };
-            Err(Problem::new(JOBS_DIR, what)
-                .rule("jobs are the folders under `jobs/`")
-                .help("make it a folder, with a folder in it for each job")
-                .exit(Exit::Usage))
-        }
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            Err(Problem::new(JOBS_DIR, format!("there is no such folder in {}", ctx.root))
-                .rule("jobs are the folders under `jobs/`")
-                .help("make the first job: a folder `jobs/<name>` with a Dockerfile")
-                .exit(Exit::Usage))
-        }
-        // Any other mistake is met when the folder is read.
-        _ => Ok(()),
-    }
+/// What only all jobs together show: a name that two of them have, and what is allowed to none.
+fn check_together(config: &Config, jobs: &[Job]) -> Vec<Problem> {
+    let twice = jobs.windows(2).filter(|pair| pair[0].name == pair[1].name).map(|pair| {
+        let [one, other] = [&pair[0], &pair[1]].map(|job| &job.files.dir);
+        Problem::new(other.as_str(), format!("the name `{}` is that of {one} too", pair[1].name))
+            .rule("a job's name is the name of its repository, and no other job's")
+            .help(format!(
+                "rename the folder, or name its image in {other}/{SETTINGS_FILE}: \"images\": {{\"…\": {{}}}}"
+            ))
+    });
+    let names: Vec<&JobName> = jobs.iter().map(|job| &job.name).collect();
+    let allowed = [&config.secrets, &config.env_args, &config.ssh];
+    twice.chain(allowed.into_iter().flat_map(|allowed| allowed.for_nobody(&names))).collect()
 }
 
-/// The jobs that were named, or all. An unknown name is an error: never nothing, and never everything.
+/// The jobs that were named, or all. An unknown name is an error: never nothing, and never everything. The name of a
+/// folder stands for all of its jobs.
 ///
 /// # Errors
 /// Names that are not those of jobs, with exit code 2.
@@ -76,62 +73,107 @@ pub fn select_jobs(ctx: &Context, config: &Config, names: &[String]) -> anyhow::
         return Ok(jobs);
     }
     // Completion by the shell gives the folder.
-    let typed = names.iter().map(|name| name.strip_prefix("jobs/").unwrap_or(name).trim_end_matches('/'));
-    let (known, unknown): (Vec<&str>, Vec<&str>) =
-        typed.partition(|&typed| jobs.iter().any(|job| job.name.as_str() == typed));
+    let typed: Vec<&str> = names.iter().map(|name| name.trim_end_matches('/')).collect();
+    let is_meant = |job: &Job, typed: &str| {
+        let usual = typed.strip_prefix(JOBS_DIR).and_then(|rest| rest.strip_prefix('/')).unwrap_or(typed);
+        job.name.as_str() == usual || job.files.dir == typed || job.files.dir.file_name() == Some(typed)
+    };
+    let unknown = typed.iter().filter(|typed| !jobs.iter().any(|job| is_meant(job, typed)));
     let problem = |typed: &&str| {
         Problem::new(format!("job `{typed}`"), "there is no such job")
             .help("cargo xtask discover --format table lists the jobs")
             .did_you_mean(typed, jobs.iter().map(|job| job.name.as_str()))
     };
-    Failure::unless_empty(Exit::Usage, unknown.iter().map(problem).collect())?;
-    jobs.retain(|job| known.contains(&job.name.as_str()));
+    Failure::unless_empty(Exit::Usage, unknown.map(problem).collect())?;
+    jobs.retain(|job| typed.iter().any(|typed| is_meant(job, typed)));
     Ok(jobs)
 }
 
-/// A job, if the entry is one; `None` if it is not meant to be.
-fn candidate(ctx: &Context, config: &Config, entry: &DirEntry) -> Result<Option<Job>, Vec<Problem>> {
-    let (path, file_name) = (entry.path(), entry.file_name());
-    let shown = format!("{JOBS_DIR}/{}", file_name.to_string_lossy());
-    if file_name.as_encoded_bytes().starts_with(b".") {
-        ctx.ui.detail("Skipped", format!("{shown}: hidden"));
-        return Ok(None);
+/// The jobs of a folder: one for each image; none if it is not meant to be a job.
+fn jobs_in(ctx: &Context, config: &Config, folder: &Folder) -> Result<Vec<Job>, Vec<Problem>> {
+    let one = |problem| vec![problem];
+    if folder.is_hidden() {
+        ctx.ui.detail("Skipped", format!("{}: hidden", folder.shown));
+        return Ok(Vec::new());
     }
-    let file_type = entry.file_type().map_err(|error| vec![unread(&shown, error)])?;
-    if file_type.is_symlink() {
-        // A link to a file, such as a README, cannot be mistaken for a job.
-        if path.is_file() {
-            return Ok(None);
-        }
-        return Err(vec![
-            Problem::new(shown, "a link")
-                .rule("a job is a folder of its own: git does not follow links, and a link may leave the repository")
-                .help("replace the link by the folder"),
-        ]);
+    let Some(path) = folder.real(ctx).map_err(one)? else { return Ok(Vec::new()) };
+    let files = names_in(&path).map_err(|error| one(unread(&folder.shown, error)))?;
+    let has = |name: &str| files.iter().any(|(file, _)| file == name);
+    if folder.origin == Origin::Matched && !has(DOCKERFILE) && !has(SETTINGS_FILE) {
+        return folders::within(ctx, folder)?.iter().try_fold(Vec::new(), |mut jobs, folder| {
+            jobs.extend(jobs_in(ctx, config, folder)?);
+            Ok(jobs)
+        });
     }
-    if !file_type.is_dir() {
-        return Ok(None);
-    }
-    let files = names_in(&path).map_err(|error| vec![unread(&shown, error)])?;
-    let has = |name: &str| files.iter().find(|(file, _)| file == name).map(|(_, file_type)| *file_type);
-    let Some(file_type) = has(DOCKERFILE) else {
-        return no_dockerfile(ctx, &shown, &files);
+    let Some(dir) = Utf8Path::from_path(&path).map(|path| ctx.shown(&path.to_owned())) else {
+        let problem = Problem::new(&folder.shown, "its name is not UTF-8").rule(NAME_RULE).help("rename the folder");
+        return if has(DOCKERFILE) { Err(one(problem)) } else { Ok(Vec::new()) };
     };
-    let Some(dir) = Utf8Path::from_path(&path) else {
-        return Err(vec![Problem::new(shown, "its name is not UTF-8").rule(NAME_RULE).help("rename the folder")]);
+    let settings = match has(SETTINGS_FILE) {
+        true => settings(ctx, &dir),
+        false => Ok(BTreeMap::from([(None, JobSettings::default())])),
     };
-    let name = dir.file_name().unwrap_or_default().parse::<JobName>();
-    let checks = [name.clone().map(drop), check_dockerfile(ctx, &dir.join(DOCKERFILE), file_type)];
-    let mut problems: Vec<Problem> = checks.into_iter().filter_map(Result::err).collect();
-    let settings = has(SETTINGS_FILE).map_or_else(|| Ok(JobSettings::default()), |_| settings(dir, &shown));
-    let settings = settings.map_err(|mut found| problems.append(&mut found));
-    match (name, settings) {
-        (Ok(name), Ok(settings)) if problems.is_empty() => {
-            let arches = arches(&settings, config);
-            Ok(Some(Job { name, position: 0, arches, settings }))
+    let settings = match settings {
+        Ok(settings) if !has(DOCKERFILE) && settings.values().any(|settings| settings.dockerfile.is_none()) => {
+            return no_dockerfile(ctx, &dir, &files);
         }
-        _ => Err(problems),
+        Err(_) if !has(DOCKERFILE) => return no_dockerfile(ctx, &dir, &files),
+        settings => settings,
+    };
+    let own = JobName::of_folder(Utf8Path::new(&folder.shown));
+    let settings = settings.map_err(|found| {
+        let others = [own.clone().map(drop), check_dockerfile(ctx, &dir.join(DOCKERFILE))];
+        others.into_iter().filter_map(Result::err).chain(found).collect::<Vec<_>>()
+    })?;
+    let (mut jobs, mut problems) = (Vec::new(), Vec::new());
+    for (named, settings) in settings {
+        let name = match &named {
+            Some(name) => JobName::at(&format!("{}: images: `{name}`", dir.join(SETTINGS_FILE)), name),
+            None => own.clone(),
+        };
+        match job(ctx, config, &dir, name, settings) {
+            Ok(job) => jobs.push(job),
+            Err(found) => problems.extend(found),
+        }
     }
+    // What all images of a folder have is wrong once.
+    let mut seen = Vec::new();
+    problems.retain(|problem: &Problem| {
+        !seen.contains(problem) && {
+            seen.push(problem.clone());
+            true
+        }
+    });
+    if problems.is_empty() { Ok(jobs) } else { Err(problems) }
+}
+
+/// One job of a folder.
+fn job(
+    ctx: &Context,
+    config: &Config,
+    dir: &Utf8Path,
+    name: Result<JobName, Problem>,
+    settings: JobSettings,
+) -> Result<Job, Vec<Problem>> {
+    let dockerfile = dir.join(settings.dockerfile.as_deref().map_or_else(|| DOCKERFILE.to_owned(), clean));
+    let context = match settings.context.as_deref().unwrap_or(&config.context) {
+        "job" => dir.to_owned(),
+        context => Utf8PathBuf::from(clean(context)),
+    };
+    let files = JobFiles { dir: dir.to_owned(), dockerfile, context };
+    let mut problems: Vec<Problem> = name.as_ref().err().cloned().into_iter().collect();
+    problems.extend(check_dockerfile(ctx, &files.dockerfile).err());
+    problems.extend(check_context(ctx, &files).err());
+    let Ok(name) = name else { return Err(problems) };
+    let uses =
+        [(&config.secrets, &settings.secrets), (&config.env_args, &settings.env_args), (&config.ssh, &settings.ssh)];
+    problems.extend(uses.into_iter().flat_map(|(allowed, named)| allowed.refused(&name, &files, named)));
+    if problems.is_empty() {
+        let settings = settings.with_env_args(files.settings_file().as_str(), |name| ctx.env.get(name))?;
+        let arches = arches(&settings, config);
+        return Ok(Job { name, files, position: 0, arches, settings });
+    }
+    Err(problems)
 }
 
 fn arches(settings: &JobSettings, config: &Config) -> Vec<Arch> {
@@ -174,47 +216,67 @@ pub fn read_text(path: &Utf8Path, shown: &str) -> Result<String, Problem> {
 }
 
 /// A folder without a Dockerfile is not meant to be a job, unless it looks like one.
-fn no_dockerfile(ctx: &Context, shown: &str, files: &[(String, FileType)]) -> Result<Option<Job>, Vec<Problem>> {
-    let problem = |name: &str, what| Problem::new(format!("{shown}/{name}"), what);
+fn no_dockerfile(ctx: &Context, dir: &Utf8Path, files: &[(String, FileType)]) -> Result<Vec<Job>, Vec<Problem>> {
+    let problem = |name: &str, what| Problem::new(format!("{dir}/{name}"), what);
     if let Some((name, _)) = files.iter().find(|(name, _)| name.eq_ignore_ascii_case(DOCKERFILE)) {
         let rule = format!("the file is named `{DOCKERFILE}`, upper-case D, on every machine");
-        let help = format!("git mv {shown}/{name} {shown}/{DOCKERFILE}");
+        let help = format!("git mv {dir}/{name} {dir}/{DOCKERFILE}");
         return Err(vec![problem(name, "not a job's Dockerfile").rule(rule).help(help)]);
     }
     if files.iter().any(|(name, _)| name == SETTINGS_FILE) {
         let what = "there is no such job: its folder has no Dockerfile";
-        return Err(vec![problem(SETTINGS_FILE, what).help("add the Dockerfile, or remove the file")]);
+        let help = "add the Dockerfile, name another (\"dockerfile\": \"…\"), or remove the file";
+        return Err(vec![problem(SETTINGS_FILE, what).help(help)]);
     }
-    ctx.ui.detail("Skipped", format!("{shown}: no {DOCKERFILE}"));
-    Ok(None)
+    ctx.ui.detail("Skipped", format!("{dir}: no {DOCKERFILE}"));
+    Ok(Vec::new())
 }
 
-fn check_dockerfile(ctx: &Context, path: &Utf8PathBuf, file_type: FileType) -> Result<(), Problem> {
-    let problem = |what: String| Problem::new(ctx.shown(path).into_string(), what);
+fn check_dockerfile(ctx: &Context, shown: &Utf8Path) -> Result<(), Problem> {
+    let problem = |what: &str| Problem::new(shown.as_str(), what);
     let is_a_file = |problem: Problem| {
         problem.rule(format!("`{DOCKERFILE}` is a file")).help("replace it by the file, or rename it")
     };
+    let path = ctx.root.join(shown);
+    let file_type = match path.symlink_metadata() {
+        Ok(metadata) => metadata.file_type(),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            return Err(problem("there is no such file").help("add it, or name another in job.json: `dockerfile`"));
+        }
+        Err(error) => return Err(unread(shown.as_str(), error)),
+    };
     if !file_type.is_symlink() {
         let what = if file_type.is_dir() { "a folder" } else { "neither a file nor a link" };
-        return if file_type.is_file() { Ok(()) } else { Err(is_a_file(problem(what.to_owned()))) };
+        return if file_type.is_file() { Ok(()) } else { Err(is_a_file(problem(what))) };
     }
-    let real = ctx.root.canonicalize_utf8().and_then(|root| Ok((path.canonicalize_utf8()?, root)));
-    match real {
-        Ok((real, root)) if real.starts_with(&root) && real.is_file() => Ok(()),
-        Ok((real, root)) if real.starts_with(&root) => {
-            Err(is_a_file(problem("a link that does not lead to a file".to_owned())))
-        }
-        Ok(_) => Err(problem("a link that leaves the repository".to_owned())
-            .rule("everything that makes an image is in the repository")
-            .help("replace the link by the file")),
-        Err(error) => {
-            Err(problem(format!("a link that leads nowhere: {error}")).help("mend the link, or replace it by the file"))
-        }
+    match folders::led_to(ctx, path.as_std_path(), shown.as_str()) {
+        Ok(real) if real.is_file() => Ok(()),
+        Ok(_) => Err(is_a_file(problem("a link that does not lead to a file"))),
+        Err(problem) => Err(problem.help("replace the link by the file")),
     }
 }
 
-fn settings(dir: &Utf8Path, shown: &str) -> Result<JobSettings, Vec<Problem>> {
-    let at = format!("{shown}/{SETTINGS_FILE}");
-    let text = read_text(&dir.join(SETTINGS_FILE), &at).map_err(|problem| vec![problem])?;
-    job_settings(&at, &text)
+/// The build context is a folder of the repository, by its own name: BuildKit follows no link out of it.
+fn check_context(ctx: &Context, files: &JobFiles) -> Result<(), Problem> {
+    let JobFiles { dir, context, .. } = files;
+    if context.as_str().is_empty() || context == dir {
+        return Ok(());
+    }
+    let problem = |what: &str| {
+        Problem::new(format!("{}: context: `{context}`", files.settings_file()), what)
+            .rule("`.` for the root, `job` for the job's own folder, or a folder from the root")
+    };
+    let (path, root) = (ctx.root.join(context), ctx.root.canonicalize_utf8());
+    match path.canonicalize_utf8() {
+        Ok(real) if !real.is_dir() => Err(problem("not a folder").help("name a folder")),
+        Ok(real) if root.is_ok_and(|root| real == root.join(context)) => Ok(()),
+        Ok(_) => Err(problem("leads through a link").help("name the folder that the link leads to")),
+        Err(_) => Err(problem("there is no such folder").help("mend the path, or remove the key")),
+    }
+}
+
+fn settings(ctx: &Context, dir: &Utf8Path) -> Result<BTreeMap<Option<String>, JobSettings>, Vec<Problem>> {
+    let at = dir.join(SETTINGS_FILE);
+    let text = read_text(&ctx.root.join(&at), at.as_str()).map_err(|problem| vec![problem])?;
+    job_settings(at.as_str(), &text)
 }

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::jobs::Job;
 use super::recipe::Recipe;
 use super::slice::{Slice, SliceJob};
-use crate::model::{Arch, Commit, Exit, JobName, Problem};
+use crate::model::{Arch, Commit, Exit, JobFiles, JobName, Problem};
 
 /// How long a leg may take, in minutes: an hour, a little more for each further job, and what jobs have as their own
 /// limit; at most as long as GitHub lets a job run on a runner of its own.
@@ -43,6 +43,7 @@ pub struct Work {
 #[derive(Clone, Debug)]
 pub struct LegJob {
     pub name: JobName,
+    pub files: JobFiles,
     pub arches: Vec<Arch>,
     /// After how many minutes one of its builds is ended, if it says so.
     minutes: Option<u32>,
@@ -54,7 +55,7 @@ impl LegJob {
     /// A job that was not planned, with all of its architectures.
     pub fn unplanned(job: &Job) -> LegJob {
         let minutes = job.settings.timeout_minutes;
-        LegJob { name: job.name.clone(), arches: job.arches.clone(), minutes, slice: None }
+        LegJob { name: job.name.clone(), files: job.files.clone(), arches: job.arches.clone(), minutes, slice: None }
     }
 
     /// A job with these architectures to build. Without a key there is nothing that its legs could be told.

@@ -1,10 +1,14 @@
+use camino::Utf8PathBuf;
+
 use super::*;
 use crate::model::Key;
 
 const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
 
 fn job(name: &str) -> LegJob {
-    LegJob { name: name.parse().unwrap(), arches: Arch::ALL.to_vec(), minutes: None, slice: None }
+    let dir = Utf8PathBuf::from(format!("jobs/{name}"));
+    let files = JobFiles { dockerfile: dir.join("Dockerfile"), dir, context: Utf8PathBuf::new() };
+    LegJob { name: name.parse().unwrap(), files, arches: Arch::ALL.to_vec(), minutes: None, slice: None }
 }
 
 fn work(names: &[&str]) -> Work {

@@ -18,7 +18,7 @@ pub struct Recipe {
     pub job: Job,
     /// What is read of the build context: by its Dockerfile, and by what else counts once the tree is known.
     pub inputs: Inputs,
-    /// The ignore file that stands beside its Dockerfile, if there is one.
+    /// The ignore file that stands beside its Dockerfile, if there is one, or that of its own context.
     pub own_ignore: Option<Arc<Ignore>>,
     /// Sorted by name.
     pub bases: Vec<PinnedBase>,
@@ -119,7 +119,7 @@ fn read(run: &Run, job: &Job, basis: &Basis) -> Result<Recipe, Vec<Problem>> {
     check_stage(job, &dockerfile)?;
     let bases = bases::of_job(run, job, &dockerfile)?;
     expected.begins_with = dockerfile.first_images(args, &job.arches, job.settings.target.as_deref());
-    let inputs = dockerfile.inputs(args, &job.arches);
+    let inputs = dockerfile.inputs(args, &job.arches).of_context(job.files.context.as_str());
     let (job, tree) = (job.clone(), Arc::default());
     Ok(Recipe { job, inputs, own_ignore: None, bases, tree, expected, uncommitted: None, whole: None })
 }
@@ -132,6 +132,7 @@ fn expected(run: &Run, job: &Job) -> Result<Expected, Problem> {
     let target = &run.target;
     Ok(Expected {
         job: job.name.clone(),
+        settings_file: job.files.settings_file(),
         repository: target.repository(&job.name)?,
         tag: target.tag.value.clone(),
         arches: job.arches.clone(),
@@ -156,8 +157,8 @@ pub fn expected_of_published(run: &Run, job: &Job) -> Result<Expected, Problem> 
 }
 
 fn dockerfile(run: &Run, job: &Job) -> Result<Dockerfile, Problem> {
-    let path = job.name.dockerfile();
-    let text = read_text(&run.ctx.root.join(&path), path.as_str())?;
+    let path = &job.files.dockerfile;
+    let text = read_text(&run.ctx.root.join(path), path.as_str())?;
     Dockerfile::parse(&text).map_err(|fault| fault.at(path.as_str()))
 }
 
@@ -168,8 +169,8 @@ fn check_stage(job: &Job, dockerfile: &Dockerfile) -> Result<(), Vec<Problem>> {
     if names.contains(&wanted.to_lowercase().as_str()) {
         return Ok(());
     }
-    let at = format!("{}: target: `{wanted}`", job.name.settings_file());
-    let problem = Problem::new(at, format!("{} has no such stage", job.name.dockerfile()))
+    let at = format!("{}: target: `{wanted}`", job.files.settings_file());
+    let problem = Problem::new(at, format!("{} has no such stage", job.files.dockerfile))
         .help("name a stage there: FROM … AS <name>")
         .did_you_mean(wanted, names);
     Err(vec![problem])

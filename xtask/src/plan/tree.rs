@@ -3,15 +3,18 @@
 use std::collections::BTreeSet;
 use std::sync::{Arc, OnceLock};
 
+use camino::Utf8Path;
+
 use super::bases::PinnedBase;
 use super::jobs::{Job, read_text};
 use super::recipe::Recipe;
 use crate::dockerfile::{ContextPath, Ignore, Inputs, Matched, allow_list};
-use crate::model::{Commit, Exit, Key, Problem, TreeEntry, hash_of_files};
+use crate::model::{Commit, Exit, JobFiles, Key, Problem, TreeEntry, hash_of_files};
 use crate::run::Context;
 use crate::settings::JobSettings;
 use crate::tools::git;
 
+const ROOT_RULE: &str = "paths start at the repository's root, which is the build context";
 /// git's modes of a folder and a file.
 const FOLDER: u32 = 0o040_000;
 const FILE: u32 = 0o100_644;
@@ -50,15 +53,14 @@ impl Tree {
     /// Sets what follows from a job's files: its key, unless one of them is not committed or a base is not resolved.
     /// Gives what a build cannot succeed with: the sources that are not there, and an ignore file that cannot be read.
     pub fn finish(&self, ctx: &Context, recipe: &mut Recipe) -> Vec<Problem> {
-        // BuildKit prefers the ignore file that is named after the Dockerfile.
-        match ignore_file(ctx, &format!("{}.dockerignore", recipe.job.name.dockerfile())) {
+        match own_ignore(ctx, &recipe.job.files) {
             Ok(own_ignore) => recipe.own_ignore = own_ignore.map(Arc::new),
             Err(problem) => return vec![problem],
         }
         recipe.inputs = self.effective(recipe);
         recipe.whole = match &recipe.inputs {
             Inputs::Whole { line: Some(line), because } => {
-                Some(format!("{because} ({}:{line})", recipe.job.name.dockerfile()))
+                Some(format!("{because} ({}:{line})", recipe.job.files.dockerfile))
             }
             Inputs::Whole { line: None, because } => Some(because.clone()),
             Inputs::Sources(_) => None,
@@ -84,13 +86,14 @@ impl Tree {
             None => *self.whole.get_or_init(|| self.hash_of_context(&selected.files, ignore)),
             Some(_) => self.hash_of_context(&selected.files, ignore),
         });
-        let named = named(&recipe.job);
+        let named = self.named(&recipe.job);
         let files = match context {
             Some(_) => hash_of_files(named.select(&self.entries, ignore).files.into_iter(), None),
             None => hash_of_files(selected.files.iter().copied(), None),
         };
         let JobSettings { target, args, .. } = &recipe.job.settings;
-        Key::of(target.as_deref(), args, &recipe.expected.bases, files, context)
+        let folder = recipe.job.files.context.as_str();
+        Key::of(target.as_deref(), args, &recipe.expected.bases, files, folder, context)
     }
 
     /// The ignore file by which BuildKit sees the very files that were hashed for the key; `None` where there is no
@@ -103,7 +106,7 @@ impl Tree {
         let files = recipe.inputs.select(&self.entries, ignore).files;
         // What counts by its name may be ignored, and is not part of the context then.
         let files = files.iter().filter(|entry| !ignore.ignored(&entry.path));
-        Some(allow_list(files.map(|entry| entry.path.as_slice())))
+        Some(allow_list(files.filter_map(|entry| ignore.in_context(&entry.path))))
     }
 
     /// Those of the paths, and of what is not committed, that count for the job: sorted.
@@ -117,7 +120,7 @@ impl Tree {
     /// The paths of a listing that count for the job, for what its Dockerfile reads or by their names.
     fn counted(&self, recipe: &Recipe, listing: &[TreeEntry]) -> BTreeSet<String> {
         // What counts by its name is among the inputs, except where those are all of the context.
-        let named = recipe.whole.as_ref().map(|_| named(&recipe.job)).unwrap_or_default();
+        let named = recipe.whole.as_ref().map(|_| self.named(&recipe.job)).unwrap_or_default();
         let all =
             [&recipe.inputs, &named].into_iter().flat_map(|inputs| inputs.select(listing, self.ignore(recipe)).files);
         all.map(|entry| String::from_utf8_lossy(&entry.path).into_owned()).collect()
@@ -130,8 +133,25 @@ impl Tree {
             let because = format!("line {} of the ignore file: {}", fault.line, fault.what);
             return Inputs::Whole { line: None, because };
         }
-        let further = recipe.job.settings.inputs.iter().map(|path| Inputs::named(path));
-        further.fold(recipe.inputs.clone(), Inputs::union).union(named(&recipe.job)).through_links(&self.entries)
+        let Job { settings, files, .. } = &recipe.job;
+        let is_root = files.context.as_str().is_empty();
+        let whole = settings.inputs.iter().map(|path| Inputs::named(path)).find(|named| is_root && named.is_whole());
+        let inputs = recipe.inputs.clone().union(whole.unwrap_or_default());
+        inputs.union(self.named(&recipe.job)).through_links(&self.entries)
+    }
+
+    /// The files that count by their names, whatever the Dockerfile copies and whatever is ignored.
+    fn named(&self, job: &Job) -> Inputs {
+        let JobFiles { dockerfile, context, .. } = &job.files;
+        let ignore_files = [format!("{dockerfile}.dockerignore"), context.join(".dockerignore").into_string()];
+        let own = ignore_files.into_iter().chain([job.files.settings_file().into_string(), dockerfile.to_string()]);
+        let named = own.chain(job.settings.inputs.iter().cloned()).map(|path| {
+            let named = Inputs::named(&path);
+            // All of the context is less than all of the repository, where a link may lead to.
+            let is_whole = !context.as_str().is_empty() && named.clone().through_links(&self.entries).is_whole();
+            if is_whole { Inputs::everything() } else { named }
+        });
+        named.filter(|named| !named.is_whole()).fold(Inputs::default(), Inputs::union)
     }
 
     /// All of the context. Unless it is ignored, git's own folder is part of it, and another in every commit.
@@ -142,10 +162,10 @@ impl Tree {
 
     /// The first thing that counts and is not committed; the job's own Dockerfile before all.
     fn first_uncommitted(&self, ctx: &Context, recipe: &Recipe, selected: &Matched<'_>) -> Option<String> {
-        let dockerfile = recipe.job.name.dockerfile();
+        let dockerfile = &recipe.job.files.dockerfile;
         let of_path = |entry: &TreeEntry| entry.path.as_slice().cmp(dockerfile.as_str().as_bytes());
         if self.entries.binary_search_by(of_path).is_err() {
-            return Some(dockerfile.into_string());
+            return Some(dockerfile.to_string());
         }
         let on_disk = || selected.missing.iter().find(|source| is_on_disk(ctx, source));
         self.counted(recipe, &self.uncommitted).pop_first().or_else(|| on_disk().map(|source| source.path.clone()))
@@ -155,25 +175,34 @@ impl Tree {
 /// Sources that are neither in the commit nor on the disk, those that are kept out of the context, and names that
 /// BuildKit does not take.
 fn missing(ctx: &Context, job: &Job, selected: &Matched<'_>) -> Vec<Problem> {
-    let at = |source: &ContextPath| format!("{}:{}", job.name.dockerfile(), source.line.unwrap_or(1));
+    let at = |source: &ContextPath| format!("{}:{}", job.files.dockerfile, source.line.unwrap_or(1));
     let ignored = selected.ignored.iter().map(|source| {
         let what = format!("`{}` is kept out of the build context by .dockerignore", source.written);
         Problem::new(at(source), what).help("copy something else, or except it there with `!`")
     });
     let missing = selected.missing.iter().filter(|source| !is_on_disk(ctx, source)).map(|source| {
-        let in_job = job.name.dir().join(source.written.trim_start_matches(['.', '/']));
-        let help = match ctx.root.join(&in_job).exists() {
-            true => format!("did you mean `{in_job}`?"),
-            false => "add the file, or mend the path".to_owned(),
+        let written = source.written.trim_start_matches(['.', '/']);
+        let is_there = |path: &Utf8Path| !written.is_empty() && ctx.root.join(path).exists();
+        let (in_job, context) = (job.files.dir.join(written), &job.files.context);
+        let (rule, help) = match context.as_str() {
+            "" if is_there(&in_job) => (ROOT_RULE.to_owned(), format!("did you mean `{in_job}`?")),
+            "" => (ROOT_RULE.to_owned(), "add the file, or mend the path".to_owned()),
+            _ if is_there(written.into()) => (
+                format!("paths start at `{context}`, which is the build context"),
+                "it is in the repository's root: to copy it from there, write \"context\": \".\" in job.json"
+                    .to_owned(),
+            ),
+            _ => (
+                format!("paths start at `{context}`, which is the build context"),
+                "add the file, or mend the path".to_owned(),
+            ),
         };
-        Problem::new(at(source), format!("there is no `{}` to copy", source.written))
-            .rule("paths start at the repository's root, which is the build context")
-            .help(help)
+        Problem::new(at(source), format!("there is no `{}` to copy", source.written)).rule(rule).help(help)
     });
     let is_unreadable = |entry: &&&TreeEntry| std::str::from_utf8(&entry.path).is_err();
     let unreadable = selected.files.iter().filter(is_unreadable).map(|entry| {
         let what = format!("`{}` is an input, and its name is not UTF-8", String::from_utf8_lossy(&entry.path));
-        Problem::new(job.name.dockerfile(), what)
+        Problem::new(job.files.dockerfile.as_str(), what)
             .rule("BuildKit takes no file with another name into a build")
             .help("rename the file, or list it in .dockerignore")
     });
@@ -181,22 +210,27 @@ fn missing(ctx: &Context, job: &Job, selected: &Matched<'_>) -> Vec<Problem> {
 }
 
 fn is_on_disk(ctx: &Context, source: &ContextPath) -> bool {
-    ctx.root.join(source.written.trim_start_matches('/')).symlink_metadata().is_ok()
-}
-
-/// The files that count by their names, whatever the Dockerfile copies and whatever is ignored.
-fn named(job: &Job) -> Inputs {
-    let dockerfile = job.name.dockerfile().into_string();
-    let ignore_file = format!("{dockerfile}.dockerignore");
-    let own = [ignore_file, ".dockerignore".to_owned(), job.name.settings_file().into_string(), dockerfile];
-    let named = own.iter().chain(&job.settings.inputs).map(|path| Inputs::named(path));
-    named.filter(|named| matches!(named, Inputs::Sources(_))).fold(Inputs::default(), Inputs::union)
+    ctx.root.join(&source.path).symlink_metadata().is_ok()
 }
 
 /// A path that git lists; a folder ends with a slash.
 fn path_entry(path: &[u8]) -> TreeEntry {
     let (path, mode) = path.strip_suffix(b"/").map_or((path, FILE), |folder| (folder, FOLDER));
     TreeEntry { path: path.to_vec(), mode, blob: String::new() }
+}
+
+/// The ignore file of a job alone, or of its own context. BuildKit prefers the one that is named after the Dockerfile.
+fn own_ignore(ctx: &Context, files: &JobFiles) -> Result<Option<Ignore>, Problem> {
+    let JobFiles { dockerfile, context, .. } = files;
+    let ignore = ignore_file(ctx, &format!("{dockerfile}.dockerignore"))?;
+    if context.as_str().is_empty() {
+        return Ok(ignore);
+    }
+    let ignore = match ignore {
+        Some(ignore) => ignore,
+        None => ignore_file(ctx, context.join(".dockerignore").as_str())?.unwrap_or_default(),
+    };
+    Ok(Some(ignore.of_context(context.as_str())))
 }
 
 fn ignore_file(ctx: &Context, shown: &str) -> Result<Option<Ignore>, Problem> {

@@ -28,7 +28,8 @@ pub fn slices<'i>(
     options: &BuildOptions,
 ) -> (Vec<Vec<&'i Image>>, Vec<&'i Image>) {
     let is_plain = |image: &&Image| {
-        image.output == Output::Push && image.timeout.is_none() && image.secrets.is_empty() && !options.fail_fast
+        let is_given = !image.secrets.is_empty() || !image.ssh.is_empty();
+        image.output == Output::Push && image.timeout.is_none() && !is_given && !options.fail_fast
     };
     let (together, alone): (Vec<&Image>, Vec<&Image>) = images.iter().partition(is_plain);
     let largest = LARGEST.min(parallel);

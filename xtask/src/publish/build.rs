@@ -227,7 +227,7 @@ fn secrets(ctx: &Context, image: &Image) -> anyhow::Result<Vec<(String, Secret)>
 }
 
 fn no_secret(image: &Image, id: &str, variable: &str) -> Problem {
-    let at = format!("{}: secrets: `{id}`", image.job.settings_file());
+    let at = format!("{}: secrets: `{id}`", image.files.settings_file());
     Problem::new(at, format!("{variable} is not set, so {} is not built", image.shown()))
         .rule("a build reads a secret from the environment variable of its name in upper case")
         .help(format!(

@@ -13,7 +13,8 @@ pub fn places(cache: Cache, job: &Job, repository: &Repository, arch: Arch) -> O
     let place = format!("type=registry,ref={repository}:cache-{arch}");
     // A mounted secret is in no layer by itself. But a stage that is not shipped may write it to a file, so of such a
     // job only the layers of the image are kept, which whoever can read the cache has anyway.
-    let mode = if job.settings.secrets.is_empty() { "max" } else { "min" };
+    let is_given = !job.settings.secrets.is_empty() || !job.settings.ssh.is_empty();
+    let mode = if is_given { "min" } else { "max" };
     // ECR takes the cache as an OCI image manifest only.
     let to = format!("{place},mode={mode},image-manifest=true,oci-mediatypes=true,ignore-error=true");
     Some([place, to])

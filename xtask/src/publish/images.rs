@@ -134,16 +134,20 @@ impl Common<'_> {
         let cache = cache::places(run.target.cache, job, &recipe.expected.repository, arch).filter(|_| self.attests);
         let (cache_from, cache_to) = cache.map(|[from, to]| (Some(from), Some(to))).unwrap_or_default();
         let metadata_file = run.ctx.own_path("logs").join(format!("{}-{arch}.json", job.name));
+        let mut labels = job.settings.labels.clone();
+        labels.extend(recipe.expected.labels(run.target.source.as_deref()));
         Ok(Image {
             job: job.name.clone(),
+            files: job.files.clone(),
             arch,
             reference: recipe.expected.reference(suffix),
             dockerfile: self.dockerfile(recipe)?,
             stage: job.settings.target.clone(),
             args: self.args(recipe),
-            labels: recipe.expected.labels(run.target.source.as_deref()),
+            labels,
             contexts: contexts(recipe),
             secrets,
+            ssh: job.settings.ssh.clone(),
             output,
             provenance: self.attests.then_some(self.provenance),
             sbom: run.target.sbom && output == Output::Push,
@@ -160,12 +164,12 @@ impl Common<'_> {
     /// The file that BuildKit is given. An image with a key is built from the files that were hashed and from no
     /// others: BuildKit takes the list of them from beside the Dockerfile, so it is given a copy of that.
     fn dockerfile(&self, recipe: &Recipe) -> anyhow::Result<String> {
-        let (ctx, name) = (&self.run.ctx, &recipe.job.name);
-        let Some(list) = recipe.tree.allow_list(recipe) else { return Ok(name.dockerfile().into_string()) };
-        let dir = ctx.own_path("build").join(name.as_str());
+        let (ctx, dockerfile) = (&self.run.ctx, &recipe.job.files.dockerfile);
+        let Some(list) = recipe.tree.allow_list(recipe) else { return Ok(dockerfile.to_string()) };
+        let dir = ctx.own_path("build").join(recipe.job.name.as_str());
         let copy = dir.join(DOCKERFILE);
-        let text = std::fs::read(ctx.root.join(name.dockerfile()));
-        let text = text.with_context(|| format!("could not read {}", name.dockerfile()))?;
+        let text = std::fs::read(ctx.root.join(dockerfile));
+        let text = text.with_context(|| format!("could not read {dockerfile}"))?;
         write_file(ctx, &dir.join(format!("{DOCKERFILE}.dockerignore")), list.as_bytes())?;
         write_file(ctx, &copy, &text)?;
         Ok(ctx.shown(&copy).into_string())

@@ -6,13 +6,15 @@ use std::str::FromStr;
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
-use crate::model::{Arch, Exit, Failure, PathPattern, Problem, Provenance, Registry, Repository, Tag, Timeouts};
+use crate::model::{
+    Arch, Exit, Failure, JOBS_DIR, PathPattern, Problem, Provenance, Registry, Repository, Tag, Timeouts,
+};
 use crate::run::Context;
 use crate::tools::noted_mirror;
 
+use super::allowed::{Allowed, Kind};
 use super::build_args::is_credential;
 use super::read::from_table;
-use super::secrets::JobSecrets;
 use super::target::Sourced;
 use super::timeouts::timeouts;
 
@@ -46,8 +48,16 @@ pub struct Config {
     pub provenance: Provenance,
     /// After what time other programs are ended.
     pub timeouts: Sourced<Timeouts>,
+    /// The folders that hold the jobs, from the root, or patterns of them.
+    pub jobs_dirs: Vec<String>,
+    /// The build context of a job that names none, as `context` in `job.json`.
+    pub context: String,
     /// Which jobs may mount which secret.
-    pub secrets: JobSecrets,
+    pub secrets: Allowed,
+    /// Which jobs may have which variable as a build argument.
+    pub env_args: Allowed,
+    /// Which jobs may use which SSH agent.
+    pub ssh: Allowed,
     pub targets: BTreeMap<String, TargetSettings>,
 }
 
@@ -63,7 +73,11 @@ struct Settings {
     mirrors: BTreeMap<String, String>,
     provenance: Option<Provenance>,
     timeouts: Option<Value>,
+    jobs_dirs: Option<Vec<String>>,
+    context: Option<String>,
     secrets: BTreeMap<String, Value>,
+    env_args: BTreeMap<String, Value>,
+    ssh: BTreeMap<String, Value>,
     targets: BTreeMap<String, Value>,
 }
 
@@ -166,7 +180,13 @@ impl Config {
             problems.extend(check_target(&target).map(under(&at)));
             targets.insert(name, target);
         }
-        let secrets = JobSecrets::from_table(settings.secrets);
+        let mut allowed = |kind, table| {
+            let allowed = Allowed::from_table(kind, table);
+            allowed.map_err(|mut found| problems.append(&mut found)).unwrap_or_default()
+        };
+        let secrets = allowed(Kind::Secret, settings.secrets);
+        let env_args = allowed(Kind::EnvArg, settings.env_args);
+        let ssh = allowed(Kind::Ssh, settings.ssh);
         let timeouts = timeouts(settings.timeouts, timeouts_given);
         let config = Config {
             prefix: settings.prefix.unwrap_or_else(|| "jobs".to_owned()),
@@ -181,7 +201,11 @@ impl Config {
             mirror_of_setup: None,
             provenance: settings.provenance.unwrap_or(Provenance::Min),
             timeouts: timeouts.map_err(|mut found| problems.append(&mut found)).unwrap_or_default(),
-            secrets: secrets.map_err(|mut found| problems.append(&mut found)).unwrap_or_default(),
+            jobs_dirs: settings.jobs_dirs.unwrap_or_else(|| vec![JOBS_DIR.to_owned()]),
+            context: settings.context.unwrap_or_else(|| ".".to_owned()),
+            secrets,
+            env_args,
+            ssh,
             targets,
         };
         config.check(&mut problems);
@@ -202,10 +226,41 @@ impl Config {
             let problem = problem.rule(format!("between 1 and {MOST_LEGS}, the limit of GitHub Actions"));
             problems.push(problem.help(format!("write one between, or leave it out: {USUAL_LEGS}")));
         }
+        problems.extend(self.check_folders().map(under(&format!("{TABLE}]"))));
         problems.extend(self.targets.iter().flat_map(|(name, target)| self.check_copies(name, target)));
         problems.extend(self.check_passwords());
         let mirrors = self.mirrors.iter().filter_map(|(registry, prefix)| check_mirror(registry, prefix).err());
         problems.extend(mirrors.map(under(&format!("{TABLE}.mirrors]"))));
+    }
+
+    /// Folders are in the repository; a pattern is about names, as nobody wants all of the tree looked through.
+    fn check_folders(&self) -> impl Iterator<Item = Problem> {
+        let problem = |at: String, what: &str| {
+            Problem::new(at, what)
+                .rule("a folder of the repository, from its root")
+                .help("e.g. \"jobs\", \"apps/*\", or \".\" for the root itself")
+        };
+        let leaves = |path: &str| path.is_empty() || path.starts_with('/') || path.split('/').any(|part| part == "..");
+        let of_dir = move |dir: &String| {
+            let at = format!("jobs-dirs: `{dir}`");
+            match PathPattern::new(dir) {
+                _ if leaves(dir) => Some(problem(at, "not in the repository")),
+                _ if dir.contains("**") => Some(
+                    Problem::new(at, "`**` is not taken here")
+                        .rule("`*`, `?` and `[…]` stand for a part of one name")
+                        .help("name each level: \"apps/*\", \"apps/*/*\""),
+                ),
+                Ok(_) => None,
+                Err(error) => Some(problem(at, error.msg)),
+            }
+        };
+        let none = self.jobs_dirs.is_empty().then(|| problem("jobs-dirs".to_owned(), "names no folder"));
+        let context = leaves(&self.context).then(|| {
+            Problem::new(format!("context: `{}`", self.context), "not in the repository")
+                .rule("`.` for the root, `job` for each job's own folder, or a path from the root")
+                .help("write one of these")
+        });
+        self.jobs_dirs.iter().filter_map(of_dir).chain(none).chain(context)
     }
 
     /// Each target has a password of its own, or one registry's would be sent to another.

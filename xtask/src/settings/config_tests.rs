@@ -41,7 +41,7 @@ fn mistakes_in_the_manifest_are_named_all_at_once() {
         Cargo.toml: [workspace.metadata.jobs]: unknown key `prefx`
           help: did you mean `prefix`?
         Cargo.toml: [workspace.metadata.jobs]: unknown key `zzz`
-          rule: one of `prefix`, `sha-length`, `max-legs`, `min-free-gb`, `runners`, `mirrors`, `provenance`, `timeouts`, `secrets`, `targets`
+          rule: one of `prefix`, `sha-length`, `max-legs`, `min-free-gb`, `runners`, `mirrors`, `provenance`, `timeouts`, `jobs-dirs`, `context`, `secrets`, `env-args`, `ssh`, `targets`
           help: remove it, or write one of these
         Cargo.toml: [workspace.metadata.jobs] sha-length: invalid type: string "7"
           rule: a whole number, 1 or more

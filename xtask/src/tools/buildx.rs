@@ -30,6 +30,8 @@ pub fn build<'a>(sh: &'a Shell, image: &Image) -> Cmd<'a> {
     let args = pairs("--build-arg", &image.args);
     let labels = pairs("--label", &image.labels);
     let secrets = image.secrets.iter().flat_map(|(id, var)| ["--secret".to_owned(), format!("id={id},env={var}")]);
+    let ssh = image.ssh.iter().flat_map(|id| ["--ssh", id]);
+    let context = if image.files.context.as_str().is_empty() { "." } else { image.files.context.as_str() };
     let stage = image.stage.iter().flat_map(|stage| ["--target", stage]);
     let builder = image.builder.iter().flat_map(|builder| ["--builder", builder]);
     let sbom = image.sbom.then_some("--sbom=true");
@@ -48,8 +50,8 @@ pub fn build<'a>(sh: &'a Shell, image: &Image) -> Cmd<'a> {
     cmd!(
         sh,
         "docker buildx build {builder...} --platform {platform} -t {reference} -f {dockerfile} {stage...} {args...}
-            {secrets...} {contexts...} {labels...} {provenance} {sbom...} {cache...} {output...} {no_cache...}
-            --metadata-file {metadata_file} --progress plain ."
+            {secrets...} {ssh...} {contexts...} {labels...} {provenance} {sbom...} {cache...} {output...} {no_cache...}
+            --metadata-file {metadata_file} --progress plain {context}"
     )
 }
 
@@ -82,9 +84,12 @@ fn target(image: &Image) -> Value {
         Output::Load => "type=docker".to_owned(),
     };
     let attest: Vec<&str> = std::iter::once(provenance).chain(image.sbom.then_some("type=sbom")).collect();
+    // A bake file names the Dockerfile from the context.
+    let context = &image.files.context;
+    let to_root = "../".repeat(context.components().count());
     json!({
-        "context": ".",
-        "dockerfile": literal(&image.dockerfile),
+        "context": if to_root.is_empty() { ".".to_owned() } else { literal(context.as_str()) },
+        "dockerfile": literal(&format!("{to_root}{}", image.dockerfile)),
         "target": image.stage.as_deref().map(literal),
         "platforms": [image.arch.platform()],
         "tags": [image.reference.to_string()],

@@ -20,6 +20,7 @@ mod ecr;
 mod ecr_front;
 mod ecr_push;
 mod engine;
+mod folders;
 mod handover;
 mod harness;
 mod key;

@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use camino::Utf8PathBuf;
+
 use super::{BASES_LABEL, BUILT_FROM, FORCED, Index, KEY_LABEL, MOVING_TAGS, Manifest, REVISION, shared_revision};
 use crate::model::{Arch, Digest, JobName, Key, Problem, Reference, Repository, Revision, Tag};
 
@@ -9,6 +11,8 @@ use crate::model::{Arch, Digest, JobName, Key, Problem, Reference, Repository, R
 #[derive(Clone, Debug)]
 pub struct Expected {
     pub job: JobName,
+    /// Its `job.json`, for messages.
+    pub settings_file: Utf8PathBuf,
     pub repository: Repository,
     pub tag: Tag,
     pub arches: Vec<Arch>,
@@ -284,6 +288,7 @@ impl Expected {
     pub fn for_test() -> Expected {
         Expected {
             job: "a".parse().unwrap(),
+            settings_file: "jobs/a/job.json".into(),
             repository: Repository::new(Some("reg.example".parse().unwrap()), "jobs/a").unwrap(),
             tag: "abc".parse().unwrap(),
             arches: Arch::ALL.to_vec(),

@@ -77,8 +77,8 @@ fn not_pushed(image: &Image, said: &str, more: &str) -> anyhow::Error {
 /// The complaint about a build that did not come to its end, at the instruction where it stopped.
 fn not_built(ctx: &Context, image: &Image, how: &str, log: &[&str], more: &str) -> anyhow::Error {
     let what = format!("the build for {} {how}", image.arch);
-    let dockerfile = image.job.dockerfile();
-    let place = match failing_line(log) {
+    let dockerfile = &image.files.dockerfile;
+    let place = match failing_line(log, &image.dockerfile) {
         Some(line) => format!("{dockerfile}:{line}"),
         None => dockerfile.to_string(),
     };
@@ -86,7 +86,7 @@ fn not_built(ctx: &Context, image: &Image, how: &str, log: &[&str], more: &str) 
         Some(path) => {
             Problem::new(place, format!("{what}: `{path}` is not among the files that were hashed for the key"))
                 .rule("an image is built from the files that its job names, and from no others")
-                .help(format!("add \"inputs\": [\"{path}\"] to {}\n{more}", image.job.settings_file()))
+                .help(format!("add \"inputs\": [\"{path}\"] to {}\n{more}", image.files.settings_file()))
         }
         None => {
             let help = help_for(&what).map_or_else(|| more.to_owned(), |hint| format!("{hint}\n{more}"));
@@ -98,17 +98,19 @@ fn not_built(ctx: &Context, image: &Image, how: &str, log: &[&str], more: &str) 
 
 /// A file of the repository that BuildKit did not find, because it was not given it.
 fn overlooked(ctx: &Context, image: &Image, what: &str) -> Option<String> {
-    let is_filtered = image.job.dockerfile() != image.dockerfile.as_str();
+    let is_filtered = image.files.dockerfile != image.dockerfile.as_str();
     let (_, path) = what.strip_suffix("\": not found")?.rsplit_once('"')?;
     let path = path.trim_start_matches('/');
-    (is_filtered && !path.is_empty() && ctx.root.join(path).exists()).then(|| path.to_owned())
+    let path = image.files.context.join(path);
+    (is_filtered && path != image.files.context && ctx.root.join(&path).exists()).then(|| path.into_string())
 }
 
 /// BuildKit shows the failing instruction below a line `Dockerfile:12`.
-fn failing_line<'a>(log: &[&'a str]) -> Option<&'a str> {
+fn failing_line<'a>(log: &[&'a str], dockerfile: &str) -> Option<&'a str> {
+    let name = Utf8Path::new(dockerfile).file_name()?;
     let number = |line: &&'a str| {
         let (file, number) = line.split_once(':')?;
-        (file.ends_with("Dockerfile") && number.parse::<u32>().is_ok()).then_some(number)
+        (file.ends_with(name) && number.parse::<u32>().is_ok()).then_some(number)
     };
     log.iter().rev().find_map(number)
 }
@@ -120,7 +122,7 @@ mod tests {
     #[test]
     fn the_failing_line_is_read_from_buildkits_excerpt() {
         let log = ["#5 ERROR: x", "------", "Dockerfile:12", "--------------------", "  12 | >>> RUN false"];
-        assert_eq!(failing_line(&log), Some("12"));
-        assert_eq!(failing_line(&["ERROR: x: y"]), None);
+        assert_eq!(failing_line(&log, "jobs/x/Dockerfile"), Some("12"));
+        assert_eq!(failing_line(&log, "jobs/x/Dockerfile.debug"), None);
     }
 }

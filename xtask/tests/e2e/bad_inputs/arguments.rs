@@ -132,12 +132,12 @@ fn refused_here() -> [Case<'static>; 15] {
             .says(expect![[r#"
                 error: jobs/job/job.json:1:34: unknown key `\u{1b}]0;P\u{7}
                     : :add-mask::y`
-                  rule: one of `$schema`, `arches`, `target`, `args`, `not-secrets`, `inputs`, `secrets`, `foreign-files`, `timeout-minutes`
+                  rule: one of `$schema`, `arches`, `target`, `dockerfile`, `context`, `images`, `args`, `env-args`, `labels`, `not-secrets`, `inputs`, `secrets`, `ssh`, `foreign-files`, `timeout-minutes`
                   help: remove it, or write one of these"#]]),
         case("a key of Cargo.toml", &["build"]).file("Cargo.toml", table).says(expect![[r#"
             error: Cargo.toml: [workspace.metadata.jobs]: unknown key `\u{1b}]0;P\u{7}
                 : :add-mask::y`
-              rule: one of `prefix`, `sha-length`, `max-legs`, `min-free-gb`, `runners`, `mirrors`, `provenance`, `timeouts`, `secrets`, `targets`
+              rule: one of `prefix`, `sha-length`, `max-legs`, `min-free-gb`, `runners`, `mirrors`, `provenance`, `timeouts`, `jobs-dirs`, `context`, `secrets`, `env-args`, `ssh`, `targets`
               help: remove it, or write one of these"#]]),
     ]
 }

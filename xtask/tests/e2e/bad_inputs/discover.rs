@@ -22,7 +22,7 @@ fn the_folder_of_jobs() {
     check([
         case("`jobs` is missing", &["discover"]).make(|tree| remove(tree, "jobs")).says(expect![[r#"
             error: jobs: there is no such folder in <tree>
-              rule: jobs are the folders under `jobs/`
+              rule: jobs are the folders under `jobs/`, or under what `jobs-dirs` in Cargo.toml names
               help: make the first job: a folder `jobs/<name>` with a Dockerfile"#]]),
         case("`jobs` is a file", &["discover"])
             .make(|tree| {
@@ -31,37 +31,31 @@ fn the_folder_of_jobs() {
             })
             .says(expect![[r#"
                 error: jobs: not a folder
-                  rule: jobs are the folders under `jobs/`
+                  rule: jobs are the folders under `jobs/`, or under what `jobs-dirs` in Cargo.toml names
                   help: make it a folder, with a folder in it for each job"#]]),
-        case("`jobs` is a link", &["discover"])
+        case("`jobs` is a link out of the repository", &["discover"])
             .make(|tree| {
-                std::fs::rename(tree.path().join("jobs"), tree.path().join("elsewhere")).unwrap();
-                link(tree, "jobs", "elsewhere");
+                remove(tree, "jobs");
+                link(tree, "jobs", "/");
             })
             .says(expect![[r#"
-                error: jobs: a link, not a folder
-                  rule: jobs are the folders under `jobs/`
-                  help: make it a folder, with a folder in it for each job"#]]),
+                error: jobs: a link that leaves the repository
+                  rule: everything that makes an image is in the repository
+                  help: replace the link by the folder"#]]),
         case("`jobs/x` is a link to `/`", &["discover"]).make(|tree| link(tree, "jobs/x", "/")).says(expect![[r#"
-            error: jobs/x: a link
-              rule: a job is a folder of its own: git does not follow links, and a link may leave the repository
+            error: jobs/x: a link that leaves the repository
+              rule: everything that makes an image is in the repository
               help: replace the link by the folder"#]]),
         case("`jobs/x` is a link to itself", &["discover"]).make(|tree| link(tree, "jobs/x", "x")).says(expect![[r#"
-            error: jobs/x: a link
-              rule: a job is a folder of its own: git does not follow links, and a link may leave the repository
+            error: jobs/x: a link that leads nowhere: Too many levels of symbolic links (os error 40)
+              rule: links are followed within the repository
               help: replace the link by the folder"#]]),
         case("`jobs/x` is a link out of the repository", &["discover"])
             .make(|tree| link(tree, "jobs/x", "../../elsewhere"))
             .says(expect![[r#"
-            error: jobs/x: a link
-              rule: a job is a folder of its own: git does not follow links, and a link may leave the repository
-              help: replace the link by the folder"#]]),
-        case("`jobs/x` is a link to another job", &["discover"]).make(|tree| link(tree, "jobs/x", "job")).says(
-            expect![[r#"
-            error: jobs/x: a link
-              rule: a job is a folder of its own: git does not follow links, and a link may leave the repository
-              help: replace the link by the folder"#]],
-        ),
+                error: jobs/x: a link that leads nowhere: No such file or directory (os error 2)
+                  rule: links are followed within the repository
+                  help: replace the link by the folder"#]]),
         case("`GITHUB_OUTPUT` cannot be written", &["discover"]).env("GITHUB_OUTPUT", "/nowhere/output").says(expect![
             [r#"
             error: GITHUB_OUTPUT: `/nowhere/output` cannot be written: No such file or directory (os error 2)
@@ -108,13 +102,15 @@ fn the_dockerfile_of_a_job() {
             .make(|tree| link(tree, "jobs/x/Dockerfile", "nothing"))
             .says(expect![[r#"
                 error: jobs/x/Dockerfile: a link that leads nowhere: No such file or directory (os error 2)
-                  help: mend the link, or replace it by the file"#]]),
+                  rule: links are followed within the repository
+                  help: replace the link by the file"#]]),
         case("a link to itself", &["discover"])
             .file("jobs/x/README.md", "")
             .make(|tree| link(tree, "jobs/x/Dockerfile", "Dockerfile"))
             .says(expect![[r#"
                 error: jobs/x/Dockerfile: a link that leads nowhere: Too many levels of symbolic links (os error 40)
-                  help: mend the link, or replace it by the file"#]]),
+                  rule: links are followed within the repository
+                  help: replace the link by the file"#]]),
         case("a link to a folder", &["discover"])
             .file("jobs/x/README.md", "")
             .make(|tree| link(tree, "jobs/x/Dockerfile", "../job"))

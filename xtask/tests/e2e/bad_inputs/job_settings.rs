@@ -27,7 +27,7 @@ fn the_settings_of_a_job() {
               help: write the keys between braces, e.g. {"arches": ["amd64"]}"#]]),
         case("no such job", &["discover"]).file("jobs/jab/job.json", "{}").says(expect![[r#"
             error: jobs/jab/job.json: there is no such job: its folder has no Dockerfile
-              help: add the Dockerfile, or remove the file"#]]),
+              help: add the Dockerfile, name another ("dockerfile": "…"), or remove the file"#]]),
         case("no architecture", &["discover"]).file("jobs/job/job.json", r#"{"arches": []}"#).says(expect![[r#"
             error: jobs/job/job.json: arches: no architecture
               help: name at least one, or remove the key"#]]),
@@ -136,9 +136,9 @@ fn the_settings_of_a_job() {
                 error: jobs/c/job.json:1:24: invalid type: string "30"
                   rule: a whole number, 1 or more
                   help: write a number, without quotes
-                error: jobs/d/job.json:1:26: unknown key `context`
-                  rule: one of `$schema`, `arches`, `target`, `args`, `not-secrets`, `inputs`, `secrets`, `foreign-files`, `timeout-minutes`
-                  help: remove it, or write one of these
+                error: jobs/d/job.json:1:32: invalid type: boolean `true`
+                  rule: a string
+                  help: put it in double quotes
                 error: jobs/job/job.json:1:18: invalid type: string "amd64"
                   rule: a list
                   help: put it in brackets: ["…"]"#]]),
@@ -159,7 +159,7 @@ fn the_settings_of_a_job() {
             .file("jobs/jab/job.json", "{}")
             .says(expect![[r#"
                 error: jobs/jab/job.json: there is no such job: its folder has no Dockerfile
-                  help: add the Dockerfile, or remove the file
+                  help: add the Dockerfile, name another ("dockerfile": "…"), or remove the file
                 error: jobs/job/job.json: arches: no architecture
                   help: name at least one, or remove the key
                 error: jobs/job/job.json: timeout-minutes: 0 minutes

@@ -1,53 +1,98 @@
-//! `[workspace.metadata.jobs.secrets]`: which jobs may mount which secret in their builds. It stands outside of
-//! `jobs/`, because whoever owns a job's folder must not get at the secret of another job.
+//! `[workspace.metadata.jobs.secrets]`, `….env-args` and `….ssh`: what the builds of which jobs may be given of the
+//! environment. It stands outside of the jobs' folders, because whoever owns one must not get at another job's secret.
 
 use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use crate::model::{JobName, Problem};
+use crate::model::{JobFiles, JobName, Problem};
 
-/// Where the table stands, for messages.
-const TABLE: &str = "Cargo.toml: [workspace.metadata.jobs.secrets]";
+/// What a build may be given of the environment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Kind {
+    /// The value of a variable, for as long as a step runs.
+    #[default]
+    Secret,
+    /// The value of a variable, as a build argument.
+    EnvArg,
+    /// An SSH agent, or a key.
+    Ssh,
+}
+
+impl Kind {
+    /// The name of the table, and of the list in `job.json`.
+    fn key(self) -> &'static str {
+        match self {
+            Kind::Secret => "secrets",
+            Kind::EnvArg => "env-args",
+            Kind::Ssh => "ssh",
+        }
+    }
+
+    fn word(self) -> &'static str {
+        match self {
+            Kind::Secret => "secret",
+            Kind::EnvArg => "build argument",
+            Kind::Ssh => "key for SSH",
+        }
+    }
+
+    /// The environment variable that holds it.
+    fn variable_of(self, name: &str) -> String {
+        if self == Kind::Secret { name.to_uppercase().replace('-', "_") } else { name.to_owned() }
+    }
+
+    fn table(self) -> String {
+        format!("[workspace.metadata.jobs.{}]", self.key())
+    }
+}
+
 /// How the variables begin that mean something to GitHub, to the programs that are started, and to this one.
 const RESERVED: [&str; 9] = ["ACTIONS_", "AWS_", "BUILDX_", "COSIGN_", "DOCKER_", "GITHUB_", "JOBS_", "LD_", "RUNNER_"];
 
-/// Name of a secret -> the jobs that may mount it, as names or patterns of names.
+/// The jobs that may be given what: names of one kind -> jobs, as names or patterns of names.
 #[derive(Clone, Debug, Default)]
-pub struct JobSecrets(BTreeMap<String, Vec<String>>);
+pub struct Allowed {
+    kind: Kind,
+    entries: BTreeMap<String, Vec<String>>,
+}
 
-impl JobSecrets {
+impl Allowed {
     /// Reads the table. What an entry holds instead of jobs is not repeated: it may be the secret itself.
-    pub fn from_table(table: BTreeMap<String, Value>) -> Result<JobSecrets, Vec<Problem>> {
-        let (mut secrets, mut problems) = (BTreeMap::new(), Vec::new());
+    pub fn from_table(kind: Kind, table: BTreeMap<String, Value>) -> Result<Allowed, Vec<Problem>> {
+        let (mut entries, mut problems) = (BTreeMap::new(), Vec::new());
         for (name, jobs) in table {
             let jobs: Option<Vec<String>> = serde_json::from_value(jobs).ok();
-            match check_entry(&name, jobs.as_deref(), secrets.keys()) {
-                Ok(()) => drop(secrets.insert(name, jobs.unwrap_or_default())),
-                Err(problem) => problems.push(Problem { at: format!("{TABLE} {}", problem.at), ..problem }),
+            match check_entry(kind, &name, jobs.as_deref(), entries.keys()) {
+                Ok(()) => drop(entries.insert(name, jobs.unwrap_or_default())),
+                Err(problem) => {
+                    problems.push(Problem { at: format!("Cargo.toml: {} {}", kind.table(), problem.at), ..problem });
+                }
             }
         }
-        if problems.is_empty() { Ok(JobSecrets(secrets)) } else { Err(problems) }
+        if problems.is_empty() { Ok(Allowed { kind, entries }) } else { Err(problems) }
     }
 
     /// Name of a secret -> the environment variable that holds it.
     pub fn variables(&self) -> BTreeMap<String, String> {
-        self.0.keys().map(|name| (name.clone(), variable_of(name))).collect()
+        self.entries.keys().map(|name| (name.clone(), self.kind.variable_of(name))).collect()
     }
 
-    /// Checks the secrets that jobs name: those that a job may not mount, and the entries for jobs that are not there.
-    /// Such an entry would be for whoever makes a folder of that name.
-    pub fn check(&self, jobs: &[(&JobName, &[String])]) -> Vec<Problem> {
+    /// What a job names that it is not allowed.
+    pub fn refused(&self, job: &JobName, files: &JobFiles, named: &[String]) -> Vec<Problem> {
+        let refused = named.iter().filter(|name| !self.allows(name, job.as_str()));
+        refused.map(|name| self.refusal(job, files, name)).collect()
+    }
+
+    /// The entries for jobs that are not there. Such an entry would be for whoever makes a folder of that name.
+    pub fn for_nobody(&self, jobs: &[&JobName]) -> Vec<Problem> {
         let mut problems = Vec::new();
-        for (job, named) in jobs {
-            let refused = named.iter().filter(|name| !self.allows(name, job.as_str()));
-            problems.extend(refused.map(|name| self.refusal(job, name)));
-        }
-        let names = || jobs.iter().map(|(job, _)| job.as_str());
-        for (name, allowed) in &self.0 {
+        let names = || jobs.iter().map(|job| job.as_str());
+        for (name, allowed) in &self.entries {
             let unknown = allowed.iter().filter(|job| !is_pattern(job) && !names().any(|known| known == *job));
             problems.extend(unknown.map(|job| {
-                Problem::new(format!("{TABLE} {name}: `{job}`"), "there is no such job")
+                let at = format!("Cargo.toml: {} {name}: `{job}`", self.kind.table());
+                Problem::new(at, "there is no such job")
                     .help("remove it, or write a pattern for jobs to come, such as `report-*`")
                     .did_you_mean(job, names())
             }));
@@ -56,54 +101,44 @@ impl JobSecrets {
     }
 
     fn allows(&self, name: &str, job: &str) -> bool {
-        let allowed = self.0.get(name).into_iter().flatten();
+        let allowed = self.entries.get(name).into_iter().flatten();
         allowed.into_iter().any(|allowed| glob::Pattern::new(allowed).is_ok_and(|pattern| pattern.matches(job)))
     }
 
-    fn refusal(&self, job: &JobName, name: &str) -> Problem {
-        let entry = self.0.get(name);
+    fn refusal(&self, job: &JobName, files: &JobFiles, name: &str) -> Problem {
+        let entry = self.entries.get(name);
         let allowed = entry.into_iter().flatten().map(String::as_str).chain([job.as_str()]);
         let allowed: Vec<String> = allowed.map(|job| format!("\"{job}\"")).collect();
-        let problem = Problem::new(format!("{}: secrets: `{name}`", job.settings_file()), "not allowed to this job")
-            .rule("[workspace.metadata.jobs.secrets] in Cargo.toml says which jobs may use a secret")
+        let at = format!("{}: {}: `{name}`", files.settings_file(), self.kind.key());
+        let problem = Problem::new(at, "not allowed to this job")
+            .rule(format!("{} in Cargo.toml says which jobs may use a {}", self.kind.table(), self.kind.word()))
             .help(format!("to allow it, write there: {name} = [{}]", allowed.join(", ")));
-        let near = self.0.keys().filter(|known| entry.is_none() && self.allows(known, job.as_str()));
+        let near = self.entries.keys().filter(|known| entry.is_none() && self.allows(known, job.as_str()));
         problem.did_you_mean(name, near.map(String::as_str))
     }
 }
 
-/// The environment variable that holds a secret.
-fn variable_of(name: &str) -> String {
-    name.to_uppercase().replace('-', "_")
-}
-
 fn check_entry<'a>(
+    kind: Kind,
     name: &str,
     jobs: Option<&[String]>,
-    mut others: impl Iterator<Item = &'a String>,
+    others: impl Iterator<Item = &'a String>,
 ) -> Result<(), Problem> {
-    let variable = variable_of(name);
-    let is_name = name.starts_with(|c: char| c.is_ascii_alphabetic())
-        && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-');
     let problem = |what: String| Problem::new(format!("`{name}`"), what);
+    let (word, key) = (kind.word(), kind.key());
+    let is_name = name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
+        && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-' && kind != Kind::EnvArg);
     if !is_name {
-        return Err(problem("not the name of a secret".to_owned())
-            .rule("a letter first, then letters, digits, `_` and `-`: in upper case it names a variable")
-            .help("rename it, also where a job's `secrets` names it"));
+        return Err(problem(format!("not the name of a {word}"))
+            .rule(match kind {
+                Kind::Secret => "a letter first, then letters, digits, `_` and `-`: in upper case it names a variable",
+                Kind::EnvArg => "a letter first, then letters, digits and `_`: it names a variable",
+                Kind::Ssh => "a letter first, then letters, digits, `_` and `-`",
+            })
+            .help(format!("rename it, also where a job's `{key}` names it")));
     }
-    let is_reserved = RESERVED.iter().any(|start| variable.starts_with(start)) || variable.ends_with("_PROXY");
-    if is_reserved || variable == "PATH" || variable == "HOME" {
-        return Err(problem(format!("its variable {variable} has a meaning of its own"))
-            .rule(format!(
-                "no secret is named `PATH` or `HOME`, ends with `_PROXY`, or begins with `{}`",
-                RESERVED.join("`, `")
-            ))
-            .help("give it a name that begins with what it is for"));
-    }
-    if let Some(other) = others.find(|other| variable_of(other) == variable) {
-        return Err(problem(format!("its variable {variable} is that of `{other}` too"))
-            .rule("what allows a secret stands in one entry")
-            .help("put their jobs into one of them"));
+    if kind != Kind::Ssh {
+        check_variable(kind, name, others)?;
     }
     let Some(jobs) = jobs else {
         return Err(problem("not a list of names of jobs".to_owned())
@@ -118,22 +153,51 @@ fn check_entry<'a>(
     }
 }
 
+/// A variable with a meaning of its own is nothing for a build, and each is allowed in one place.
+fn check_variable<'a>(kind: Kind, name: &str, mut others: impl Iterator<Item = &'a String>) -> Result<(), Problem> {
+    let (variable, word) = (kind.variable_of(name), kind.word());
+    let problem = |what: String| Problem::new(format!("`{name}`"), what);
+    let is_reserved = RESERVED.iter().any(|start| variable.starts_with(start)) || variable.ends_with("_PROXY");
+    if is_reserved || variable == "PATH" || variable == "HOME" {
+        return Err(problem(format!("its variable {variable} has a meaning of its own"))
+            .rule(format!(
+                "no {word} is named `PATH` or `HOME`, ends with `_PROXY`, or begins with `{}`",
+                RESERVED.join("`, `")
+            ))
+            .help("give it a name that begins with what it is for"));
+    }
+    match others.find(|other| kind.variable_of(other) == variable) {
+        None => Ok(()),
+        Some(other) => Err(problem(format!("its variable {variable} is that of `{other}` too"))
+            .rule(format!("what allows a {word} stands in one entry"))
+            .help("put their jobs into one of them")),
+    }
+}
+
 fn is_pattern(job: &str) -> bool {
     job.contains(['*', '?', '['])
 }
 
 #[cfg(test)]
 mod tests {
+    use camino::Utf8PathBuf;
     use serde_json::json;
 
     use super::*;
 
-    fn read(table: Value) -> Result<JobSecrets, Vec<Problem>> {
-        JobSecrets::from_table(serde_json::from_value(table).unwrap())
+    fn read(table: Value) -> Result<Allowed, Vec<Problem>> {
+        Allowed::from_table(Kind::Secret, serde_json::from_value(table).unwrap())
+    }
+
+    fn name(job: &str) -> JobName {
+        job.parse().unwrap()
     }
 
     fn complaints(problems: &[Problem]) -> Vec<String> {
-        problems.iter().map(|problem| problem.to_string().replace(TABLE, "T")).collect()
+        problems
+            .iter()
+            .map(|problem| problem.to_string().replace("Cargo.toml: [workspace.metadata.jobs.secrets]", "T"))
+            .collect()
     }
 
     #[test]
@@ -141,8 +205,9 @@ mod tests {
         let secrets = read(json!({"npm_token": ["job-a", "web-*"], "pip-token": ["job-b"], "none": []})).unwrap();
         let refused = |job: &str, named: &[&str]| {
             let named: Vec<String> = named.iter().map(|name| (*name).to_owned()).collect();
-            let jobs = ["job-a", "job-b", job].map(|job| job.parse::<JobName>().unwrap());
-            complaints(&secrets.check(&[(&jobs[0], &[]), (&jobs[1], &[]), (&jobs[2], &named)]))
+            let dir = Utf8PathBuf::from(format!("jobs/{job}"));
+            let files = JobFiles { dockerfile: dir.join("Dockerfile"), dir, context: Utf8PathBuf::new() };
+            complaints(&secrets.refused(&name(job), &files, &named))
         };
         assert_eq!(refused("job-a", &["npm_token"]), [""; 0]);
         assert_eq!(refused("web-shop", &["npm_token"]), [""; 0]);
@@ -172,9 +237,8 @@ mod tests {
     #[test]
     fn a_job_that_is_not_there_is_allowed_nothing() {
         let secrets = read(json!({"npm_token": ["job-q", "zzz", "job-a", "later-*"]})).unwrap();
-        let jobs = ["job-a", "job-b"].map(|job| job.parse::<JobName>().unwrap());
         assert_eq!(
-            complaints(&secrets.check(&[(&jobs[0], &[]), (&jobs[1], &[])])),
+            complaints(&secrets.for_nobody(&[&name("job-a"), &name("job-b")])),
             [
                 "T npm_token: `job-q`: there is no such job\n  help: did you mean `job-b`?",
                 "T npm_token: `zzz`: there is no such job\n  \

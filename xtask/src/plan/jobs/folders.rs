@@ -1,0 +1,149 @@
+//! The folders that may be jobs: those in the folders that `jobs-dirs` names, and those that its patterns match.
+
+use std::ffi::OsStr;
+use std::fs::{DirEntry, FileType};
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+
+use camino::{Utf8Path, Utf8PathBuf};
+use glob::MatchOptions;
+
+use super::unread;
+use crate::model::{Exit, Failure, Problem, clean};
+use crate::run::Context;
+
+const RULE: &str = "jobs are the folders under `jobs/`, or under what `jobs-dirs` in Cargo.toml names";
+
+/// A folder, or a link, that may be a job.
+pub struct Folder {
+    path: PathBuf,
+    /// From the repository's root.
+    pub shown: String,
+    file_type: FileType,
+    pub origin: Origin,
+}
+
+/// What a folder stands in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// In a folder that holds jobs.
+    Listed,
+    /// A pattern matches it: it is a job itself, or else holds some.
+    Matched,
+}
+
+/// All of them, sorted by path within each folder.
+///
+/// # Errors
+/// A folder of jobs is not there or cannot be read, with exit code 2.
+pub fn all(ctx: &Context, jobs_dirs: &[String]) -> anyhow::Result<Vec<Folder>> {
+    let (mut folders, mut problems) = (Vec::new(), Vec::new());
+    for dir in jobs_dirs {
+        match if dir.contains(['*', '?', '[']) { matching(ctx, dir) } else { in_folder(ctx, &clean(dir)) } {
+            Ok(found) => folders.extend(found),
+            Err(problem) => problems.push(problem),
+        }
+    }
+    Failure::unless_empty(Exit::Usage, problems)?;
+    Ok(folders)
+}
+
+/// The folders in one that a pattern matches, and that is no job itself.
+pub fn within(ctx: &Context, folder: &Folder) -> Result<Vec<Folder>, Vec<Problem>> {
+    in_folder(ctx, &folder.shown).map_err(|problem| vec![problem])
+}
+
+fn in_folder(ctx: &Context, dir: &str) -> Result<Vec<Folder>, Problem> {
+    let shown = if dir.is_empty() { "." } else { dir };
+    let mut path = ctx.root.join(dir);
+    let problem = |what: String| Problem::new(shown, what).rule(RULE);
+    match path.symlink_metadata() {
+        Ok(metadata) if metadata.is_symlink() => {
+            let real = led_to(ctx, path.as_std_path(), shown);
+            path = real.map_err(|problem| problem.help("replace the link by the folder"))?;
+        }
+        Ok(metadata) if !metadata.is_dir() => {
+            let problem = problem("not a folder".to_owned());
+            return Err(problem.help("make it a folder, with a folder in it for each job"));
+        }
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            let problem = problem(format!("there is no such folder in {}", ctx.root));
+            return Err(problem.help(format!("make the first job: a folder `{dir}/<name>` with a Dockerfile")));
+        }
+        // Any other mistake is met when the folder is read.
+        _ => {}
+    }
+    // Not by walkdir, which opens each folder that it lists.
+    let entries = path.read_dir().and_then(Iterator::collect::<std::io::Result<Vec<_>>>);
+    let mut entries = entries.map_err(|error| unread(shown, error))?;
+    entries.sort_by_cached_key(DirEntry::file_name);
+    let folder = |entry: &DirEntry| {
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        let shown = if dir.is_empty() { name.into_owned() } else { format!("{dir}/{name}") };
+        let file_type = entry.file_type().map_err(|error| unread(&shown, error))?;
+        Ok(Folder { path: entry.path(), shown, file_type, origin: Origin::Listed })
+    };
+    entries.iter().map(folder).collect()
+}
+
+fn matching(ctx: &Context, pattern: &str) -> Result<Vec<Folder>, Problem> {
+    let cleaned = clean(pattern);
+    let from_root = format!("{}/{cleaned}", glob::Pattern::escape(ctx.root.as_str()));
+    let options = MatchOptions { require_literal_leading_dot: true, ..MatchOptions::new() };
+    let unread = |error: &dyn std::fmt::Display| unread(pattern, error);
+    let found = glob::glob_with(&from_root, options).map_err(|error| unread(&error))?;
+    let mut folders = Vec::new();
+    for path in found {
+        let path = path.map_err(|error| unread(&error.error()))?;
+        let shown = path.strip_prefix(&ctx.root).unwrap_or(&path).to_string_lossy().into_owned();
+        let file_type = path.symlink_metadata().map_err(|error| super::unread(&shown, error))?.file_type();
+        folders.push(Folder { path, shown, file_type, origin: Origin::Matched });
+    }
+    if folders.is_empty() {
+        let problem = Problem::new(format!("jobs-dirs: `{pattern}`"), format!("matches nothing in {}", ctx.root));
+        return Err(problem.rule(RULE).help("mend the pattern, or remove it"));
+    }
+    Ok(folders)
+}
+
+impl Folder {
+    pub fn is_hidden(&self) -> bool {
+        self.path.file_name().is_some_and(|name: &OsStr| name.as_encoded_bytes().starts_with(b"."))
+    }
+
+    /// The folder itself, where a link leads to it; `None` if this is none.
+    ///
+    /// # Errors
+    /// The link leaves the repository, or leads nowhere.
+    pub fn real(&self, ctx: &Context) -> Result<Option<PathBuf>, Problem> {
+        // A link to a file, such as a README, cannot be mistaken for a job.
+        if !self.file_type.is_dir() && (!self.file_type.is_symlink() || self.path.is_file()) {
+            return Ok(None);
+        }
+        // A pattern may match what is behind a link.
+        if self.file_type.is_dir() && self.origin == Origin::Listed {
+            return Ok(Some(self.path.clone()));
+        }
+        let real = led_to(ctx, &self.path, &self.shown);
+        real.map(|real| Some(real.into())).map_err(|problem| problem.help("replace the link by the folder"))
+    }
+}
+
+/// Where a link leads to, within the repository.
+///
+/// # Errors
+/// It leaves the repository, or leads nowhere.
+pub fn led_to(ctx: &Context, path: &Path, shown: &str) -> Result<Utf8PathBuf, Problem> {
+    let nowhere = |error| {
+        Problem::new(shown, format!("a link that leads nowhere: {error}"))
+            .rule("links are followed within the repository")
+    };
+    let root = ctx.root.canonicalize_utf8().map_err(nowhere)?;
+    let real = path.canonicalize().map_err(nowhere)?;
+    match Utf8Path::from_path(&real).and_then(|real| real.strip_prefix(&root).ok()) {
+        Some(real) => Ok(ctx.root.join(real)),
+        None => Err(Problem::new(shown, "a link that leaves the repository")
+            .rule("everything that makes an image is in the repository")),
+    }
+}

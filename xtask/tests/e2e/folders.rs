@@ -1,0 +1,194 @@
+//! Where jobs live, and what they are built from: folders of other names, contexts, Dockerfiles, several images.
+
+use std::os::unix::fs::symlink;
+
+use crate::harness::{OWN, Registry, Tree, docker};
+
+const MANIFEST: &str = "[workspace]\n[workspace.metadata.jobs]\n";
+
+fn dockerfile(copy: &str) -> String {
+    format!("FROM busybox:1.37\n{copy}\nCMD [\"cat\", \"/what\"]\n")
+}
+
+/// A repository with this configuration and these files.
+fn tree(config: &str, files: &[(&str, &str)]) -> Tree {
+    let manifest = format!("{MANIFEST}{config}\n");
+    Tree::new(&[&[("Cargo.toml", manifest.as_str())], files].concat())
+}
+
+/// The last line of what the plan says of a job: whether it is built, and why.
+fn planned(tree: &Tree, registry: &Registry, env: &[(&str, &str)]) -> Vec<(String, String, String)> {
+    let env = [&[("JOBS_REGISTRY", registry.address.as_str())], env].concat();
+    let run = tree.run_with(&["plan", "--format", "json"], &env).ended(0);
+    let jobs: serde_json::Value = serde_json::from_str(&run.stdout).unwrap();
+    let text = |job: &serde_json::Value, key: &str| job[key].as_str().unwrap_or_default().to_owned();
+    jobs.as_array().unwrap().iter().map(|job| (text(job, "job"), text(job, "action"), text(job, "reason"))).collect()
+}
+
+fn publish(tree: &Tree, registry: &Registry, env: &[(&str, &str)]) {
+    let env = [&[("JOBS_REGISTRY", registry.address.as_str())], env].concat();
+    let arches = ["--arch", "amd64", "--arch", "arm64", "--emulate"];
+    tree.run_with(&[&["build"], &arches[..]].concat(), &env).ended(0);
+    tree.run_with(&["merge"], &env).ended(0);
+}
+
+/// What the image that was loaded prints.
+fn printed(tree: &Tree, job: &str) -> String {
+    let reference = format!("jobs/{job}:{}", tree.tag());
+    docker(&["run", "--rm", &reference])
+}
+
+#[test]
+fn jobs_live_in_the_folders_that_are_configured() {
+    let plain = dockerfile("RUN echo plain > /what");
+    let tree = tree(
+        "jobs-dirs = [\"jobs\", \"services/\", \"apps/*\", \"tools\"]",
+        &[
+            ("jobs/one/Dockerfile", &plain),
+            ("services/two/Dockerfile", &plain),
+            ("apps/three/Dockerfile", &plain),
+            ("apps/group/four/Dockerfile", &plain),
+            ("apps/group/docs/README.md", ""),
+            ("elsewhere/five/Dockerfile", &plain),
+            ("elsewhere/six/Dockerfile", &plain),
+        ],
+    );
+    symlink("../elsewhere/five", tree.path().join("jobs/linked")).unwrap();
+    symlink("elsewhere", tree.path().join("tools")).unwrap();
+    let folders = r#"["apps/group/four","apps/three","elsewhere/five","elsewhere/six","jobs/one","services/two"]"#;
+    assert_eq!(tree.run(&["discover"]).ended(0).stdout, format!("{folders}\n"));
+    let table = tree.run(&["discover", "--format", "table", "three", "services/two", "elsewhere/five"]).ended(0).stdout;
+    let jobs: Vec<&str> = table.lines().skip(1).filter_map(|line| line.split(' ').next()).collect();
+    assert_eq!(jobs, ["five", "linked", "three", "two"]);
+}
+
+#[test]
+fn a_job_is_built_from_the_context_that_it_names() {
+    let (registry, own) = (Registry::start(), dockerfile("COPY what /what"));
+    let tree = tree(
+        "context = \"job\"",
+        &[
+            ("jobs/own/Dockerfile", &own),
+            ("jobs/own/what", "own"),
+            ("jobs/own/.dockerignore", "*\n!what\n"),
+            ("jobs/root/Dockerfile", &dockerfile("COPY lib/what /what")),
+            ("jobs/root/job.json", r#"{"context": "."}"#),
+            ("jobs/other/Dockerfile", &own),
+            ("jobs/other/job.json", r#"{"context": "lib"}"#),
+            ("jobs/all/Dockerfile", &dockerfile("COPY . /\n")),
+            ("jobs/all/what", "all"),
+            ("jobs/all/.dockerignore", "secret\n"),
+            ("lib/what", "lib"),
+            ("lib/more", "1"),
+        ],
+    );
+    tree.run(&["build", "--load"]).ended(0);
+    for (job, text) in [("own", "own"), ("root", "lib"), ("other", "lib"), ("all", "all")] {
+        assert_eq!(printed(&tree, job), text, "{job}");
+    }
+    publish(&tree, &registry, &[]);
+    let built = || -> Vec<String> {
+        tree.commit("next");
+        let jobs = planned(&tree, &registry, &[]).into_iter();
+        jobs.filter(|(_, action, _)| action == "build").map(|(job, ..)| job).collect()
+    };
+    assert!(built().is_empty());
+    for (path, jobs) in [
+        ("README.md", &[][..]),
+        (".dockerignore", &["root"]),
+        ("lib/more", &[]),
+        ("lib/what", &["other", "root"]),
+        ("jobs/own/more", &[]),
+        ("jobs/own/what", &["own"]),
+        ("jobs/own/.dockerignore", &["own"]),
+        ("jobs/all/more", &["all"]),
+        ("jobs/all/secret", &[]),
+        ("jobs/all/.dockerignore", &["all"]),
+        ("jobs/other/Dockerfile", &["other"]),
+    ] {
+        let old = std::fs::read_to_string(tree.path().join(path)).unwrap_or_default();
+        tree.write(path, &format!("{old}\n"));
+        assert_eq!(built(), jobs, "{path}");
+        tree.git(&["reset", "--quiet", "--hard", "HEAD~1"]);
+    }
+    // No file of the job says so.
+    tree.write("Cargo.toml", &format!("{MANIFEST}context = \"jobs/all\"\n"));
+    tree.commit("another context");
+    let plan = planned(&tree, &registry, &[]);
+    assert!(plan.iter().any(|(job, action, _)| job == "own" && action == "build"), "{plan:?}");
+    let since = tree.run(&["plan", "--since", "HEAD~1", "own"]).ended(0).stdout;
+    assert!(since.contains("`context` in Cargo.toml changed since"), "{since}");
+}
+
+#[test]
+fn a_folder_is_built_into_several_images() {
+    let registry = Registry::start();
+    let stages = "FROM busybox:1.37 AS web\nARG WHO\nRUN echo web $WHO > /what\nCMD [\"cat\", \"/what\"]\n\
+                  FROM busybox:1.37 AS worker\nARG WHO\nRUN echo worker $WHO > /what\nCMD [\"cat\", \"/what\"]\n";
+    let settings = r#"{"args": {"WHO": "x"}, "labels": {"com.example.team": "shop"},
+        "images": {"shop-web": {"target": "web"}, "shop-worker": {"target": "worker", "args": {"WHO": "y"}},
+                   "shop-debug": {"dockerfile": "debug/Containerfile", "labels": {"com.example.team": "us"}}}}"#;
+    let tree = tree(
+        "",
+        &[
+            ("jobs/shop/Dockerfile", stages),
+            ("jobs/shop/debug/Containerfile", &dockerfile("RUN echo debug > /what")),
+            ("jobs/shop/job.json", settings),
+        ],
+    );
+    assert_eq!(tree.run(&["discover"]).ended(0).stdout, "[\"jobs/shop\"]\n");
+    tree.run(&["build", "--load", "shop"]).ended(0);
+    for (job, text) in [("shop-web", "web x"), ("shop-worker", "worker y"), ("shop-debug", "debug")] {
+        assert_eq!(printed(&tree, job), text);
+    }
+    let label = |job: &str| {
+        let format = "{{index .Config.Labels \"com.example.team\"}}";
+        let reference = format!("jobs/{job}:{}", tree.tag());
+        docker(&["image", "inspect", "--format", format, &reference])
+    };
+    assert_eq!([label("shop-web"), label("shop-debug")], ["shop", "us"]);
+    publish(&tree, &registry, &[]);
+    for job in ["shop-web", "shop-worker", "shop-debug"] {
+        assert!(registry.digest(&format!("jobs/{job}"), &tree.tag()).is_some(), "{job}");
+    }
+    tree.write("jobs/shop/debug/Containerfile", &dockerfile("RUN echo other > /what"));
+    tree.commit("another");
+    let plan = planned(&tree, &registry, &[]);
+    let actions: Vec<&str> = plan.iter().map(|(_, action, _)| action.as_str()).collect();
+    assert_eq!(actions, ["build", "reuse", "reuse"], "{plan:?}");
+}
+
+#[test]
+fn the_environment_gives_what_is_allowed() {
+    let registry = Registry::start();
+    let tree = tree(
+        "[workspace.metadata.jobs.env-args]\nCHANNEL = [\"a\"]",
+        &[
+            ("jobs/a/Dockerfile", &dockerfile("ARG CHANNEL\nRUN echo $CHANNEL > /what")),
+            ("jobs/a/job.json", r#"{"env-args": ["CHANNEL"]}"#),
+        ],
+    );
+    tree.run_with(&["build", "--load", "--arch", OWN], &[("CHANNEL", "beta")]).ended(0);
+    assert_eq!(printed(&tree, "a"), "beta");
+    publish(&tree, &registry, &[("CHANNEL", "beta")]);
+    tree.commit("nothing");
+    let action = |channel| planned(&tree, &registry, &[("CHANNEL", channel)]).remove(0).1;
+    assert_eq!([action("beta"), action("stable")], ["reuse", "build"]);
+    assert_eq!(
+        tree.run(&["plan"]).ended(2).stderr,
+        "error: jobs/a/job.json: env-args: `CHANNEL`: CHANNEL is not set\n  \
+         rule: a build argument of the environment has the value of the variable of its name\n  \
+         help: export CHANNEL; in the workflow, add it to `env` of every step that runs this\n"
+    );
+    tree.write("jobs/b/Dockerfile", &dockerfile(""));
+    tree.write("jobs/b/job.json", r#"{"env-args": ["CHANNEL"], "ssh": ["default"]}"#);
+    assert_eq!(
+        tree.run_with(&["discover"], &[("CHANNEL", "x")]).ended(2).stderr,
+        "error: jobs/b/job.json: env-args: `CHANNEL`: not allowed to this job\n  \
+         rule: [workspace.metadata.jobs.env-args] in Cargo.toml says which jobs may use a build argument\n  \
+         help: to allow it, write there: CHANNEL = [\"a\", \"b\"]\n\
+         error: jobs/b/job.json: ssh: `default`: not allowed to this job\n  \
+         rule: [workspace.metadata.jobs.ssh] in Cargo.toml says which jobs may use a key for SSH\n  \
+         help: to allow it, write there: default = [\"b\"]\n"
+    );
+}
