@@ -136,6 +136,18 @@ pub enum Command {
     /// Look after the repositories of Amazon ECR
     #[command(after_help = "Example: cargo xtask ecr check --target staging", subcommand)]
     Ecr(EcrCommand),
+    /// Make the folder of a new job from a template
+    #[command(after_help = "Example: cargo xtask new report --template python")]
+    New {
+        /// The job's name: lower-case letters and digits, with single '.', '_' or '-' between them
+        name: String,
+        /// What the job is written in
+        #[arg(long, default_value = "shell")]
+        template: Template,
+        /// Print the files that would be made, and make none
+        #[arg(long)]
+        dry_run: bool,
+    },
     /// Show what is missing on this machine
     #[command(after_help = "Example: cargo xtask doctor --format json")]
     Doctor {
@@ -269,6 +281,16 @@ pub enum ListFormat {
 pub enum Format {
     Table,
     Json,
+}
+
+/// The folders of `xtask/templates/`.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum Template {
+    Shell,
+    Python,
+    Rust,
+    Node,
+    Go,
 }
 
 #[derive(Args, Debug)]

@@ -5,6 +5,7 @@
 //! | input of | rows |
 //! |---|---|
 //! | `discover` | `discover.rs`, `names.rs` |
+//! | `new` | `new.rs` |
 //! | `build` | `build.rs`, `destination.rs`, `engine.rs`, `arguments.rs` |
 //! | `build`, a secret that is not set | `secrets.rs` beside this file |
 //! | `build`, a folder that git does not know, and a git that refuses | `key.rs` beside this file |
@@ -22,6 +23,7 @@ mod engine;
 mod job_settings;
 mod merge;
 mod names;
+mod new;
 mod untouched;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};

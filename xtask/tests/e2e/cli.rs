@@ -220,6 +220,7 @@ fn help_names_every_command_with_an_example() {
         "promote",
         "login",
         "ecr",
+        "new",
         "doctor",
         "setup",
         "test",

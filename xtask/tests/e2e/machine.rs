@@ -113,6 +113,25 @@ fn a_target_folder_that_takes_nothing_is_named() {
 }
 
 #[test]
+fn a_new_job_for_which_there_is_no_room_leaves_nothing() {
+    let tree = Tree::with_jobs(&["a"]);
+    let disk = Disk::at(&tree.path().join("jobs"), 8);
+    let new = ["new", "report", "--template", "python"];
+    expect![[r#"
+        error: jobs/report: cannot be written: No space left on device (os error 28)
+          rule: a job's folder is made as a whole, or not at all
+          help: make room on its disk"#]]
+    .assert_eq(tree.run(&new).ended(4).errors());
+    assert_eq!(std::fs::read_dir(&disk.0).unwrap().count(), 0);
+    disk.make_read_only();
+    expect![[r#"
+        error: jobs/report: cannot be written: Read-only file system (os error 30)
+          rule: a job's folder is made as a whole, or not at all
+          help: make `jobs` a folder that can be written"#]]
+    .assert_eq(tree.run(&new).ended(4).errors());
+}
+
+#[test]
 fn an_image_that_was_pushed_is_not_called_unpushed() {
     for store in [Store::Containerd, Store::Classic] {
         let (engine, registry, tree) = (Engine::with(store), Registry::start(), Tree::with_jobs(&["a"]));

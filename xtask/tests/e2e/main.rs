@@ -28,6 +28,7 @@ mod legs;
 mod machine;
 mod merge;
 mod moving;
+mod new;
 mod plan;
 mod promote;
 mod proxy;
