@@ -71,7 +71,7 @@ pub fn dispatch(ctx: &Context, config: &Config, command: &Command) -> anyhow::Re
 fn no_jobs(command: &str) -> anyhow::Error {
     Problem::new("jobs", format!("there are none, so there is nothing to {command}"))
         .rule("jobs are the folders under `jobs/` with a Dockerfile")
-        .help("add one: jobs/<name>/Dockerfile")
+        .help("add one: cargo xtask new <name>")
         .exit(Exit::Usage)
 }
 

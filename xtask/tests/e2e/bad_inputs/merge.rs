@@ -17,11 +17,11 @@ fn nothing_to_merge() {
         case("no jobs, in merge", &["merge"]).make(no_jobs).says(expect![[r#"
                 error: jobs: there are none, so there is nothing to merge
                   rule: jobs are the folders under `jobs/` with a Dockerfile
-                  help: add one: jobs/<name>/Dockerfile"#]]),
+                  help: add one: cargo xtask new <name>"#]]),
         case("no jobs, in verify", &["verify"]).make(no_jobs).says(expect![[r#"
                 error: jobs: there are none, so there is nothing to verify
                   rule: jobs are the folders under `jobs/` with a Dockerfile
-                  help: add one: jobs/<name>/Dockerfile"#]]),
+                  help: add one: cargo xtask new <name>"#]]),
         case("an unknown job, in merge", &["merge", "jab"]).says(expect![[r#"
             error: job `jab`: there is no such job
               help: cargo xtask discover --format table lists the jobs"#]]),
