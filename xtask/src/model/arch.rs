@@ -11,6 +11,7 @@ use super::problem::Problem;
 /// (the values of Go's `GOARCH`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub enum Arch {
     Amd64,
     Arm64,

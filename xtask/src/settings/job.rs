@@ -16,11 +16,13 @@ const LONGEST_BUILD: u32 = 5 * 24 * 60;
 /// What `jobs/<name>/job.json` may say. Everything has a default.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(title = "job.json"))]
 pub struct JobSettings {
     /// For the editor: the schema of the file. Not read.
     #[serde(rename = "$schema")]
     pub schema: Option<String>,
     /// The architectures that the job is built for; all of the repository's if absent.
+    #[cfg_attr(test, schemars(length(min = 1)))]
     pub arches: Option<Vec<Arch>>,
     /// The stage of the Dockerfile to build, as `docker build --target`; the last one if absent.
     pub target: Option<String>,
@@ -51,6 +53,7 @@ pub struct JobSettings {
     /// Patterns of files in the image that may be programs for another architecture.
     pub foreign_files: Vec<String>,
     /// After how many minutes a build is ended.
+    #[cfg_attr(test, schemars(range(min = 1, max = LONGEST_BUILD)))]
     pub timeout_minutes: Option<u32>,
 }
 
@@ -328,5 +331,11 @@ mod tests {
         let settings = &job_settings("j", text).unwrap()[&None];
         assert_eq!(settings.arches, Some(vec![Arch::Amd64]));
         assert_eq!(settings.timeout_minutes, Some(30));
+    }
+
+    #[test]
+    fn editors_are_told_what_is_read_here() {
+        let schema = serde_json::to_string_pretty(&schemars::schema_for!(JobSettings)).unwrap();
+        expect_test::expect_file!["../../../jobs/job.schema.json"].assert_eq(&format!("{schema}\n"));
     }
 }
