@@ -3,6 +3,8 @@
 //! Follows BuildKit's lexer (moby/buildkit, `frontend/dockerfile/shell/lex.go`) to the letter, because a word that is
 //! read differently here is a base image that is not pinned or an input that is not seen.
 
+mod pattern;
+
 use std::iter::Peekable;
 use std::str::Chars;
 
@@ -22,21 +24,28 @@ pub struct NoValue {
 
 /// Replaces the variables in `word` and takes away its quotes, as BuildKit does with one argument of an instruction.
 /// `value_of` tells a variable's value, `None` if it has none.
-///
-/// `${X#…}`, `${X%…}` and `${X/…/…}` count as not known: a pattern that is matched differently here would go unnoticed.
 pub fn expand(
     word: &str,
     escape: char,
     value_of: &mut dyn FnMut(&str) -> Result<Option<String>, NoValue>,
 ) -> Result<String, NoValue> {
-    let mut lexer = Lexer { chars: word.chars().peekable(), escape, value_of, unknown: None, depth: 0 };
+    let chars = word.chars().peekable();
+    let mut lexer = Lexer { chars, escape, escapes: Escapes::Taken, value_of, unknown: None, depth: 0 };
     let text = lexer.until(None)?;
     lexer.unknown.map_or(Ok(text), Err)
+}
+
+/// What becomes of an escape character: in a pattern it still has to escape something.
+#[derive(Clone, Copy)]
+enum Escapes {
+    Taken,
+    Kept,
 }
 
 struct Lexer<'a> {
     chars: Peekable<Chars<'a>>,
     escape: char,
+    escapes: Escapes,
     value_of: &'a mut dyn FnMut(&str) -> Result<Option<String>, NoValue>,
     /// The first thing that is not known. Reading goes on, because BuildKit may refuse what follows.
     unknown: Option<NoValue>,
@@ -66,10 +75,13 @@ impl Lexer<'_> {
                     return Ok(out);
                 }
                 '$' => out.push_str(&self.variable()?),
-                c if c == escape && is_quoted => {
-                    out.push(self.chars.next_if(|c| matches!(c, '"' | '$') || *c == escape).unwrap_or(c));
+                c if c == escape => {
+                    out.extend(matches!(self.escapes, Escapes::Kept).then_some(c));
+                    match is_quoted {
+                        true => out.push(self.chars.next_if(|c| matches!(c, '"' | '$') || *c == escape).unwrap_or(c)),
+                        false => out.extend(self.chars.next()),
+                    }
                 }
-                c if c == escape => out.extend(self.chars.next()),
                 '"' => out.push_str(&self.until(Some('"'))?),
                 '\'' if !is_quoted => self.single_quoted(&mut out)?,
                 c => out.push(c),
@@ -115,18 +127,64 @@ impl Lexer<'_> {
             operator.extend(self.chars.next());
         }
         match operator.as_str() {
-            "}" => return Ok(self.value(&name).unwrap_or_default()),
-            "-" | "+" | "?" | ":-" | ":+" | ":?" => return self.chosen(&name, &operator),
-            "/" => {
-                self.chars.next_if_eq(&'/');
-                self.until(Some('/'))?;
+            "}" => Ok(self.value(&name).unwrap_or_default()),
+            "-" | "+" | "?" | ":-" | ":+" | ":?" => self.chosen(&name, &operator),
+            "#" | "%" => self.trimmed(&name, &operator),
+            "/" => self.replaced(&name),
+            _ => {
+                let refused = || refused(format!("unsupported modifier `{operator}` after `${{{name}`"));
+                if operator.len() < 2 || operator.ends_with(['#', '%']) {
+                    return refused();
+                }
+                // BuildKit looks for the variable before it refuses the others.
+                self.word('}', Escapes::Taken)?;
+                self.value(&name);
+                self.matched(refused)
             }
-            operator if operator.starts_with(['#', '%', ':']) => {}
-            _ => return refused(format!("unsupported modifier `{operator}` after `${{{name}`")),
         }
-        self.until(Some('}'))?;
-        self.not_known(format!("`${{{name}{operator}…}}` is not understood here"));
-        Ok(String::new())
+    }
+
+    /// `${name#pattern}` and `${name%pattern}`; the operator may be doubled.
+    fn trimmed(&mut self, name: &str, operator: &str) -> Result<String, NoValue> {
+        let word = self.word('}', Escapes::Kept)?;
+        let value = self.value(name).unwrap_or_default();
+        // It is looked for in the word, not before it: a variable may bring it too.
+        let pattern = word.strip_prefix(operator);
+        self.matched(|| match pattern {
+            Some(pattern) => pattern::trimmed(&value, &operator.repeat(2), pattern),
+            None => pattern::trimmed(&value, operator, &word),
+        })
+    }
+
+    /// `${name/pattern/replacement}`; the first slash may be doubled.
+    fn replaced(&mut self, name: &str) -> Result<String, NoValue> {
+        let operator = if self.chars.next_if_eq(&'/').is_some() { "//" } else { "/" };
+        let pattern = self.word('/', Escapes::Kept)?;
+        let replacement = self.word('}', Escapes::Kept)?;
+        let value = self.value(name).unwrap_or_default();
+        self.matched(|| pattern::replaced(&value, operator, &pattern, &replacement))
+    }
+
+    /// What a pattern makes of a value, as long as both are known.
+    fn matched(&mut self, text: impl FnOnce() -> Result<String, NoValue>) -> Result<String, NoValue> {
+        if self.unknown.is_some() {
+            return Ok(String::new());
+        }
+        match text() {
+            Err(reason) if !reason.is_refused => {
+                self.unknown = Some(reason);
+                Ok(String::new())
+            }
+            text => text,
+        }
+    }
+
+    /// What stands before `stop`, a part of a `${…}`.
+    fn word(&mut self, stop: char, escapes: Escapes) -> Result<String, NoValue> {
+        let outside = std::mem::replace(&mut self.escapes, escapes);
+        let word = self.until(Some(stop));
+        self.escapes = outside;
+        word
     }
 
     fn not_known(&mut self, what: String) {
@@ -135,7 +193,7 @@ impl Lexer<'_> {
 
     /// `${name<operator>word}`; with a colon, an empty value counts as none.
     fn chosen(&mut self, name: &str, operator: &str) -> Result<String, NoValue> {
-        let word = self.until(Some('}'))?;
+        let word = self.word('}', Escapes::Taken)?;
         let value = self.value(name).filter(|value| !(value.is_empty() && operator.starts_with(':')));
         match (operator.trim_start_matches(':'), value) {
             ("-" | "?", Some(value)) => Ok(value),

@@ -8,7 +8,7 @@ mod instruction;
 
 use std::collections::BTreeSet;
 
-use super::expand::expand;
+use super::expand::{NoValue, expand};
 use super::{Base, BaseRole, Dockerfile, Effect, Fault, Instruction};
 
 impl Dockerfile {
@@ -193,9 +193,10 @@ impl Statement {
         let held_back = self.held_back();
         let inner = held_back.as_ref().unwrap_or(self);
         let may_have_some = matches!(inner.keyword.as_str(), "add" | "copy" | "run") && text.contains("<<");
-        // Where BuildKit's lexer gives up, at a quote in a comment for one, BuildKit sees no here-document either.
-        let gives_up =
-            || expand(text, '\\', &mut |_| Ok(Some("value".to_owned()))).is_err_and(|reason| reason.is_refused);
+        // Where BuildKit's lexer gives up, at a quote in a comment for one, BuildKit sees no here-document either. It
+        // leaves variables as they are for this.
+        let no_value = NoValue { what: String::new(), is_refused: false };
+        let gives_up = || expand(text, '\\', &mut |_| Err(no_value.clone())).is_err_and(|reason| reason.is_refused);
         if !may_have_some || inner.json()?.is_some() || gives_up() {
             return Ok(());
         }

@@ -34,7 +34,7 @@ fn here_documents_are_not_instructions() {
         "cat <&3 3<<EOF",
         "cat <<-EOF",
         "cat <<-\"EOF\"",
-        "echo ${x:0:3} ${x//a/b} $(id) <<E\\OF",
+        "echo ${x:0:3} ${x//a/b} ${x#\\v} $(id) <<E\\OF",
     ] {
         let text = format!("FROM a\nRUN {operator}\nRUN inner\nCOPY x y\nEOF\nCOPY b c\n");
         assert_eq!(told(&text), ["1 from a", &format!("2 run {operator}"), "6 copy b c"], "{operator}");
@@ -58,6 +58,7 @@ fn words_that_only_look_like_a_here_document() {
         "[\"cat\", \"<<EOF\"]",
         "echo it's <<EOF",
         "echo ${x^^} <<EOF",
+        "echo $y ${x:#a} <<EOF",
     ] {
         let text = format!("FROM a\nRUN {command}\nCOPY b c\n");
         assert_eq!(told(&text), ["1 from a", &format!("2 run {command}"), "3 copy b c"], "{command}");

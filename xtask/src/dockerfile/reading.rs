@@ -392,6 +392,10 @@ fn sources(transfer: &Transfer, line: usize, variables: &Variables) -> Result<BT
     let wildcards: &[char] = if mount.is_some() { &[] } else { &['*', '?', '[', '\\'] };
     let mut paths = BTreeSet::new();
     for source in &transfer.sources {
+        // How a URL begins is enough: whatever its variables hold, it is no file.
+        if *verb == "ADD" && is_remote(source.strip_prefix(['"', '\'']).unwrap_or(source)) {
+            continue;
+        }
         let written = expand(source)?;
         if *verb == "ADD" && is_remote(&written) {
             continue;

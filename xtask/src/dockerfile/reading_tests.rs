@@ -60,6 +60,7 @@ fn arguments_are_replaced() {
         ("ARG X=1\nFROM a${X:+:b}", "2 a:b"),
         ("FROM a${X+b}", "1 a"),
         ("ARG X=1\nFROM a:${X:?none}", "2 a:1"),
+        ("ARG V=v1 ARCH=${TARGETARCH/arm64/aarch64}\nFROM a:${V#v}-$ARCH", "2 a:1-aarch64"),
         ("FROM scratch\nARG X=a\nFROM b${X}", "3 b"),
         (
             "FROM $TARGETPLATFORM.$TARGETOS.$TARGETARCH.x${TARGETVARIANT-none}.$BUILDOS.y$BUILDVARIANT",
@@ -74,14 +75,15 @@ fn arguments_are_replaced() {
 
 #[test]
 fn names_that_cannot_be_known_are_refused_together() {
-    let text = "ARG X\nFROM $X\nFROM a:$X\nFROM ${X:?say-it}\nFROM ${X#v}\nFROM a-$TARGETSTAGE\nFROM a:\nFROM b";
+    let text =
+        "ARG X\nFROM $X\nFROM a:$X\nFROM ${X:?say-it}\nFROM a${TARGETSTAGE#v}\nFROM a-$TARGETSTAGE\nFROM a:\nFROM b";
     assert_eq!(
         named(text, &[]),
         [
             "line 2: `$X`: `X` has no value",
             "line 3: `a:$X`: `X` has no value",
             "line 4: `${X:?say-it}`: X: say-it",
-            "line 5: `${X#v}`: `${X#…}` is not understood here",
+            "line 5: `a${TARGETSTAGE#v}`: the value of `TARGETSTAGE` is not known here",
             "line 6: `a-$TARGETSTAGE`: the value of `TARGETSTAGE` is not known here",
             "line 7: `a:` names no image: it stands for `a:`",
         ]
@@ -161,6 +163,7 @@ fn sources_of_copy_and_add() {
         ("ONBUILD COPY a /x", "2 a"),
         ("ONBUILD ADD a https://x/y /x", "2 a"),
         ("ADD https://x/y http://x/y git://x/y ssh://x/y git@x.org:y/z.git a /x", "2 a"),
+        ("ADD https://x/$PATH.tgz \"http://x/$PATH\" git@x.org:$PATH a /x", "2 a"),
         ("ADD github.com/x/y a/b@c:d /x", "2 a/b@c:d, 2 github.com/x/y"),
         ("USER u", ""),
     ] {
@@ -178,7 +181,9 @@ fn all_of_the_context() {
         ("COPY $NONE /x", "`COPY $NONE` copies the whole context"),
         ("COPY [\"\", \"/x\"]", "`COPY ` copies the whole context"),
         ("COPY a$PATH /x", "`COPY a$PATH`: the value of `PATH` is not known here"),
-        ("COPY ${X#y} /x", "`COPY ${X#y}`: `${X#…}` is not understood here"),
+        ("COPY ${PATH#y} /x", "`COPY ${PATH#y}`: the value of `PATH` is not known here"),
+        ("ADD $PATH://x /x", "`ADD $PATH://x`: the value of `PATH` is not known here"),
+        ("COPY https://x/$PATH /x", "`COPY https://x/$PATH`: the value of `PATH` is not known here"),
         ("COPY --new a /x", "`COPY --new` is not known here"),
         ("RUN --new a", "`RUN --new` is not known here"),
         ("RUN --mount=target=/x true", "`RUN --mount` mounts the whole context"),
@@ -234,6 +239,8 @@ fn variables_are_those_of_the_stage() {
         ("FROM scratch\nENV A one two\nCOPY [\"$A\", \"/\"]", "3 one two"),
         ("FROM scratch\nARG TARGETARCH TARGETVARIANT\nCOPY bin-$TARGETARCH$TARGETVARIANT /", "3 bin-arm64"),
         ("FROM scratch\nCOPY bin-$TARGETARCH /", "2 bin-"),
+        ("FROM scratch\nARG TARGETARCH ARCH=${TARGETARCH/arm64/aarch64}\nCOPY bin-$ARCH /", "3 bin-aarch64"),
+        ("FROM alpine\nARG V=v1.2\nCOPY ${V#v} ${V%.*} ${V//[.]/} /", "3 1.2, 3 v1, 3 v1.2"),
         ("FROM scratch AS p\nARG A=a\nENV B=b\nFROM p\nCOPY $A$B /", "5 ab"),
         ("FROM scratch AS p\nARG A=a\nFROM scratch\nCOPY x$A /", "4 x"),
         ("FROM alpine\nARG A=a\nCOPY $A /", "3 a"),

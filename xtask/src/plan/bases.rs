@@ -185,11 +185,19 @@ fn declared(index: &Index) -> Vec<String> {
 /// the configuration of the image.
 fn check_platforms(expected: &Expected, base: &PinnedBase, platforms: &[String]) -> Option<Problem> {
     let is_there_for = |arch: &Arch| platforms.iter().any(|platform| platform.starts_with(arch.platform()));
-    let begins = expected.begins_with.iter().filter(|(_, names)| names.contains(&base.written));
-    let (arch, _) = begins.into_iter().find(|(arch, _)| !platforms.is_empty() && !is_there_for(arch))?;
+    let lacks = |arch: &Arch| {
+        let names = expected.begins_with.get(arch);
+        names.is_some_and(|names| names.contains(&base.written)) && !platforms.is_empty() && !is_there_for(arch)
+    };
+    let (missing, others): (Vec<Arch>, Vec<Arch>) = expected.arches.iter().partition(|arch| lacks(arch));
+    let arch = missing.first()?;
     let what = format!("base `{}` is there for {}, and not for {arch}", base.written, platforms.join(", "));
-    let file = &expected.settings_file;
-    let help = format!("name an image that is there for {arch} too, or leave {arch} out of `arches` in {file}");
+    let others: Vec<String> = others.iter().map(|arch| format!("\"{arch}\"")).collect();
+    let without = match others.is_empty() {
+        true => String::new(),
+        false => format!(", or add \"arches\": [{}] to {}", others.join(", "), expected.settings_file),
+    };
+    let help = format!("name an image that is there for {arch} too{without}");
     Some(Problem::new(&base.at, what).rule(Expected::BASE_RULE).help(help))
 }
 

@@ -160,10 +160,10 @@ fn a_base_that_is_not_there_for_an_architecture_is_refused_before_anything_is_bu
     let refused = expect![[r#"
         error: jobs/a/Dockerfile:1: base `busybox:1.37-amd64` is there for linux/amd64, and not for arm64
           rule: an image begins with the layers of its base for its own architecture
-          help: name an image that is there for arm64 too, or leave arm64 out of `arches` in jobs/a/job.json
+          help: name an image that is there for arm64 too, or add "arches": ["amd64"] to jobs/a/job.json
         error: jobs/b/Dockerfile:1: base `busybox@sha256:…` is there for linux/arm64, and not for amd64
           rule: an image begins with the layers of its base for its own architecture
-          help: name an image that is there for amd64 too, or leave amd64 out of `arches` in jobs/b/job.json"#]];
+          help: name an image that is there for amd64 too, or add "arches": ["arm64"] to jobs/b/job.json"#]];
     for command in ["plan", "build"] {
         refused.assert_eq(&built.run(&[command]).ended(2).errors_at(&built.registry));
     }

@@ -38,3 +38,4 @@ mod secrets;
 mod signals;
 mod signing;
 mod silence;
+mod words;
