@@ -1,17 +1,17 @@
 //! Every command and its flags. Those that the folders below take as they are stand with their types, `settings::Given`
 //! and `publish::BuildOptions`. Nothing else is decided here.
 
-use camino::Utf8PathBuf;
-use clap::builder::{FalseyValueParser, Resettable};
-use clap::error::{ContextKind, ContextValue, ErrorKind};
-use clap::{
-    Arg, ArgAction, Args, ColorChoice, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum, value_parser,
-};
+mod parse;
 
-use crate::model::{Arch, Exit, Failure, Problem, one_line};
+use camino::Utf8PathBuf;
+use clap::builder::FalseyValueParser;
+use clap::{ArgAction, Args, ColorChoice, Parser, Subcommand, ValueEnum, value_parser};
+
+use crate::model::Arch;
 use crate::publish::BuildOptions;
-use crate::run::Environment;
 use crate::settings::Given;
+
+pub use parse::parse;
 
 /// Turns the folders under jobs/ into multi-platform images, each architecture built natively.
 #[derive(Parser, Debug)]
@@ -37,53 +37,6 @@ impl Cli {
         let times = |count: u8| i8::try_from(count).unwrap_or(i8::MAX);
         times(self.verbose) - times(self.quiet)
     }
-}
-
-/// The command line. An empty variable stands for no flag, because a workflow has no other way to unset one.
-pub fn parse(env: &Environment) -> Cli {
-    if let Err(error) = check_utf8(env) {
-        Cli::command().error(ErrorKind::InvalidUtf8, error).exit();
-    }
-    let matches = without_empty_variables(Cli::command(), &|name| env.is_empty(name)).try_get_matches();
-    matches.and_then(|matches| Cli::from_arg_matches(&matches)).unwrap_or_else(|error| printable(error).exit())
-}
-
-/// clap says that something is not UTF-8, and not what.
-fn check_utf8(env: &Environment) -> anyhow::Result<()> {
-    let problem = |at: String| {
-        Problem::new(at, "not UTF-8").rule("arguments and variables are UTF-8 text").help("give it in UTF-8")
-    };
-    let arguments = std::env::args_os().skip(1).filter(|argument| argument.to_str().is_none());
-    // Quoted by Rust, such a byte is `\xFF`.
-    let quoted = arguments.map(|argument| format!("{argument:?}"));
-    let arguments = quoted.map(|quoted| problem(format!("argument `{}`", quoted.trim_matches('"'))));
-    let variables = env.not_utf8.iter().map(|name| problem(name.clone()));
-    Failure::unless_empty(Exit::Usage, arguments.chain(variables).collect())
-}
-
-fn without_empty_variables(command: clap::Command, is_empty: &dyn Fn(&str) -> bool) -> clap::Command {
-    let without_empty = |arg: Arg| match arg.get_env().map(|name| name.to_string_lossy().into_owned()) {
-        Some(name) if is_empty(&name) => arg.env(Resettable::Reset),
-        _ => arg,
-    };
-    command.mut_args(without_empty).mut_subcommands(|command| without_empty_variables(command, is_empty))
-}
-
-/// An error whose quotes of arguments and variables steer neither a terminal nor a workflow's runner.
-fn printable(mut error: clap::Error) -> clap::Error {
-    let quoted: Vec<(ContextKind, ContextValue)> = error.context().map(|(kind, value)| (kind, value.clone())).collect();
-    for (kind, value) in quoted {
-        let shown = match value {
-            ContextValue::String(text) => ContextValue::String(one_line(&text)),
-            ContextValue::Strings(texts) => ContextValue::Strings(texts.iter().map(|text| one_line(text)).collect()),
-            _ => continue,
-        };
-        if error.insert(kind, shown.clone()).is_some_and(|raw| raw != shown) {
-            // The tips repeat the argument as it is.
-            error.remove(ContextKind::Suggested);
-        }
-    }
-    error
 }
 
 #[derive(Subcommand, Debug)]
@@ -205,7 +158,7 @@ pub enum EcrCommand {
     /// Check that every job's repository is there and fit, before anything is built
     #[command(after_help = "Example: cargo xtask ecr check --format json | jq .")]
     Check {
-        /// Names of jobs; all of them if none is given
+        /// Names or folders of jobs; all of them if none is given
         #[arg(value_name = "JOB")]
         jobs: Vec<String>,
         /// How to print
@@ -217,7 +170,7 @@ pub enum EcrCommand {
     /// Make the repositories that are not there; leave the others as they are
     #[command(after_help = "Example: cargo xtask ecr ensure --dry-run")]
     Ensure {
-        /// Names of jobs; all of them if none is given
+        /// Names or folders of jobs; all of them if none is given
         #[arg(value_name = "JOB")]
         jobs: Vec<String>,
         /// Print the commands that would be run, and run none that changes anything
@@ -230,7 +183,7 @@ pub enum EcrCommand {
 
 #[derive(Args, Debug)]
 pub struct PlanArgs {
-    /// Names of jobs; all of them if none is given
+    /// Names or folders of jobs; all of them if none is given
     #[arg(value_name = "JOB")]
     pub jobs: Vec<String>,
     /// Compare files with the merge base with this revision, without a registry
@@ -251,7 +204,7 @@ pub struct PlanArgs {
 
 #[derive(Args, Debug)]
 pub struct DiscoverArgs {
-    /// Names of jobs; all of them if none is given
+    /// Names or folders of jobs; all of them if none is given
     #[arg(value_name = "JOB")]
     pub jobs: Vec<String>,
     /// List only the jobs that the plan would build
@@ -295,7 +248,7 @@ pub enum Template {
 
 #[derive(Args, Debug)]
 pub struct BuildArgs {
-    /// Names of jobs; all of them if none is given
+    /// Names or folders of jobs; all of them if none is given
     #[arg(value_name = "JOB")]
     pub jobs: Vec<String>,
     /// The architecture to build for, this machine's if absent; may be repeated
@@ -324,7 +277,7 @@ pub struct BuildArgs {
 
 #[derive(Args, Debug)]
 pub struct MergeArgs {
-    /// Names of jobs; all of them if none is given
+    /// Names or folders of jobs; all of them if none is given
     #[arg(value_name = "JOB")]
     pub jobs: Vec<String>,
     /// The slice of the plan for this runner, as `discover --changed --format matrix` gives it
@@ -348,7 +301,7 @@ pub struct MergeArgs {
 
 #[derive(Args, Debug)]
 pub struct VerifyArgs {
-    /// Names of jobs; all of them if none is given
+    /// Names or folders of jobs; all of them if none is given
     #[arg(value_name = "JOB")]
     pub jobs: Vec<String>,
     /// Also pull the images of every architecture, and look for programs of another one in them
@@ -369,7 +322,7 @@ pub struct PipelineArgs {
     /// Rebuild even if the image exists; needs a tag that is not published yet
     #[arg(long, env = "JOBS_FORCE", value_parser = FalseyValueParser::new())]
     pub force: bool,
-    /// Names of jobs; all of them if none is given
+    /// Names or folders of jobs; all of them if none is given
     #[arg(value_name = "JOB")]
     pub jobs: Vec<String>,
     #[command(flatten)]
@@ -380,7 +333,7 @@ pub struct PipelineArgs {
 
 #[derive(Args, Debug)]
 pub struct PromoteArgs {
-    /// Names of jobs; all of them if none is given
+    /// Names or folders of jobs; all of them if none is given
     #[arg(value_name = "JOB")]
     pub jobs: Vec<String>,
     /// The target of the configuration whose images are taken

@@ -18,7 +18,7 @@ pub use aws::AwsClient;
 pub use builder::{Bootstrap, Builder, buildx_bounds, buildx_version};
 pub use cargo::{find_workspace, run_benchmarks, run_checks, working_directory};
 pub use cosign::{Signer, check_cosign};
-pub use docker::{docker_login, engine_version};
+pub use docker::{docker_login, engine_version, loaded_architectures};
 pub use gh::{check_gh, verify_attestation};
 pub use loopback::{ensure_registry, fill_registry, noted_mirror, running_registry};
 pub use registry::RegistryClient;

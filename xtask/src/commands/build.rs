@@ -2,12 +2,12 @@
 
 use super::login;
 use crate::cli::BuildArgs;
-use crate::model::{Arch, Exit, Output, Problem};
+use crate::model::{Arch, Exit, Image, Output, Problem};
 use crate::plan::{self, Basis, select_jobs};
 use crate::publish::{build_all, build_commands, settle};
 use crate::run::fleet::Tally;
 use crate::settings::{Run, Target};
-use crate::tools::buildx_version;
+use crate::tools::{buildx_version, loaded_architectures};
 
 pub fn run(run: &Run, args: &BuildArgs) -> anyhow::Result<()> {
     super::print(&run.ctx, login::renewed(run, || build(run, args))?)
@@ -29,6 +29,9 @@ fn build(run: &Run, args: &BuildArgs) -> anyhow::Result<Tally<String>> {
         plan::explain(run, &mut plan)?;
     }
     let images = settle(run, &plan, &arches, output, &args.options)?;
+    if output == Output::Load {
+        tell_what_is_replaced(run, &images)?;
+    }
     if args.dry_run {
         let commands = build_commands(&run.ctx, &images, &args.options)?;
         return Ok(Tally { done: commands, failures: Ok(()) });
@@ -55,6 +58,19 @@ fn arches(named: &[Arch]) -> anyhow::Result<Vec<Arch>> {
         arches.push(own);
     }
     Ok(arches)
+}
+
+/// Says which local tags hold another architecture's image: one architecture is loaded without a suffix.
+fn tell_what_is_replaced(Run { ctx, .. }: &Run, images: &[Image]) -> anyhow::Result<()> {
+    let tags: Vec<String> = images.iter().map(|image| image.reference.to_string()).collect();
+    let loaded = loaded_architectures(ctx, &tags)?;
+    for (Image { arch, .. }, tag) in images.iter().zip(&tags) {
+        if let Some(other) = loaded.get(tag).filter(|loaded| **loaded != arch.as_str()) {
+            let keep = "--arch amd64 --arch arm64 in one command keeps both, each under a tag of its own";
+            ctx.ui.warning(format!("{tag} is the image for {other}, which the one for {arch} replaces ({keep})"));
+        }
+    }
+    Ok(())
 }
 
 /// Where the images go: to the registry, where there is one.

@@ -72,21 +72,27 @@ pub fn select_jobs(ctx: &Context, config: &Config, names: &[String]) -> anyhow::
     if names.is_empty() {
         return Ok(jobs);
     }
-    // Completion by the shell gives the folder.
     let typed: Vec<&str> = names.iter().map(|name| name.trim_end_matches('/')).collect();
-    let is_meant = |job: &Job, typed: &str| {
-        let usual = typed.strip_prefix(JOBS_DIR).and_then(|rest| rest.strip_prefix('/')).unwrap_or(typed);
-        job.name.as_str() == usual || job.files.dir == typed || job.files.dir.file_name() == Some(typed)
-    };
-    let unknown = typed.iter().filter(|typed| !jobs.iter().any(|job| is_meant(job, typed)));
+    let unknown = typed.iter().filter(|typed| !jobs.iter().any(|job| is_meant(ctx, &job.name, &job.files.dir, typed)));
     let problem = |typed: &&str| {
         Problem::new(format!("job `{typed}`"), "there is no such job")
             .help("cargo xtask discover --format table lists the jobs")
             .did_you_mean(typed, jobs.iter().map(|job| job.name.as_str()))
     };
     Failure::unless_empty(Exit::Usage, unknown.map(problem).collect())?;
-    jobs.retain(|job| typed.iter().any(|typed| is_meant(job, typed)));
+    jobs.retain(|job| typed.iter().any(|typed| is_meant(ctx, &job.name, &job.files.dir, typed)));
     Ok(jobs)
+}
+
+/// Whether a job is what was typed: its name, that of its folder, or the folder's path, from the root as completion by
+/// the shell gives it, or from where this was started, such as `.`.
+fn is_meant(ctx: &Context, name: &JobName, dir: &Utf8Path, typed: &str) -> bool {
+    let usual = typed.strip_prefix(JOBS_DIR).and_then(|rest| rest.strip_prefix('/')).unwrap_or(typed);
+    let is_path = typed.starts_with('.') || typed.contains('/');
+    name.as_str() == usual
+        || dir == typed
+        || dir.file_name() == Some(typed)
+        || is_path && ctx.typed_path(typed).is_some_and(|folder| folder == dir)
 }
 
 /// The jobs of a folder: one for each image; none if it is not meant to be a job.

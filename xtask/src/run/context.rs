@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use anyhow::Context as _;
-use camino::Utf8PathBuf;
+use camino::{Utf8Component, Utf8Path, Utf8PathBuf};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use super::environment::Environment;
@@ -17,6 +17,8 @@ use crate::model::Timeouts;
 pub struct Context {
     /// The repository's root: the build context, and where every path starts.
     pub root: Utf8PathBuf,
+    /// Where the program was started, and where the paths start that people type.
+    here: Utf8PathBuf,
     /// Where cargo builds, and this tool keeps logs and the loopback registry.
     pub target_dir: Utf8PathBuf,
     pub env: Environment,
@@ -30,8 +32,9 @@ pub struct Context {
 }
 
 impl Context {
-    /// A context at this root. From now on the first SIGINT, SIGTERM or SIGHUP asks to stop (somebody typed Ctrl-C,
-    /// GitHub cancels the run, or the terminal is gone), and the second ends this process at once.
+    /// A context at this root, where the program was started. From now on the first SIGINT, SIGTERM or SIGHUP asks to
+    /// stop (somebody typed Ctrl-C, GitHub cancels the run, or the terminal is gone), and the second ends this process
+    /// at once.
     pub fn new(root: Utf8PathBuf, env: Environment, ui: Ui) -> anyhow::Result<Context> {
         let signal = Arc::new(AtomicUsize::new(0));
         let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
@@ -47,7 +50,8 @@ impl Context {
                 .context("could not listen for signals")?;
         }
         let timeouts = Timeouts::default();
-        Ok(Context { target_dir: root.join("target"), root, env, ui, timeouts, pace: Arc::default(), signal })
+        let (target_dir, here) = (root.join("target"), root.clone());
+        Ok(Context { target_dir, here, root, env, ui, timeouts, pace: Arc::default(), signal })
     }
 
     /// The exit code of a process that a signal ended, 128 and the signal's number, once one has asked to stop.
@@ -64,6 +68,18 @@ impl Context {
     /// A path as people want to read it: from the repository's root, if it is below it.
     pub fn shown(&self, path: &Utf8PathBuf) -> Utf8PathBuf {
         path.strip_prefix(&self.root).unwrap_or(path).to_owned()
+    }
+
+    /// A path that somebody typed, from the repository's root and without `..`; `None` if it leads out of it.
+    pub fn typed_path(&self, typed: &str) -> Option<Utf8PathBuf> {
+        let mut path = Utf8PathBuf::new();
+        for part in self.here.join(typed).components() {
+            match part {
+                Utf8Component::ParentDir => drop(path.pop()),
+                part => path.push(part),
+            }
+        }
+        path.strip_prefix(&self.root).ok().map(Utf8Path::to_owned)
     }
 }
 
@@ -82,6 +98,7 @@ impl Context {
         let ui = Ui::new(clap::ColorChoice::Never, -2, &env);
         Context {
             target_dir: root.join("target"),
+            here: root.clone(),
             root,
             env,
             ui,
@@ -100,6 +117,17 @@ impl Context {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn paths_start_where_they_are_typed() {
+        let ctx = Context { root: "/r".into(), here: "/r/jobs/a".into(), ..Context::for_tests() };
+        let path = |typed| ctx.typed_path(typed).map(Utf8PathBuf::into_string);
+        for (typed, from_root) in [(".", "jobs/a"), ("../b/", "jobs/b"), ("./x/..", "jobs/a"), ("/r/jobs", "jobs")] {
+            assert_eq!(path(typed).as_deref(), Some(from_root), "{typed}");
+        }
+        assert_eq!(path("../../.."), None);
+        assert_eq!(path("/other"), None);
+    }
 
     #[test]
     fn signals_that_are_ignored_are_told_from_others() {

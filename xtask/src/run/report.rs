@@ -98,7 +98,16 @@ impl Ui {
 
     /// What the caller asked for, on stdout: JSON, references, commands. A closed pipe (`| head`) is no error.
     pub fn data(&self, text: impl Display) {
-        match writeln!(std::io::stdout().lock(), "{text}") {
+        self.note_lost(writeln!(std::io::stdout().lock(), "{text}"));
+    }
+
+    /// A help text on stdout, with its styles where they are wanted.
+    pub fn help(&self, text: impl Display) {
+        self.note_lost(write!(anstream::stdout().lock(), "{text}"));
+    }
+
+    fn note_lost(&self, written: std::io::Result<()>) {
+        match written {
             Err(error) if error.kind() != ErrorKind::BrokenPipe => drop(self.lost.set(error.to_string())),
             _ => {}
         }

@@ -1,5 +1,6 @@
 //! docker: the engine that it talks to, and logging in to a registry. Building and publishing is buildx's part.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use xshell::cmd;
@@ -30,6 +31,24 @@ pub fn engine_version(ctx: &Context) -> Result<String, Problem> {
         Err(error) => (format!("{error:#}").lines().next().unwrap_or_default().to_owned(), "cargo xtask setup"),
     };
     Err(Problem::new("the engine", what).help(help))
+}
+
+/// The architectures of those of these tags that the local engine holds.
+pub fn loaded_architectures(ctx: &Context, tags: &[String]) -> anyhow::Result<BTreeMap<String, String>> {
+    if tags.is_empty() {
+        return Ok(BTreeMap::new());
+    }
+    let format = "{{.Architecture}} {{range .RepoTags}}{{.}} {{end}}";
+    // Where it does not hold one of them, it fails, and prints the others all the same.
+    let asked =
+        process::run(ctx, |sh| cmd!(sh, "docker image inspect --format {format} -- {tags...}"), &Options::default())?;
+    let mut loaded = BTreeMap::new();
+    for line in asked.stdout().lines() {
+        let mut words = line.split_whitespace().map(str::to_owned);
+        let arch = words.next().unwrap_or_default();
+        loaded.extend(words.map(|tag| (tag, arch.clone())));
+    }
+    Ok(loaded)
 }
 
 /// Logs in: docker asks the registry, and keeps the password in its own configuration.

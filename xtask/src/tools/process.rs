@@ -23,7 +23,7 @@ use xshell::{Cmd, Shell, cmd};
 pub use end::{End, Limit};
 
 use super::buildx;
-use crate::model::{Exit, Problem};
+use crate::model::{Exit, Problem, one_line};
 use crate::run::{Context, Secret, last_error};
 
 /// How often a running program is checked for its end, its limit and a signal: at first as often as a program that
@@ -239,14 +239,25 @@ fn with_line(ctx: &Context, command: Command) -> (Command, String) {
     (command, words.join(" "))
 }
 
-/// A word for a POSIX shell: in single quotes where it has anything that the shell would not take as it stands.
+/// A word for a POSIX shell: in single quotes where it has anything that the shell would not take as it stands. What
+/// would steer the terminal, or end the line, is escaped in the quotes `$'…'`, which bash, zsh and ksh know.
 fn quote(word: &OsStr) -> String {
     let word = word.to_string_lossy();
     let plain = |c: char| c.is_ascii_alphanumeric() || "_@%+=:,./-".contains(c);
     if !word.is_empty() && word.chars().all(plain) {
         return word.into_owned();
     }
-    format!("'{}'", word.replace('\'', r"'\''"))
+    let is_hidden = |c: char| c.is_control() || one_line(c.encode_utf8(&mut [0; 4])).len() > c.len_utf8();
+    if !word.chars().any(is_hidden) {
+        return format!("'{}'", word.replace('\'', r"'\''"));
+    }
+    let escaped = |c: char| match c {
+        '\'' | '\\' => format!("\\{c}"),
+        c if is_hidden(c) && c.is_ascii() => format!("\\{:03o}", u32::from(c)),
+        c if is_hidden(c) => format!("\\u{:04x}", u32::from(c)),
+        c => c.to_string(),
+    };
+    format!("$'{}'", word.chars().map(escaped).collect::<String>())
 }
 
 fn could_not_start(command: &Command, error: &std::io::Error) -> anyhow::Error {

@@ -227,8 +227,12 @@ fn words_are_quoted_for_a_shell() {
         ("busybox:1.37=docker-image://x/y@sha256:0", "busybox:1.37=docker-image://x/y@sha256:0"),
         ("{{json .}}", "'{{json .}}'"),
         ("~", "'~'"),
+        ("it's\n\u{1b}[2J\\\u{202e}", r"$'it\'s\012\033[2J\\\u202e'"),
     ] {
         assert_eq!(quote(OsStr::new(word)), quoted);
+        let script = format!("printf %s {quoted}");
+        let pasted = Command::new("bash").args(["-c", &script]).env("LC_ALL", "C.UTF-8").output().unwrap();
+        assert_eq!(String::from_utf8(pasted.stdout).unwrap(), word);
     }
 }
 

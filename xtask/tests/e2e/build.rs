@@ -92,6 +92,24 @@ fn without_a_registry_images_are_loaded_into_the_engine() {
 }
 
 #[test]
+fn another_architectures_image_is_not_replaced_in_silence() {
+    let tree = Tree::new(&[("jobs/twice/Dockerfile", "FROM scratch\nCOPY Cargo.toml /\n")]);
+    let images = LocalImages(vec![format!("jobs/twice:{}", tree.tag())]);
+    let warnings = |arch| {
+        let run = tree.run(&["build", "--load", "--emulate", "--arch", arch, "twice"]).ended(0);
+        assert_eq!(run.stdout, "jobs/twice:<sha>\n");
+        run.stderr.lines().filter(|line| line.starts_with("warning: ")).collect::<Vec<_>>().join("\n")
+    };
+    assert_eq!([warnings("amd64"), warnings("amd64")], ["", ""]);
+    assert_eq!(
+        warnings("arm64"),
+        "warning: jobs/twice:<sha> is the image for amd64, which the one for arm64 replaces (--arch amd64 --arch \
+         arm64 in one command keeps both, each under a tag of its own)"
+    );
+    assert_eq!(docker(&["image", "inspect", "--format", "{{.Architecture}}", &images.0[0]]), "arm64");
+}
+
+#[test]
 fn a_job_that_fails_does_not_stop_the_others() {
     let registry = Registry::start();
     let tree = Tree::new(&[

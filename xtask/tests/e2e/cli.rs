@@ -104,6 +104,35 @@ registry = "registry.example.com"
 "#;
 
 #[test]
+fn a_path_leads_to_a_job_from_where_it_is_typed() {
+    let tree = Tree::with_jobs(&["a", "b"]);
+    tree.write("jobs/a/src/main.sh", "");
+    for (folder, typed, job) in [
+        ("jobs/a", ".", "a"),
+        ("jobs/a", "../b", "b"),
+        ("jobs/a/src", "..", "a"),
+        ("jobs", "a/", "a"),
+        ("jobs/b", "jobs/a", "a"),
+        (".", "./jobs/b/", "b"),
+    ] {
+        let run = |command: &[&str], env: &[(&str, &str)]| {
+            let mut command = tree.command(command, env);
+            let output = command.current_dir(tree.path().join(folder)).output().unwrap();
+            String::from_utf8(if output.status.success() { output.stdout } else { output.stderr }).unwrap()
+        };
+        assert_eq!(run(&["discover", typed], &[]), format!("[\"jobs/{job}\"]\n"), "{folder}: {typed}");
+        let planned = run(&["plan", "--since", "HEAD", typed], &[]);
+        assert_eq!(planned.lines().nth(1).and_then(|row| row.split(' ').next()), Some(job), "{planned}");
+        let built = run(&["build", "--dry-run", typed], &[]);
+        assert!(built.contains(&format!(" -t jobs/{job}:")) && built.lines().count() == 1, "{built}");
+        for command in ["merge", "verify"] {
+            let refused = run(&[command, typed], &[("JOBS_REGISTRY", "127.0.0.1:1")]);
+            assert!(!refused.contains("there is no such job"), "{command}: {refused}");
+        }
+    }
+}
+
+#[test]
 fn config_tells_every_value_and_where_it_came_from() {
     let tree = Tree::new(&[("jobs/a/Dockerfile", DOCKERFILE), ("Cargo.toml", TARGETS)]);
     let table = |env: &[(&str, &str)]| {
@@ -230,6 +259,35 @@ fn help_names_every_command_with_an_example() {
         let own = tree.run(&[command, "--help"]).ended(0).stdout;
         assert!(own.contains("Example: ") && own.contains(&format!("cargo xtask {command}")), "{own}");
     }
+}
+
+#[test]
+fn help_and_refusals_have_the_colours_of_everything_else() {
+    let tree = Tree::with_jobs(&["a"]);
+    for (flag, variables, is_coloured) in [
+        (&[][..], &[][..], false),
+        (&["--color", "always"], &[], true),
+        (&["--color=always"], &[("NO_COLOR", "1")], true),
+        (&["--color=never"], &[("CLICOLOR_FORCE", "1")], false),
+        (&[], &[("FORCE_COLOR", "1")], true),
+        (&[], &[("FORCE_COLOR", "1"), ("NO_COLOR", "1")], false),
+        (&[], &[("CARGO_TERM_COLOR", "never"), ("GITHUB_ACTIONS", "true")], false),
+        (&[], &[("GITHUB_ACTIONS", "true")], true),
+    ] {
+        // A help text, what clap refuses, and what this program refuses itself.
+        for command in [&["discover", "--help"], &["discover", "--unknown"], &["discover", "unknown"]] {
+            let run = tree.run_with(&[&command[..], flag].concat(), variables);
+            let said = run.stdout + &run.stderr;
+            assert_eq!(said.contains('\u{1b}'), is_coloured, "{command:?} {flag:?} {variables:?}: {said}");
+        }
+    }
+}
+
+#[test]
+fn a_help_text_tells_no_variables_value() {
+    let tree = Tree::with_jobs(&["a"]);
+    let help = tree.run_with(&["build", "--help"], &[("JOBS_TAG", "\u{1b}[2J")]).ended(0).stdout;
+    assert!(help.contains("[env: JOBS_TAG]") && !help.contains('\u{1b}'), "{help}");
 }
 
 #[test]

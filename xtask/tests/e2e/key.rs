@@ -2,10 +2,12 @@
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use expect_test::expect;
 
+use crate::engine::as_root;
 use crate::harness::{DOCKERFILE, Registry, TempDir, Tree, copy_image, docker, mirrors};
 
 /// The key of the job `job`, and the reason of its plan.
@@ -109,6 +111,28 @@ fn a_git_that_cannot_answer_is_an_error_with_its_own_words() {
     {
         assert!(run.errors().contains(part), "{}", run.errors());
     }
+    // The same in earnest.
+    let give_to = |owner: &str| {
+        let mut chown = as_root("chown");
+        assert!(chown.args(["--recursive", owner]).arg(tree.path().join(".git")).status().unwrap().success());
+    };
+    let own = std::fs::metadata(tree.path()).unwrap().uid().to_string();
+    give_to("65534");
+    for command in ["build", "discover --changed", "plan", "config"] {
+        let output = tree.command(&command.split(' ').collect::<Vec<_>>(), &[]).output().unwrap();
+        let stderr = String::from_utf8(output.stderr).unwrap().replace(tree.path().to_str().unwrap(), "<tree>");
+        assert_eq!(output.status.code(), Some(4), "{command}: {stderr}");
+        expect![[r#"
+            error: git: `git symbolic-ref --quiet HEAD --` exited with 128: fatal: detected dubious ownership in repository at '<tree>'
+                To add an exception for this directory, call:
+
+                	git config --global --add safe.directory <tree>
+              rule: git says which files a commit holds, and without it nobody knows what an image is built from
+              help: follow what git says above, and run this again
+        "#]]
+        .assert_eq(&stderr);
+    }
+    give_to(&own);
     // A failing comparison is not "nothing changed".
     std::fs::write(tree.path().join(".git/index"), "nonsense").unwrap();
     let run = tree.run(&["build"]).ended(4);

@@ -35,7 +35,9 @@ fn a_summary_that_cannot_be_written_undoes_nothing() {
 fn data_that_nobody_gets_is_an_error() {
     let (registry, tree) = (Registry::start(), Tree::with_jobs(&["a"]));
     let env = [("JOBS_REGISTRY", registry.address.as_str())];
-    for command in [&["discover"][..], &["config"], &["plan", "--format", "json"], &["build", "--arch", OWN]] {
+    let data = [&["discover"][..], &["config"], &["plan", "--format", "json"], &["build", "--arch", OWN]];
+    let texts = [&["--help"][..], &["build", "-h"], &["--version"], &["completions", "zsh"]];
+    for command in [data, texts].concat() {
         let full = File::options().write(true).open("/dev/full").unwrap();
         let output = tree.command(command, &env).stdout(full).output().unwrap();
         let stderr = String::from_utf8_lossy(&output.stderr);

@@ -70,6 +70,9 @@ fn jobs() {
         case("an absolute path", &["build", "/abs"]).says(expect![[r#"
             error: job `/abs`: there is no such job
               help: cargo xtask discover --format table lists the jobs"#]]),
+        case("the root, which is no job", &["build", "."]).says(expect![[r#"
+            error: job `.`: there is no such job
+              help: cargo xtask discover --format table lists the jobs"#]]),
         case("empty", &["build", ""]).says(expect![[r#"
             error: job ``: there is no such job
               help: cargo xtask discover --format table lists the jobs"#]]),
