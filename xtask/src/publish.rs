@@ -7,6 +7,7 @@ mod cache;
 mod gate;
 mod handover;
 mod images;
+mod log;
 mod merge;
 mod moving;
 mod programs;

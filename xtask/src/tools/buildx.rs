@@ -19,6 +19,10 @@ use crate::run::{Context, retry};
 /// And what is pushed need not fill the engine's own image store too.
 const PUSHED: &str = "type=image,oci-mediatypes=true,store=false";
 
+/// Has buildx tell of its progress in JSON. As a flag it would be part of the commands that people are shown, and
+/// nobody who pastes one wants to read that.
+const PROGRESS: (&str, &str) = ("BUILDKIT_PROGRESS", "rawjson");
+
 /// The command of a build: what `--dry-run` prints and what runs.
 pub fn build<'a>(sh: &'a Shell, image: &Image) -> Cmd<'a> {
     let Image { dockerfile, metadata_file, .. } = image;
@@ -51,8 +55,9 @@ pub fn build<'a>(sh: &'a Shell, image: &Image) -> Cmd<'a> {
         sh,
         "docker buildx build {builder...} --platform {platform} -t {reference} -f {dockerfile} {stage...} {args...}
             {secrets...} {ssh...} {contexts...} {labels...} {provenance} {sbom...} {cache...} {output...} {no_cache...}
-            --metadata-file {metadata_file} --progress plain {context}"
+            --metadata-file {metadata_file} {context}"
     )
+    .env(PROGRESS.0, PROGRESS.1)
 }
 
 /// The command that builds what [`bake_file`] says, side by side. It does what [`build`] does for each, in two thirds
@@ -60,7 +65,7 @@ pub fn build<'a>(sh: &'a Shell, image: &Image) -> Cmd<'a> {
 pub fn bake<'a>(sh: &'a Shell, file: &Utf8Path, builder: Option<&str>) -> Cmd<'a> {
     let builder = builder.iter().flat_map(|builder| ["--builder", builder]);
     let metadata_file = file.with_extension("metadata.json");
-    cmd!(sh, "docker buildx bake {builder...} -f {file} --metadata-file {metadata_file} --progress plain")
+    cmd!(sh, "docker buildx bake {builder...} -f {file} --metadata-file {metadata_file}").env(PROGRESS.0, PROGRESS.1)
 }
 
 /// The images as targets of a [bake file](https://docs.docker.com/build/bake/reference/), by these names.

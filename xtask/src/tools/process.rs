@@ -6,6 +6,7 @@
 mod end;
 
 use std::borrow::Cow;
+use std::cell::RefCell;
 use std::ffi::OsStr;
 use std::fmt;
 use std::fs::File;
@@ -40,6 +41,8 @@ const SHORTEST_SECRET: usize = 4;
 
 /// What is done with bytes as they come.
 type OnBytes<'a> = dyn Fn(&[u8]) + 'a;
+/// What a line means in lines for people.
+type Translate<'a> = dyn Fn(&str) -> Vec<String> + 'a;
 
 /// What a program is given besides its arguments, and how it is watched.
 #[derive(Default)]
@@ -52,6 +55,8 @@ pub struct Options<'a> {
     pub limit: Limit,
     /// Called with each line of its output as it comes.
     pub on_line: Option<&'a dyn Fn(&str)>,
+    /// Reads its stderr where that is for programs: what it means to people is then what it has said.
+    pub translate: Option<&'a Translate<'a>>,
     /// Given its stdout as it comes, which may then be more than can be kept.
     pub on_stdout: Option<&'a OnBytes<'a>>,
     /// Covered in what it says, in case it repeats what it was given.
@@ -123,23 +128,24 @@ pub fn run(ctx: &Context, cmd: impl FnOnce(&Shell) -> Cmd<'_>, options: &Options
 }
 
 /// The part of [`run`] that is compiled once, and not for each command.
-fn run_prepared(ctx: &Context, mut command: Command, line: String, options: &Options<'_>) -> anyhow::Result<Outcome> {
+fn run_prepared(ctx: &Context, command: Command, line: String, options: &Options<'_>) -> anyhow::Result<Outcome> {
     if ctx.interrupted().is_some() {
         return Ok(Outcome { command: line, end: End::Interrupted, stdout_bytes: Vec::new(), stderr: String::new() });
     }
     ctx.ui.detail("Running", &line);
-    command = dying_with_us(ctx, command);
-    command.stdin(if options.stdin.is_some() { Stdio::piped() } else { Stdio::null() });
-    command.stdout(Stdio::piped()).stderr(Stdio::piped());
-    command.envs(options.env.iter().map(|(name, secret)| (name, secret.reveal())));
+    let (mut child, target) = start(ctx, command, options)?;
     let secrets: Vec<&Secret> =
         options.secrets.iter().copied().chain(options.env.iter().map(|(_, secret)| secret)).collect();
     let covered = |line: &str| options.on_line.iter().for_each(|on_line| on_line(&redacted(line.as_bytes(), &secrets)));
     let on_line: Option<&dyn Fn(&str)> = if options.on_line.is_some() { Some(&covered) } else { None };
-    let sign = lead_group(&mut command);
-    let mut child = command.spawn().map_err(|error| could_not_start(&command, &error))?;
-    let target = format!("{sign}{}", child.id());
-    feed(&mut child, options.stdin);
+    let translated = RefCell::new(Vec::new());
+    let on_foreign = |line: &str| {
+        for line in options.translate.iter().flat_map(|translate| translate(line)) {
+            covered(&line);
+            translated.borrow_mut().extend([line.as_bytes(), b"\n"].concat());
+        }
+    };
+    let on_error: Option<&dyn Fn(&str)> = if options.translate.is_some() { Some(&on_foreign) } else { on_line };
     let (out, err) = (pieces_of(child.stdout.take()), pieces_of(child.stderr.take()));
     let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
     let mut read = |stderr: &mut Vec<u8>| {
@@ -148,18 +154,19 @@ fn run_prepared(ctx: &Context, mut command: Command, line: String, options: &Opt
             on_stdout(&stdout);
             stdout.clear();
         }
-        take_pieces(&err, stderr, on_line) && closed
+        take_pieces(&err, stderr, on_error) && closed
     };
     let limit = options.limit.of(ctx);
     let end = wait(ctx, &mut child, limit, &mut || read(&mut stderr)).context("could not wait for a program")?;
-    let said = stderr.len();
+    let said = if options.translate.is_some() { translated.borrow().len() } else { stderr.len() };
     if end.is_forced() {
         stop(ctx, &mut child, &target, &mut || read(&mut stderr)).context("could not end a program")?;
     }
-    for (on_line, all) in on_line.iter().flat_map(|on_line| [(on_line, &stdout), (on_line, &stderr)]) {
+    for (on_line, all) in [(on_line, &stdout), (on_error, &stderr)] {
         // A last line without a newline.
-        String::from_utf8_lossy(&all[last_line(all)..]).lines().for_each(on_line);
+        on_line.iter().for_each(|on_line| String::from_utf8_lossy(&all[last_line(all)..]).lines().for_each(on_line));
     }
+    let stderr = if options.translate.is_some() { translated.into_inner() } else { stderr };
     // What it says of our signal is no reason: that is what it said before.
     let stderr = redacted(if end.is_forced() { &stderr[..said] } else { &stderr }, &secrets);
     // What succeeded gives data, which stays as it is; what failed gives its reason.
@@ -168,6 +175,19 @@ fn run_prepared(ctx: &Context, mut command: Command, line: String, options: &Opt
         ctx.ui.text(stderr.trim_end());
     }
     Ok(Outcome { command: line, end, stdout_bytes: stdout, stderr })
+}
+
+/// Starts a program with what it is given, and tells by which number it is signalled.
+fn start(ctx: &Context, command: Command, options: &Options<'_>) -> anyhow::Result<(Child, String)> {
+    let mut command = dying_with_us(ctx, command);
+    command.stdin(if options.stdin.is_some() { Stdio::piped() } else { Stdio::null() });
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    command.envs(options.env.iter().map(|(name, secret)| (name, secret.reveal())));
+    let sign = lead_group(&mut command);
+    let mut child = command.spawn().map_err(|error| could_not_start(&command, &error))?;
+    let target = format!("{sign}{}", child.id());
+    feed(&mut child, options.stdin);
+    Ok((child, target))
 }
 
 /// Runs a command and gives its stdout, without the newline at its end.

@@ -186,12 +186,32 @@ fn secrets_are_covered_where_a_program_repeats_them() {
     assert_eq!(perl(&ctx, r#"print "pass-word""#, &options).stdout(), "pass-word");
     // What a build is given of secrets is in its environment alone, and covered line by line too.
     let env = [("TOKEN".to_owned(), Secret::new("of-the-build"))];
-    let lines = std::cell::RefCell::new(Vec::new());
+    let lines = RefCell::new(Vec::new());
     let on_line = |line: &str| lines.borrow_mut().push(line.to_owned());
     let options = Options { env: &env, on_line: Some(&on_line), ..Options::default() };
     let outcome = perl(&ctx, r#"print STDERR "1 $ENV{TOKEN}\n2 $ENV{TOKEN}""#, &options);
     assert_eq!((outcome.stderr.as_str(), lines.into_inner()), ("1 ***\n2 ***", vec!["1 ***".into(), "2 ***".into()]));
     assert_eq!(redacted(b"abc", &[&Secret::new(""), &Secret::new("b")]), "abc", "too short to be secret");
+}
+
+#[test]
+fn what_a_program_says_to_programs_is_told_in_lines_for_people() {
+    let (ctx, secret) = (Context::for_tests(), Secret::new("hidden"));
+    let (translate, told) = (|line: &str| vec![line.replace('-', ""), "more".to_owned()], Mutex::new(Vec::new()));
+    let on_line = |line: &str| told.lock().unwrap().push(line.to_owned());
+    let options =
+        Options { secrets: &[&secret], on_line: Some(&on_line), translate: Some(&translate), ..Options::default() };
+    // What is hidden from programs, as by base64, shows only when it is translated.
+    let outcome = perl(&ctx, r#"print "h-i\n"; print STDERR "a hid-den\nno newline""#, &options);
+    assert_eq!(outcome.stderr, "a ***\nmore\nno newline\nmore\n");
+    assert_eq!(outcome.stdout(), "h-i\n");
+    told.lock().unwrap().sort();
+    assert_eq!(*told.lock().unwrap(), ["a ***", "h-i", "more", "more", "no newline"]);
+    let (start, limit) = (Instant::now(), Limit::Within(SECOND));
+    let code = r#"$| = 1; $SIG{TERM} = sub { print STDERR "stopped\n"; exit 1 }; print STDERR "a\n"; sleep 30"#;
+    let outcome = perl(&ctx, code, &Options { limit, translate: Some(&translate), ..Options::default() });
+    assert_eq!((outcome.stderr.as_str(), outcome.end), ("a\nmore\n", End::TimedOut(SECOND)));
+    assert!(start.elapsed() < 3 * SECOND);
 }
 
 #[test]

@@ -58,7 +58,7 @@ fn a_dry_run_prints_the_commands_and_builds_nothing() {
     };
     let dry = tree.run_with(&["build", "--arch", OWN, "--dry-run"], &env).ended(0);
     expect![[r#"
-        docker buildx build --platform linux/<own> -t <registry>/jobs/a:<sha>-<own> -f target/xtask/build/a/Dockerfile --target first --build-arg 'GREETING=hello world' --build-arg SOURCE_DATE_EPOCH=<time> --build-context busybox:1.37=docker-image://<mirror>/library/busybox@sha256:… --label org.opencontainers.image.revision=<commit> --label org.opencontainers.image.source=https://example.com/acme/jobs --label org.opencontainers.image.title=a --label org.opencontainers.image.version=<sha> --label vnd.jobs.bases=busybox:1.37@sha256:… --label vnd.jobs.key=<key> --provenance=mode=min --output type=image,oci-mediatypes=true,store=false --push --metadata-file target/xtask/logs/a-<own>.json --progress plain .
+        docker buildx build --platform linux/<own> -t <registry>/jobs/a:<sha>-<own> -f target/xtask/build/a/Dockerfile --target first --build-arg 'GREETING=hello world' --build-arg SOURCE_DATE_EPOCH=<time> --build-context busybox:1.37=docker-image://<mirror>/library/busybox@sha256:… --label org.opencontainers.image.revision=<commit> --label org.opencontainers.image.source=https://example.com/acme/jobs --label org.opencontainers.image.title=a --label org.opencontainers.image.version=<sha> --label vnd.jobs.bases=busybox:1.37@sha256:… --label vnd.jobs.key=<key> --provenance=mode=min --output type=image,oci-mediatypes=true,store=false --push --metadata-file target/xtask/logs/a-<own>.json .
     "#]]
     .assert_eq(&plain(&dry.stdout));
     assert_eq!(registry.digest("jobs/a", &format!("{}-{OWN}", tree.tag())), None);
@@ -206,7 +206,7 @@ fn what_a_dry_run_prints_for_many_jobs_builds_them() {
     let file = |line: &str| line.split("bake-").nth(1).unwrap().split('.').next().unwrap().to_owned();
     let lines: Vec<String> = run.stdout.lines().map(|line| line.replace(&file(line), "<hash>")).collect();
     let bake = "docker buildx bake -f target/xtask/build/bake-<hash>.json \
-                --metadata-file target/xtask/build/bake-<hash>.metadata.json --progress plain";
+                --metadata-file target/xtask/build/bake-<hash>.metadata.json";
     assert_eq!(lines, [bake, bake]);
     let status = std::process::Command::new("sh")
         .args(["-c", &format!("set -e\n{}", run.stdout)])

@@ -3,7 +3,7 @@
 
 use camino::Utf8Path;
 
-use super::pushing_failed;
+use super::one::pushing_failed;
 use crate::model::{Exit, Image, Problem};
 use crate::run::{Context, help_for, is_immutable, last_error};
 use crate::tools::process::{End, Outcome};
