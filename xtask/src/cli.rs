@@ -198,6 +198,9 @@ pub struct PlanArgs {
     /// How to print
     #[arg(long, default_value = "table")]
     pub format: Format,
+    /// Go on without jobs that are broken, and fail in the end
+    #[arg(long, env = "JOBS_KEEP_GOING", value_parser = FalseyValueParser::new())]
+    pub keep_going: bool,
     #[command(flatten)]
     pub destination: Given,
 }
@@ -219,6 +222,9 @@ pub struct DiscoverArgs {
     /// How to print: a JSON list of folders, the matrix of a workflow, or a table
     #[arg(long, default_value = "json")]
     pub format: ListFormat,
+    /// Go on without jobs that are broken, and fail in the end
+    #[arg(long, env = "JOBS_KEEP_GOING", value_parser = FalseyValueParser::new())]
+    pub keep_going: bool,
     #[command(flatten)]
     pub destination: Given,
 }
@@ -271,6 +277,9 @@ pub struct BuildArgs {
     /// Print the commands that would be run, and run none that changes anything
     #[arg(long)]
     pub dry_run: bool,
+    /// Go on without jobs that are broken, and fail in the end
+    #[arg(long, env = "JOBS_KEEP_GOING", value_parser = FalseyValueParser::new())]
+    pub keep_going: bool,
     #[command(flatten)]
     pub destination: Given,
 }
@@ -295,6 +304,9 @@ pub struct MergeArgs {
     /// Print the commands that would be run, and run none that changes anything
     #[arg(long)]
     pub dry_run: bool,
+    /// Go on without jobs that are broken, and fail in the end
+    #[arg(long, env = "JOBS_KEEP_GOING", value_parser = FalseyValueParser::new())]
+    pub keep_going: bool,
     #[command(flatten)]
     pub destination: Given,
 }

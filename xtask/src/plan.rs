@@ -3,6 +3,7 @@
 //! `tools/`; what is decided is decided by pure functions. Nothing is built or published here.
 
 mod bases;
+mod broken;
 mod decide;
 mod explain;
 mod jobs;
@@ -14,6 +15,7 @@ mod slice;
 mod tree;
 
 pub use bases::mirrored;
+pub use broken::{Broken, BrokenJobs};
 pub use decide::{Action, Decision, RegistryState};
 pub use explain::explain;
 pub use jobs::{Job, select_jobs};
@@ -36,8 +38,8 @@ pub struct Planned {
 /// # Errors
 /// What makes a Dockerfile unusable, a slice of another commit (2); a forced rebuild under a tag that is published (3);
 /// a base, a registry or git that cannot be asked, a repository that no push would make (4).
-pub fn make(run: &Run, jobs: Vec<Job>, basis: &Basis) -> anyhow::Result<Vec<Planned>> {
-    let recipes = recipes(run, jobs, basis)?;
+pub fn make(run: &Run, jobs: Vec<Job>, basis: &Basis, broken: &mut BrokenJobs) -> anyhow::Result<Vec<Planned>> {
+    let recipes = recipes(run, jobs, basis, broken)?;
     let decisions = match (basis, &run.target.registry) {
         (Basis::Since(revision), _) => explain::since(run, revision, &recipes)?,
         (_, None) => recipes.iter().map(without_registry).collect(),

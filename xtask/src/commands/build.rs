@@ -18,12 +18,13 @@ fn build(run: &Run, args: &BuildArgs) -> anyhow::Result<Tally<String>> {
     let arches = arches(&args.arch)?;
     let output = output(run, args)?;
     let told = super::told(&run.ctx, &args.jobs, args.plan.as_deref())?;
-    let jobs = select_jobs(&run.ctx, &run.config, &told.jobs)?;
+    let mut broken = told.broken(args.keep_going);
+    let jobs = select_jobs(&run.ctx, &run.config, &told.jobs, &mut broken)?;
     let basis = Basis::Registry { force: args.force }.or_slice(&told.plan)?;
     // What is loaded is for this engine, whatever a registry holds.
     let local = Run { target: Target { registry: None, ..run.target.clone() }, ..run.clone() };
     let run = if output == Output::Load { &local } else { run };
-    let mut plan = plan::make(run, jobs, &basis)?;
+    let mut plan = plan::make(run, jobs, &basis, &mut broken)?;
     if run.ctx.env.get("GITHUB_STEP_SUMMARY").is_some() {
         // Nothing else tells why an image is built, and looking for it takes as long as the plan.
         plan::explain(run, &mut plan)?;
@@ -34,9 +35,9 @@ fn build(run: &Run, args: &BuildArgs) -> anyhow::Result<Tally<String>> {
     }
     if args.dry_run {
         let commands = build_commands(&run.ctx, &images, &args.options)?;
-        return Ok(Tally { done: commands, failures: Ok(()) });
+        return Ok(Tally { done: commands, failures: broken.result() });
     }
-    Ok(build_all(&run.ctx, &images, &args.options)?.shown())
+    Ok(build_all(&run.ctx, &images, &args.options)?.and(broken.result()).shown())
 }
 
 /// The architectures to build for: this machine's, unless others are named.

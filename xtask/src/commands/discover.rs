@@ -7,14 +7,16 @@ use serde_json::json;
 use super::plan::{planned, report};
 use crate::cli::{DiscoverArgs, ListFormat};
 use crate::model::{Arch, Exit, JobName, Problem};
-use crate::plan::{self, Action, Basis, Job, Leg, LegJob, Planned, Work, recipes, select_jobs};
+use crate::plan::{self, Action, Basis, BrokenJobs, Job, Leg, LegJob, Planned, Work, recipes, select_jobs};
 use crate::publish::check_signatures;
 use crate::run::{Context, count, set_output, table, too_long_for_output};
 use crate::settings::{Config, Run};
 use crate::tools::{Bootstrap, Builder};
 
 pub fn run(ctx: &Context, config: &Config, args: &DiscoverArgs) -> anyhow::Result<()> {
-    let work = find(ctx, config, args, select_jobs(ctx, config, &args.jobs)?)?;
+    let mut broken = BrokenJobs::new(args.keep_going);
+    let jobs = select_jobs(ctx, config, &args.jobs, &mut broken)?;
+    let work = find(ctx, config, args, jobs, &mut broken)?;
     let folders = json!(folders(&work.build)).to_string();
     let here = Arch::of_this_machine();
     // What keeps the jobs from being parted into legs is said here too; but legs are many times as long as a list.
@@ -28,7 +30,8 @@ pub fn run(ctx: &Context, config: &Config, args: &DiscoverArgs) -> anyhow::Resul
         ListFormat::Table => ctx.ui.data(as_table(&work.build)),
     }
     ctx.ui.detail("Discovered", count(work.build.len(), "job"));
-    Ok(())
+    // The others go on with what was handed on to them.
+    broken.result()
 }
 
 /// The outputs for a workflow, and the files for what is too long for them.
@@ -66,10 +69,16 @@ fn folders(jobs: &[LegJob]) -> Vec<&str> {
     folders.into_iter().collect()
 }
 
-fn find(ctx: &Context, config: &Config, args: &DiscoverArgs, jobs: Vec<Job>) -> anyhow::Result<Work> {
+fn find(
+    ctx: &Context,
+    config: &Config,
+    args: &DiscoverArgs,
+    jobs: Vec<Job>,
+    broken: &mut BrokenJobs,
+) -> anyhow::Result<Work> {
     let run = || Run::new(ctx, config, &args.destination);
     if args.changed || args.since.is_some() {
-        return changed(&run()?, args, &jobs);
+        return changed(&run()?, args, &jobs, broken);
     }
     let plain: Vec<LegJob> = jobs.iter().map(LegJob::unplanned).collect();
     if !is_for_workflow(ctx, args) {
@@ -77,7 +86,7 @@ fn find(ctx: &Context, config: &Config, args: &DiscoverArgs, jobs: Vec<Job>) -> 
     }
     // The matrix is of use without slices too: the gate notices where legs built from different bases.
     let basis = Basis::Registry { force: args.force };
-    let recipes = run().and_then(|run| Ok((recipes(&run, jobs, &basis)?, run)));
+    let recipes = run().and_then(|run| Ok((recipes(&run, jobs, &basis, broken)?, run)));
     let (build, commit, environment) = match recipes {
         Ok((recipes, Run { target, .. })) => (
             recipes.iter().map(|recipe| LegJob::new(recipe, &recipe.job.arches)).collect(),
@@ -93,7 +102,7 @@ fn find(ctx: &Context, config: &Config, args: &DiscoverArgs, jobs: Vec<Job>) -> 
 }
 
 /// What the plan would build, and what it would merge, at once or afterwards.
-fn changed(run: &Run, args: &DiscoverArgs, jobs: &[Job]) -> anyhow::Result<Work> {
+fn changed(run: &Run, args: &DiscoverArgs, jobs: &[Job], broken: &mut BrokenJobs) -> anyhow::Result<Work> {
     check_signatures(run)?;
     let basis = match &args.since {
         Some(revision) => Basis::Since(revision.clone()),
@@ -104,13 +113,13 @@ fn changed(run: &Run, args: &DiscoverArgs, jobs: &[Job]) -> anyhow::Result<Work>
         run.ctx.ui.status("Skipped", format!("{why}; start the workflow by hand to build it all the same"));
         return Ok(Work::default());
     }
-    let mut planned = planned(run, jobs, &basis)?;
-    report(&run.ctx, &planned);
+    let mut planned = planned(run, jobs, &basis, broken)?;
+    report(&run.ctx, &planned, broken.aside());
     // The run that published an index may have ended before it had it signed.
     let with_done = args.since.is_none() && (run.target.sign || run.target.attest);
     planned.retain(|planned| with_done || planned.decision.action != Action::Done);
     if args.since.is_some() && is_for_workflow(&run.ctx, args) {
-        resolve(run, &mut planned)?;
+        resolve(run, &mut planned, broken)?;
     }
     let leg_job = |planned: &Planned| LegJob::new(&planned.recipe, &planned.decision.arches);
     let (built, unchanged): (Vec<&Planned>, Vec<&Planned>) =
@@ -149,9 +158,10 @@ fn check_runner(run: &Run, build: &[LegJob]) -> anyhow::Result<()> {
 }
 
 /// Works out the keys of what was planned by git alone, for the slices of legs.
-fn resolve(run: &Run, planned: &mut [Planned]) -> anyhow::Result<()> {
+fn resolve(run: &Run, planned: &mut Vec<Planned>, broken: &mut BrokenJobs) -> anyhow::Result<()> {
     let jobs = planned.iter().map(|planned| planned.recipe.job.clone()).collect();
-    let recipes = recipes(run, jobs, &Basis::Registry { force: false })?;
+    let recipes = recipes(run, jobs, &Basis::Registry { force: false }, broken)?;
+    planned.retain(|planned| recipes.iter().any(|recipe| recipe.job.name == planned.recipe.job.name));
     for (planned, recipe) in planned.iter_mut().zip(recipes) {
         planned.recipe = recipe;
     }

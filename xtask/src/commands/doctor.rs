@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use crate::cli::Format;
 use crate::model::{Arch, Exit, Failure, Problem, Reference};
-use crate::plan::{Basis, mirrored, recipes, select_jobs};
+use crate::plan::{Basis, BrokenJobs, mirrored, recipes, select_jobs};
 use crate::run::{Context, table};
 use crate::settings::{Config, Given, Run};
 use crate::tools::{
@@ -99,8 +99,10 @@ fn mended_by_setup(what: impl Into<String>) -> Problem {
 
 /// Jobs whose input is all of the build context: every commit rebuilds them.
 fn whole_contexts(ctx: &Context, config: &Config, given: &Given) -> Vec<Requirement> {
-    let recipes = Run::new(ctx, config, given)
-        .and_then(|run| recipes(&run, select_jobs(ctx, config, &[])?, &Basis::Since("HEAD".to_owned())));
+    let recipes = Run::new(ctx, config, given).and_then(|run| {
+        let strict = &mut BrokenJobs::default();
+        recipes(&run, select_jobs(ctx, config, &[], strict)?, &Basis::Since("HEAD".to_owned()), strict)
+    });
     // What cannot be read is the concern of the commands that need it, and said there.
     let whole =
         recipes.unwrap_or_default().into_iter().filter_map(|recipe| Some((recipe.job.name.clone(), recipe.whole?)));

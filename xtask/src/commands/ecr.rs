@@ -11,7 +11,7 @@ use crate::model::{
     Arch, CreationTemplate, EcrFinding, EcrRepository, Exit, Failure, LifecycleRule, Problem, Publishing,
     check_repository, lifecycle_rules, named_repositories,
 };
-use crate::plan::{Job, select_jobs};
+use crate::plan::{BrokenJobs, Job, select_jobs};
 use crate::run::{Context, count, fleet, markdown, summary, table};
 use crate::settings::{Cache, Config, Run, Target, aws_client};
 use crate::tools::AwsClient;
@@ -32,7 +32,7 @@ pub fn run(ctx: &Context, config: &Config, command: &EcrCommand) -> anyhow::Resu
 fn check(run: &Run, names: &[String], format: Format) -> anyhow::Result<()> {
     let Run { ctx, config, target, .. } = run;
     let client = client(ctx, target, "ecr check")?;
-    let jobs = select_jobs(ctx, config, names)?;
+    let jobs = select_jobs(ctx, config, names, &mut BrokenJobs::default())?;
     let names = repositories(target, &jobs)?;
     let mut existing = client.inspect(&names)?;
     count_tags(ctx, &client, &mut existing);
@@ -61,7 +61,7 @@ fn ensure(run: &Run, names: &[String], dry_run: bool) -> anyhow::Result<()> {
     let wanted = EcrRepository::wanted(&publishing(target, &[]), checked_in_policy(ctx)?)
         .map_err(|problem| problem.exit(Exit::Usage))?;
     let client = client(ctx, target, "ecr ensure")?;
-    let jobs = select_jobs(ctx, config, names)?;
+    let jobs = select_jobs(ctx, config, names, &mut BrokenJobs::default())?;
     let names = repositories(target, &jobs)?;
     let existing = client.inspect(&names)?;
     let rows = rows(target, &jobs, names, existing, &[]);

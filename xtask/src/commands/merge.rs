@@ -23,17 +23,21 @@ pub fn run(run: &Run, args: &MergeArgs) -> anyhow::Result<()> {
 fn merge(run: &Run, args: &MergeArgs) -> anyhow::Result<Tally<String>> {
     buildx_version(&run.ctx)?;
     let told = super::told(&run.ctx, &args.jobs, args.plan.as_deref())?;
-    let jobs = select_jobs(&run.ctx, &run.config, &told.jobs)?;
+    let mut broken = told.broken(args.keep_going);
+    let jobs = select_jobs(&run.ctx, &run.config, &told.jobs, &mut broken)?;
     if jobs.is_empty() {
+        broken.result()?;
         return Err(super::no_jobs("merge"));
     }
-    let recipes = recipes(run, jobs, &Basis::Registry { force: false }.or_slice(&told.plan)?)?;
+    let basis = Basis::Registry { force: false }.or_slice(&told.plan)?;
+    let recipes = recipes(run, jobs, &basis, &mut broken)?;
     let moves = Moves::with(args.move_back);
     if let Some(bundle) = &args.attested {
-        return Ok(move_attested(run, &recipes, args.parallel, bundle, moves)?.shown());
+        return Ok(move_attested(run, &recipes, args.parallel, bundle, moves)?.and(broken.result()).shown());
     }
     if args.dry_run {
-        return merge_commands(run, &recipes);
+        return Ok(merge_commands(run, &recipes)?.and(broken.result()));
     }
-    Ok(merge_all(run, &recipes.iter().collect::<Vec<_>>(), args.parallel, moves)?.shown())
+    let merged = merge_all(run, &recipes.iter().collect::<Vec<_>>(), args.parallel, moves)?;
+    Ok(merged.and(broken.result()).shown())
 }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use super::setup::{self, Purpose};
 use crate::cli::PipelineArgs;
 use crate::model::{Arch, Exit, Expected, Output, Problem, one_line};
-use crate::plan::{self, Basis, Planned, select_jobs};
+use crate::plan::{self, Basis, BrokenJobs, Planned, select_jobs};
 use crate::publish::{BuildOptions, Built, Merged, Moves, build_all, merge_all, settle, verify_all};
 use crate::run::{Context, count, human_time, markdown, summary, table};
 use crate::settings::{Cache, Config, Given, Run, Target};
@@ -20,14 +20,14 @@ pub fn run(ctx: &Context, config: &Config, args: &PipelineArgs) -> anyhow::Resul
     let run = &rehearsal(ctx, config, args.destination.clone())?;
     let registry = run.target.published_registry("pipeline")?;
     ctx.ui.heading("discover: cargo xtask discover");
-    let jobs = select_jobs(ctx, &run.config, &args.jobs)?;
+    let jobs = select_jobs(ctx, &run.config, &args.jobs, &mut BrokenJobs::default())?;
     ctx.ui.status("Discovered", count(jobs.len(), "job"));
     if jobs.is_empty() {
         ctx.ui.status("Finished", "nothing to build: no jobs");
         return Ok(());
     }
     ctx.ui.heading(format!("plan: JOBS_REGISTRY={registry} cargo xtask plan"));
-    let mut plan = plan::make(run, jobs, &Basis::Registry { force: args.force })?;
+    let mut plan = plan::make(run, jobs, &Basis::Registry { force: args.force }, &mut BrokenJobs::default())?;
     plan::explain(run, &mut plan)?;
     for planned in &plan {
         let (job, decision) = (&planned.recipe.job.name, &planned.decision);

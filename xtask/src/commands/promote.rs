@@ -3,7 +3,7 @@
 use super::login;
 use crate::cli::PromoteArgs;
 use crate::model::{Exit, Expected, Problem};
-use crate::plan::{self, Basis, RegistryState, recipes, select_jobs};
+use crate::plan::{self, Basis, BrokenJobs, RegistryState, recipes, select_jobs};
 use crate::publish::{Moves, as_published, promote_all, promote_commands, verify_published};
 use crate::run::Context;
 use crate::run::fleet::Tally;
@@ -30,7 +30,7 @@ pub fn run(ctx: &Context, config: &Config, args: &PromoteArgs) -> anyhow::Result
 }
 
 fn promote(from: &Run, to: &Run, args: &PromoteArgs) -> anyhow::Result<Tally<String>> {
-    let jobs = select_jobs(&from.ctx, &from.config, &args.jobs)?;
+    let jobs = select_jobs(&from.ctx, &from.config, &args.jobs, &mut BrokenJobs::default())?;
     if jobs.is_empty() {
         return Err(super::no_jobs("promote"));
     }
@@ -43,7 +43,7 @@ fn promote(from: &Run, to: &Run, args: &PromoteArgs) -> anyhow::Result<Tally<Str
         if args.tag.is_some() {
             return Ok(as_published(&expected, states));
         }
-        let recipes = recipes(from, jobs, &Basis::Registry { force: false })?;
+        let recipes = recipes(from, jobs, &Basis::Registry { force: false }, &mut BrokenJobs::default())?;
         Ok(recipes.into_iter().map(|recipe| recipe.expected).collect())
     };
     let published = verify_published(from, by_commit, args.parallel, None, otherwise)?;

@@ -3,13 +3,14 @@
 use super::login;
 use crate::cli::VerifyArgs;
 use crate::model::{Exit, Expected, Problem};
-use crate::plan::{self, Basis, recipes, select_jobs};
+use crate::plan::{self, Basis, BrokenJobs, recipes, select_jobs};
 use crate::publish::{check_programs, verify_all};
 use crate::settings::Run;
 
 pub fn run(run: &Run, args: &VerifyArgs) -> anyhow::Result<()> {
     run.target.published_registry("verify")?;
-    let jobs = select_jobs(&run.ctx, &run.config, &args.jobs)?;
+    let strict = BrokenJobs::default;
+    let jobs = select_jobs(&run.ctx, &run.config, &args.jobs, &mut strict())?;
     if jobs.is_empty() {
         return Err(super::no_jobs("verify"));
     }
@@ -20,7 +21,7 @@ pub fn run(run: &Run, args: &VerifyArgs) -> anyhow::Result<()> {
     let by_commit = by_commit.map_err(|problem| problem.exit(Exit::Usage))?;
     let verify = || {
         let with_keys = |_: &[_]| {
-            let recipes = recipes(run, jobs.clone(), &Basis::Registry { force: false })?;
+            let recipes = recipes(run, jobs.clone(), &Basis::Registry { force: false }, &mut strict())?;
             Ok(recipes.into_iter().map(|recipe| recipe.expected).collect())
         };
         let verified = verify_all(run, by_commit.clone(), args.parallel, with_keys)?;

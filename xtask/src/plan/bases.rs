@@ -88,12 +88,14 @@ pub fn mirrored(image: Reference, mirrors: &BTreeMap<String, String>) -> Result<
     Ok(mirrored)
 }
 
-/// Looks up the digest of every base, each image once, all at the same time; a pinned one keeps its own.
+/// Looks up the digest of every base, each image once, all at the same time; a pinned one keeps its own. Gives for each
+/// job what is wrong with its bases: with exit code 4, every image that cannot be resolved, with the first line that
+/// names it; with 2, every base that copies folders by `ONBUILD` which the job does not name, or that is not there for
+/// one of its architectures.
 ///
 /// # Errors
-/// With exit code 4, every image that cannot be resolved, with the first line that names it; with 2, every base that
-/// copies folders by `ONBUILD` which the job does not name, or that is not there for one of the job's architectures.
-pub fn resolve(run: &Run, recipes: &mut [Recipe]) -> anyhow::Result<()> {
+/// No registry can be asked.
+pub fn resolve(run: &Run, recipes: &mut [Recipe]) -> anyhow::Result<Vec<anyhow::Result<()>>> {
     let mut wanted: BTreeMap<Reference, PinnedBase> = BTreeMap::new();
     for base in recipes.iter().flat_map(|recipe| &recipe.bases) {
         let known = wanted.entry(base.pulled.clone()).or_insert_with(|| base.clone());
@@ -101,25 +103,36 @@ pub fn resolve(run: &Run, recipes: &mut [Recipe]) -> anyhow::Result<()> {
         known.role = if base.role == BaseRole::Image { BaseRole::Image } else { known.role };
     }
     let found = look_up(run, wanted)?;
-    let mut problems = Vec::new();
-    for recipe in recipes {
+    let resolved = recipes.iter_mut().map(|recipe| {
+        let (mut problems, mut missing) = (Vec::new(), Vec::new());
         for base in &mut recipe.bases {
-            let Some(PinnedBase { digest, on_build, platforms, .. }) = found.get(&base.pulled) else { continue };
-            (base.digest, base.on_build) = (digest.clone(), on_build.clone());
-            problems.extend(check_platforms(&recipe.expected, base, platforms));
-            // Most bases have none, and there are as many of them as jobs.
-            problems.extend(on_build.first().and_then(|_| check_on_build(run, &recipe.job, &recipe.inputs, base)));
+            match found.get(&base.pulled) {
+                None => {}
+                Some(Err(problem)) => missing.push(problem.clone()),
+                Some(Ok(PinnedBase { digest, on_build, platforms, .. })) => {
+                    (base.digest, base.on_build) = (digest.clone(), on_build.clone());
+                    problems.extend(check_platforms(&recipe.expected, base, platforms));
+                    // Most bases have none, and there are as many of them as jobs.
+                    let copied = on_build.first().and_then(|_| check_on_build(run, &recipe.job, &recipe.inputs, base));
+                    problems.extend(copied);
+                }
+            }
         }
-    }
-    Failure::unless_empty(Exit::Usage, problems)
+        Failure::unless_empty(Exit::Missing, missing)?;
+        Failure::unless_empty(Exit::Usage, problems)
+    });
+    Ok(resolved.collect())
 }
 
 /// Three requests for an image: what the tag points to, and the manifest and the configuration of the first image
 /// there, which tells what it brings by `ONBUILD`.
-fn look_up(run: &Run, mut wanted: BTreeMap<Reference, PinnedBase>) -> anyhow::Result<BTreeMap<Reference, PinnedBase>> {
+fn look_up(
+    run: &Run,
+    mut wanted: BTreeMap<Reference, PinnedBase>,
+) -> anyhow::Result<BTreeMap<Reference, Result<PinnedBase, Problem>>> {
     let references: Vec<Reference> = wanted.keys().cloned().collect();
     references.iter().for_each(|reference| run.ctx.ui.detail("Resolving", reference));
-    let (mut problems, mut indexes) = (Vec::new(), Vec::new());
+    let (mut missing, mut indexes) = (BTreeMap::new(), Vec::new());
     for (base, index) in wanted.values_mut().zip(run.client.indexes(&run.ctx, &references)?) {
         match index {
             Ok(Some(mut index)) => {
@@ -128,8 +141,8 @@ fn look_up(run: &Run, mut wanted: BTreeMap<Reference, PinnedBase>) -> anyhow::Re
                 index.images.truncate(if base.role == BaseRole::Image { 1 } else { 0 });
                 indexes.push((base, index));
             }
-            Ok(None) => problems.push(no_such_image(base)),
-            Err(error) => problems.push(unresolved(base, &error)),
+            Ok(None) => drop(missing.insert(base.pulled.clone(), no_such_image(base))),
+            Err(error) => drop(missing.insert(base.pulled.clone(), unresolved(base, &error))),
         }
     }
     let mut unread: Vec<_> = indexes.iter_mut().map(|(base, index)| (&base.pulled.repository, index)).collect();
@@ -143,11 +156,14 @@ fn look_up(run: &Run, mut wanted: BTreeMap<Reference, PinnedBase>) -> anyhow::Re
                 }
                 base.on_build = index.images.into_iter().flat_map(|image| image.on_build).collect();
             }
-            Err(error) => problems.push(unresolved(base, &error)),
+            Err(error) => drop(missing.insert(base.pulled.clone(), unresolved(base, &error))),
         }
     }
-    Failure::unless_empty(Exit::Missing, problems)?;
-    Ok(wanted)
+    let found = wanted.into_iter().map(|(pulled, base)| match missing.remove(&pulled) {
+        Some(problem) => (pulled, Err(problem)),
+        None => (pulled, Ok(base)),
+    });
+    Ok(found.collect())
 }
 
 /// What a base copies by `ONBUILD` is not in the Dockerfile. A file that the job does not name fails the build; but of

@@ -10,6 +10,7 @@ use std::path::Path;
 use camino::{Utf8Path, Utf8PathBuf};
 use walkdir::WalkDir;
 
+use super::broken::{Broken, BrokenJobs};
 use crate::model::{
     Arch, DOCKERFILE, Exit, Failure, JOBS_DIR, JobFiles, JobName, NAME_RULE, Problem, SETTINGS_FILE, clean,
 };
@@ -33,31 +34,35 @@ pub struct Job {
 ///
 /// # Errors
 /// Everything that looks like a job and cannot be one, at once, with exit code 2.
-fn all(ctx: &Context, config: &Config) -> anyhow::Result<Vec<Job>> {
+fn all(ctx: &Context, config: &Config, broken: &mut BrokenJobs) -> anyhow::Result<Vec<Job>> {
     let folders = folders::all(ctx, &config.jobs_dirs)?;
-    let jobs = fleet::on_all_cores(ctx, &folders, |folder| {
+    let jobs = fleet::each_on_all_cores(ctx, &folders, |folder| {
         jobs_in(ctx, config, folder).map_err(|problems| Failure::of(Exit::Usage, problems))
-    })?;
-    let mut jobs: Vec<Job> = jobs.into_iter().flatten().collect();
+    });
+    let named = folders.iter().zip(jobs).map(|(folder, jobs)| {
+        let name = folder.shown.rsplit('/').next().unwrap_or_default();
+        (name.to_owned(), folder.shown.clone(), jobs)
+    });
+    let mut jobs: Vec<Job> = broken.part(named.collect())?.into_iter().flatten().collect();
     jobs.sort_by(|a, b| a.name.cmp(&b.name));
     for (position, job) in jobs.iter_mut().enumerate() {
         job.position = position;
     }
-    Failure::unless_empty(Exit::Usage, check_together(config, &jobs))?;
+    Failure::unless_empty(Exit::Usage, check_together(config, &jobs, broken))?;
     Ok(jobs)
 }
 
 /// What only all jobs together show: a name that two of them have, and what is allowed to none.
-fn check_together(config: &Config, jobs: &[Job]) -> Vec<Problem> {
+fn check_together(config: &Config, jobs: &[Job], broken: &BrokenJobs) -> Vec<Problem> {
     let twice = jobs.windows(2).filter(|pair| pair[0].name == pair[1].name).map(|pair| {
-        let [one, other] = [&pair[0], &pair[1]].map(|job| &job.files.dir);
-        Problem::new(other.as_str(), format!("the name `{}` is that of {one} too", pair[1].name))
+        let (name, [one, other]) = (&pair[1].name, [&pair[0], &pair[1]].map(|job| &job.files.dir));
+        let image = format!("\"images\": {{\"{name}-2\": {{}}}}");
+        Problem::new(other.as_str(), format!("the name `{name}` is that of {one} too"))
             .rule("a job's name is the name of its repository, and no other job's")
-            .help(format!(
-                "rename the folder, or name its image in {other}/{SETTINGS_FILE}: \"images\": {{\"…\": {{}}}}"
-            ))
+            .help(format!("rename the folder, or only its image, in {other}/{SETTINGS_FILE}: {image}"))
     });
-    let names: Vec<&JobName> = jobs.iter().map(|job| &job.name).collect();
+    let broken = broken.aside().iter().map(|broken| broken.name.as_str());
+    let names: Vec<&str> = jobs.iter().map(|job| job.name.as_str()).chain(broken).collect();
     let allowed = [&config.secrets, &config.env_args, &config.ssh];
     twice.chain(allowed.into_iter().flat_map(|allowed| allowed.for_nobody(&names))).collect()
 }
@@ -66,30 +71,41 @@ fn check_together(config: &Config, jobs: &[Job]) -> Vec<Problem> {
 /// folder stands for all of its jobs.
 ///
 /// # Errors
-/// Names that are not those of jobs, with exit code 2.
-pub fn select_jobs(ctx: &Context, config: &Config, names: &[String]) -> anyhow::Result<Vec<Job>> {
-    let mut jobs = all(ctx, config)?;
+/// Names that are not those of jobs, and jobs that are broken unless they are put aside, with exit code 2.
+pub fn select_jobs(
+    ctx: &Context,
+    config: &Config,
+    names: &[String],
+    broken: &mut BrokenJobs,
+) -> anyhow::Result<Vec<Job>> {
+    let mut jobs = all(ctx, config, broken)?;
     if names.is_empty() {
         return Ok(jobs);
     }
     let typed: Vec<&str> = names.iter().map(|name| name.trim_end_matches('/')).collect();
-    let unknown = typed.iter().filter(|typed| !jobs.iter().any(|job| is_meant(ctx, &job.name, &job.files.dir, typed)));
+    let names_job = |job: &Job, typed: &str| is_meant(ctx, job.name.as_str(), &job.files.dir, typed);
+    let names_broken = |broken: &Broken, typed: &str| is_meant(ctx, &broken.name, Utf8Path::new(&broken.folder), typed);
+    let unknown = typed.iter().filter(|typed| {
+        let is_broken = broken.aside().iter().any(|broken| names_broken(broken, typed));
+        !is_broken && !jobs.iter().any(|job| names_job(job, typed))
+    });
     let problem = |typed: &&str| {
         Problem::new(format!("job `{typed}`"), "there is no such job")
             .help("cargo xtask discover --format table lists the jobs")
             .did_you_mean(typed, jobs.iter().map(|job| job.name.as_str()))
     };
     Failure::unless_empty(Exit::Usage, unknown.map(problem).collect())?;
-    jobs.retain(|job| typed.iter().any(|typed| is_meant(ctx, &job.name, &job.files.dir, typed)));
+    jobs.retain(|job| typed.iter().any(|typed| names_job(job, typed)));
+    broken.retain(|broken| typed.iter().any(|typed| names_broken(broken, typed)));
     Ok(jobs)
 }
 
 /// Whether a job is what was typed: its name, that of its folder, or the folder's path, from the root as completion by
 /// the shell gives it, or from where this was started, such as `.`.
-fn is_meant(ctx: &Context, name: &JobName, dir: &Utf8Path, typed: &str) -> bool {
+fn is_meant(ctx: &Context, name: &str, dir: &Utf8Path, typed: &str) -> bool {
     let usual = typed.strip_prefix(JOBS_DIR).and_then(|rest| rest.strip_prefix('/')).unwrap_or(typed);
     let is_path = typed.starts_with('.') || typed.contains('/');
-    name.as_str() == usual
+    name == usual
         || dir == typed
         || dir.file_name() == Some(typed)
         || is_path && ctx.typed_path(typed).is_some_and(|folder| folder == dir)
@@ -134,7 +150,7 @@ fn jobs_in(ctx: &Context, config: &Config, folder: &Folder) -> Result<Vec<Job>, 
     let (mut jobs, mut problems) = (Vec::new(), Vec::new());
     for (named, settings) in settings {
         let name = match &named {
-            Some(name) => JobName::at(&format!("{}: images: `{name}`", dir.join(SETTINGS_FILE)), name),
+            Some(name) => image_name(&dir, Utf8Path::new(&folder.shown).file_name().unwrap_or_default(), name),
             None => own.clone(),
         };
         match job(ctx, config, &dir, name, settings) {
@@ -151,6 +167,19 @@ fn jobs_in(ctx: &Context, config: &Config, folder: &Folder) -> Result<Vec<Job>, 
         }
     });
     if problems.is_empty() { Ok(jobs) } else { Err(problems) }
+}
+
+/// The name of one image of a folder. It begins with the folder's, or whoever owns one folder could take the names, and
+/// the secrets, that are meant for another.
+fn image_name(dir: &Utf8Path, folder: &str, name: &str) -> Result<JobName, Problem> {
+    let at = format!("{}: images: `{name}`", dir.join(SETTINGS_FILE));
+    let is_own = name.strip_prefix(folder).is_some_and(|rest| rest.is_empty() || rest.starts_with(['-', '_', '.']));
+    if is_own {
+        return JobName::at(&at, name);
+    }
+    Err(Problem::new(at, "does not begin with the name of its folder")
+        .rule("an image is named as its folder, with `-`, `_` or `.` and more behind it")
+        .help(format!("e.g. `{folder}-{name}`")))
 }
 
 /// One job of a folder.

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use super::broken::BrokenJobs;
 use super::jobs::Job;
 use super::recipe::Recipe;
 use super::slice::{Slice, SliceJob};
@@ -93,6 +94,13 @@ pub struct Told {
     pub jobs: Vec<String>,
     /// The slice of the plan, or nothing; `@` and a path stand for the file that holds all of this.
     pub plan: String,
+}
+
+impl Told {
+    /// What becomes of broken jobs: a leg goes on with its own whatever is wrong with others, as the plan has said it.
+    pub fn broken(&self, keep_going: bool) -> BrokenJobs {
+        BrokenJobs::new(keep_going || !self.plan.is_empty())
+    }
 }
 
 impl Work {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::bases::{self, PinnedBase};
+use super::broken::BrokenJobs;
 use super::jobs::{Job, read_text};
 use super::slice::Slice;
 use super::tree::Tree;
@@ -64,21 +65,22 @@ impl Basis {
 /// Works the recipes out; those of a slice for the jobs that it is about.
 ///
 /// # Errors
-/// Every Dockerfile that cannot be read, every source that is not there, a slice of something else (2); a base that
-/// cannot be resolved, a git that cannot answer (4).
-pub fn recipes(run: &Run, jobs: Vec<Job>, basis: &Basis) -> anyhow::Result<Vec<Recipe>> {
+/// Unless they are put aside: every Dockerfile that cannot be read, every source that is not there (2); a base that
+/// cannot be resolved (4). And a slice of something else (2), a git that cannot answer (4).
+pub fn recipes(run: &Run, jobs: Vec<Job>, basis: &Basis, broken: &mut BrokenJobs) -> anyhow::Result<Vec<Recipe>> {
     // git looks through the tree while Dockerfiles are read and bases are looked up.
     let (tree, read) = std::thread::scope(|scope| {
         let tree = scope.spawn(|| Tree::read(&run.ctx));
-        let read = with_bases(run, jobs, basis);
+        let read = with_bases(run, jobs, basis, broken);
         (tree.join().unwrap_or_else(|_| Err(anyhow::anyhow!("reading the tree of the commit was aborted"))), read)
     });
     let (tree, read) = (Arc::new(tree?), read?);
-    let recipes = fleet::on_all_cores(&run.ctx, &read, |recipe| {
+    let finished = fleet::each_on_all_cores(&run.ctx, &read, |recipe| {
         let mut recipe = Recipe { tree: Arc::clone(&tree), ..recipe.clone() };
         let missing = tree.finish(&run.ctx, &mut recipe);
         Failure::unless_empty(Exit::Usage, missing).map(|()| recipe)
-    })?;
+    });
+    let recipes = broken.part(of_jobs(read.iter().map(|recipe| &recipe.job), finished))?;
     if let Basis::Slice(slice) = basis {
         check_keys(slice, &recipes)?;
     }
@@ -86,28 +88,39 @@ pub fn recipes(run: &Run, jobs: Vec<Job>, basis: &Basis) -> anyhow::Result<Vec<R
 }
 
 /// Reads the Dockerfiles, and finds the digests of their bases where the plan is made from.
-fn with_bases(run: &Run, jobs: Vec<Job>, basis: &Basis) -> anyhow::Result<Vec<Recipe>> {
+fn with_bases(run: &Run, jobs: Vec<Job>, basis: &Basis, broken: &mut BrokenJobs) -> anyhow::Result<Vec<Recipe>> {
     match basis {
         Basis::Registry { .. } => {
-            let mut recipes = read_all(run, jobs, basis)?;
-            bases::resolve(run, &mut recipes)?;
-            Ok(recipes)
+            let mut recipes = read_all(run, jobs, basis, broken)?;
+            let resolved = bases::resolve(run, &mut recipes)?;
+            let jobs: Vec<Job> = recipes.iter().map(|recipe| recipe.job.clone()).collect();
+            let resolved = resolved.into_iter().zip(recipes).map(|(resolved, recipe)| resolved.map(|()| recipe));
+            broken.part(of_jobs(jobs.iter(), resolved.collect()))
         }
         Basis::Slice(slice) => {
             check_commit(slice, &run.target.published_revision()?.commit)?;
-            let mut recipes = read_all(run, of_slice(slice, jobs)?, basis)?;
+            let mut recipes = read_all(run, of_slice(slice, jobs)?, basis, broken)?;
             recipes.iter_mut().try_for_each(|recipe| take_bases(slice, recipe))?;
             Ok(recipes)
         }
         // What changed is told without the bases, so none need be reached.
-        Basis::Since(_) => read_all(run, jobs, basis),
+        Basis::Since(_) => read_all(run, jobs, basis, broken),
     }
 }
 
-fn read_all(run: &Run, jobs: Vec<Job>, basis: &Basis) -> anyhow::Result<Vec<Recipe>> {
-    fleet::on_all_cores(&run.ctx, &jobs, |job| {
+fn read_all(run: &Run, jobs: Vec<Job>, basis: &Basis, broken: &mut BrokenJobs) -> anyhow::Result<Vec<Recipe>> {
+    let read = fleet::each_on_all_cores(&run.ctx, &jobs, |job| {
         read(run, job, basis).map_err(|problems| Failure::of(Exit::Usage, problems))
-    })
+    });
+    broken.part(of_jobs(jobs.iter(), read))
+}
+
+/// Results with the names and the folders of the jobs that they are of.
+fn of_jobs<'a, T>(
+    jobs: impl Iterator<Item = &'a Job>,
+    results: Vec<anyhow::Result<T>>,
+) -> Vec<(String, String, anyhow::Result<T>)> {
+    jobs.zip(results).map(|(job, result)| (job.name.to_string(), job.files.dir.to_string(), result)).collect()
 }
 
 /// Reads a job's Dockerfile into a recipe that has neither digests nor a key yet.

@@ -55,6 +55,17 @@ pub fn on_all_cores<T: Sync, R: Send>(
     run(ctx, cores, OnFailure::GoOn, tasks, |_| "reading", work).result()
 }
 
+/// Works on all cores; gives the results in task order.
+pub fn each_on_all_cores<T: Sync, R: Send>(
+    ctx: &Context,
+    tasks: &[T],
+    work: impl Fn(&T) -> anyhow::Result<R> + Sync,
+) -> Vec<anyhow::Result<R>> {
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let results = results(ctx, cores, OnFailure::GoOn, tasks, work);
+    results.into_iter().map(|result| result.unwrap_or_else(|| Err(anyhow::anyhow!("interrupted")))).collect()
+}
+
 /// The results in task order; a task that was never started has none.
 fn results<T: Sync, R: Send>(
     ctx: &Context,
@@ -129,6 +140,11 @@ impl<T> Tally<T> {
     pub fn then<U>(self, next: impl FnOnce(Vec<T>) -> anyhow::Result<Tally<U>>) -> anyhow::Result<Tally<U>> {
         let Tally { done, failures } = next(self.done)?;
         Ok(Tally { done, failures: joined(self.failures, failures) })
+    }
+
+    /// The same with what has failed elsewhere.
+    pub fn and(self, failures: anyhow::Result<()>) -> Tally<T> {
+        Tally { failures: joined(self.failures, failures), ..self }
     }
 
     /// # Errors

@@ -85,9 +85,9 @@ impl Allowed {
     }
 
     /// The entries for jobs that are not there. Such an entry would be for whoever makes a folder of that name.
-    pub fn for_nobody(&self, jobs: &[&JobName]) -> Vec<Problem> {
+    pub fn for_nobody(&self, jobs: &[&str]) -> Vec<Problem> {
         let mut problems = Vec::new();
-        let names = || jobs.iter().map(|job| job.as_str());
+        let names = || jobs.iter().copied();
         for (name, allowed) in &self.entries {
             let unknown = allowed.iter().filter(|job| !is_pattern(job) && !names().any(|known| known == *job));
             problems.extend(unknown.map(|job| {
@@ -238,7 +238,7 @@ mod tests {
     fn a_job_that_is_not_there_is_allowed_nothing() {
         let secrets = read(json!({"npm_token": ["job-q", "zzz", "job-a", "later-*"]})).unwrap();
         assert_eq!(
-            complaints(&secrets.for_nobody(&[&name("job-a"), &name("job-b")])),
+            complaints(&secrets.for_nobody(&["job-a", "job-b"])),
             [
                 "T npm_token: `job-q`: there is no such job\n  help: did you mean `job-b`?",
                 "T npm_token: `zzz`: there is no such job\n  \

@@ -192,3 +192,37 @@ fn the_environment_gives_what_is_allowed() {
          help: to allow it, write there: default = [\"b\"]\n"
     );
 }
+
+#[test]
+fn names_of_images_are_their_folders_and_nobody_elses() {
+    let plain = dockerfile("");
+    let two = tree(
+        "jobs-dirs = [\"jobs\", \"services\"]",
+        &[("jobs/api/Dockerfile", &plain), ("services/api/Dockerfile", &plain)],
+    );
+    assert_eq!(
+        two.run(&["discover"]).ended(2).stderr,
+        "error: services/api: the name `api` is that of jobs/api too\n  \
+         rule: a job's name is the name of its repository, and no other job's\n  \
+         help: rename the folder, or only its image, in services/api/job.json: \"images\": {\"api-2\": {}}\n"
+    );
+    two.write("services/api/job.json", r#"{"images": {"api-2": {}}}"#);
+    assert_eq!(two.run(&["discover"]).ended(0).stdout, "[\"jobs/api\",\"services/api\"]\n");
+    two.write("services/api/job.json", r#"{"images": {"web": {}, "api-X": {"images": {"api-y": {}}}}}"#);
+    assert_eq!(
+        two.run(&["discover"]).ended(2).stderr,
+        "error: services/api/job.json: images: `api-X`: has images of its own\n  \
+         rule: `images` stands once, for all images of the folder\n  \
+         help: list them beside it\n"
+    );
+    two.write("services/api/job.json", r#"{"images": {"web": {}, "api-X": {}}}"#);
+    assert_eq!(
+        two.run(&["discover"]).ended(2).stderr,
+        "error: services/api/job.json: images: `api-X`: not a valid job name\n  \
+         rule: lower-case letters and digits, with single '.', '_' or '-' between them\n  \
+         help: e.g. `api-x`\n\
+         error: services/api/job.json: images: `web`: does not begin with the name of its folder\n  \
+         rule: an image is named as its folder, with `-`, `_` or `.` and more behind it\n  \
+         help: e.g. `api-web`\n"
+    );
+}

@@ -6,6 +6,7 @@
 mod architecture;
 mod aws;
 mod bad_inputs;
+mod broken;
 mod build;
 mod cache;
 mod classic;

@@ -15,8 +15,8 @@ enum Piece {
     This(char),
 }
 
-/// `${X#pattern}`, and `${X%pattern}` from the other end; with the operator doubled, the longest match is taken away and
-/// not the shortest.
+/// `${X#pattern}`, and `${X%pattern}` from the other end; with the operator doubled, the longest match is taken away
+/// and not the shortest.
 pub fn trimmed(value: &str, operator: &str, pattern: &str) -> Result<String, NoValue> {
     let (mut pieces, mut text) = compared(pattern, value)?;
     let is_end = operator.starts_with('%');

@@ -1,0 +1,85 @@
+//! Jobs that nothing can be done for: a Dockerfile that cannot be read, a base that is not there. They end a run, or they
+//! are put aside, and the others go on.
+
+use crate::model::{Exit, Failure, Problem};
+
+/// A job that is broken.
+#[derive(Clone, Debug)]
+pub struct Broken {
+    /// Its name, or that of its folder where that is none.
+    pub name: String,
+    /// Its folder, from the repository's root.
+    pub folder: String,
+    pub problems: Vec<Problem>,
+    exit: Exit,
+}
+
+/// What becomes of jobs that are broken.
+#[derive(Clone, Debug, Default)]
+pub struct BrokenJobs {
+    aside: Option<Vec<Broken>>,
+}
+
+impl BrokenJobs {
+    /// They are put aside where the others are to go on; else the first kind of them ends the run.
+    pub fn new(keep_going: bool) -> BrokenJobs {
+        BrokenJobs { aside: keep_going.then(Vec::new) }
+    }
+
+    /// Those that were put aside, in the order of their names.
+    pub fn aside(&self) -> &[Broken] {
+        self.aside.as_deref().unwrap_or_default()
+    }
+
+    /// The results of jobs, by their names and folders, without those that are broken.
+    ///
+    /// # Errors
+    /// What is wrong with all that are broken, unless they are put aside; and what is no job's fault.
+    pub fn part<T>(&mut self, results: Vec<(String, String, anyhow::Result<T>)>) -> anyhow::Result<Vec<T>> {
+        let (mut sound, mut broken) = (Vec::new(), Vec::new());
+        for (name, folder, result) in results {
+            match result {
+                Ok(value) => sound.push(value),
+                Err(error) => {
+                    let Failure { exit, problems } = error.downcast()?;
+                    broken.push(Broken { name, folder, problems, exit });
+                }
+            }
+        }
+        match &mut self.aside {
+            Some(aside) => {
+                aside.append(&mut broken);
+                aside.sort_by(|a, b| a.name.cmp(&b.name));
+            }
+            None => {
+                let exit = broken.iter().map(|broken| broken.exit).max().unwrap_or(Exit::Usage);
+                Failure::unless_empty(exit, problems(&broken))?;
+            }
+        }
+        Ok(sound)
+    }
+
+    /// Forgets those that a run is not about.
+    pub fn retain(&mut self, is_meant: impl Fn(&Broken) -> bool) {
+        self.aside.iter_mut().for_each(|aside| aside.retain(&is_meant));
+    }
+
+    /// # Errors
+    /// What is wrong with those that were put aside: they have failed (1), or lack something that is needed (4).
+    pub fn result(&self) -> anyhow::Result<()> {
+        let lacks = |broken: &Broken| broken.exit == Exit::Missing;
+        let exit = if self.aside().iter().any(lacks) { Exit::Missing } else { Exit::Failed };
+        Failure::unless_empty(exit, problems(self.aside()))
+    }
+}
+
+/// All that is wrong with them, each thing once: two jobs may lack the same.
+fn problems(broken: &[Broken]) -> Vec<Problem> {
+    let mut problems: Vec<Problem> = Vec::new();
+    for problem in broken.iter().flat_map(|broken| &broken.problems) {
+        if !problems.contains(problem) {
+            problems.push(problem.clone());
+        }
+    }
+    problems
+}
