@@ -51,7 +51,7 @@ pub fn dispatch(ctx: &Context, config: &Config, command: &Command) -> anyhow::Re
             login::run(&run(destination)?, username.as_deref(), *password_stdin)
         }
         Command::Ecr(command) => ecr::run(ctx, config, command),
-        Command::New { name, template, dry_run } => new::run(ctx, name, *template, *dry_run),
+        Command::New { name, template, dry_run } => new::run(ctx, config, name, *template, *dry_run),
         Command::Doctor { format, destination } => doctor::run(ctx, config, destination, *format),
         Command::Setup { ci: true, dry_run, destination } => setup::fit(&run(destination)?, *dry_run),
         Command::Setup { ci: false, dry_run, destination } => {

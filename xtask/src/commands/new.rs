@@ -8,8 +8,10 @@ use std::os::unix::fs::PermissionsExt;
 use camino::{Utf8Path, Utf8PathBuf};
 
 use crate::cli::Template;
-use crate::model::{Exit, JOBS_DIR, JobName, Problem};
+use crate::model::{Exit, JobName, Problem, clean};
+use crate::plan::select_jobs;
 use crate::run::Context;
+use crate::settings::Config;
 
 /// The files of a folder of `xtask/templates/`: their names, and their texts.
 macro_rules! files {
@@ -18,16 +20,18 @@ macro_rules! files {
     };
 }
 
-pub fn run(ctx: &Context, name: &str, template: Template, dry_run: bool) -> anyhow::Result<()> {
-    let name = job_name(name)?;
-    let folder = Utf8Path::new(JOBS_DIR).join(name.as_str());
-    if ctx.root.join(&folder).symlink_metadata().is_ok() {
-        return Err(Problem::new(folder, "exists already")
-            .rule("nothing that is there is overwritten")
-            .help("give another name, or remove what is there")
-            .exit(Exit::Usage));
-    }
-    let text = |text: &str| text.replace("{{folder}}", folder.as_str()).replace("{{name}}", name.as_str());
+pub fn run(ctx: &Context, config: &Config, name: &str, template: Template, dry_run: bool) -> anyhow::Result<()> {
+    let place = place(config)?;
+    // Completion by the shell gives the folder.
+    let typed = Utf8Path::new(name).strip_prefix(&place).map_or(name, Utf8Path::as_str).trim_end_matches('/');
+    let name = JobName::at(&format!("job `{name}`"), typed).map_err(|problem| problem.exit(Exit::Usage))?;
+    let folder = place.join(name.as_str());
+    check_free(ctx, config, &name, &folder)?;
+    let from = match config.context.as_str() {
+        "job" => Utf8Path::new("."),
+        context => folder.strip_prefix(clean(context)).unwrap_or(&folder),
+    };
+    let text = |text: &str| text.replace("{{folder}}", from.as_str()).replace("{{name}}", name.as_str());
     let files: Vec<(&str, String)> = files(template).iter().map(|(file, raw)| (*file, text(raw))).collect();
     if !dry_run {
         make(&ctx.root.join(&folder), &files).map_err(|error| unwritable(&folder, &error))?;
@@ -40,14 +44,33 @@ pub fn run(ctx: &Context, name: &str, template: Template, dry_run: bool) -> anyh
     Ok(())
 }
 
-/// The job's name, given by itself or as its folder.
-fn job_name(typed: &str) -> anyhow::Result<JobName> {
-    let name = typed.strip_prefix(JOBS_DIR).and_then(|rest| rest.strip_prefix('/')).unwrap_or(typed);
-    name.trim_end_matches('/').parse().map_err(|problem: Problem| {
-        // There is no folder yet.
-        let help = problem.help.as_ref().map(|help| help.replace("rename the folder", "give another name"));
-        Problem { help, ..problem }.exit(Exit::Usage)
+/// The folder of `jobs-dirs` that new jobs go to, from the root.
+fn place(config: &Config) -> anyhow::Result<Utf8PathBuf> {
+    let mut folders = config.jobs_dirs.iter().map(|dir| clean(dir.strip_suffix("/*").unwrap_or(dir)));
+    let place = folders.find(|folder| !folder.contains(['*', '?', '[']));
+    place.map(Utf8PathBuf::from).ok_or_else(|| {
+        Problem::new("jobs-dirs", "names no folder that a new job could go to")
+            .rule("it goes to the first that is a folder, or ends in `/*`")
+            .help("make the job's folder yourself, with a Dockerfile in it")
+            .exit(Exit::Usage)
     })
+}
+
+/// Checks that neither the folder nor the name is taken.
+fn check_free(ctx: &Context, config: &Config, name: &JobName, folder: &Utf8Path) -> anyhow::Result<()> {
+    if ctx.root.join(folder).symlink_metadata().is_ok() {
+        return Err(Problem::new(folder.as_str(), "exists already")
+            .rule("nothing that is there is overwritten")
+            .help("give another name, or remove what is there")
+            .exit(Exit::Usage));
+    }
+    // Where the jobs cannot be told, what is wrong with them is none of the new one's.
+    let jobs = select_jobs(ctx, config, &[]).unwrap_or_default();
+    let Some(other) = jobs.iter().find(|job| job.name == *name) else { return Ok(()) };
+    Err(Problem::new(format!("job `{name}`"), format!("is there already, in {}", other.files.dir))
+        .rule("a job's name is the name of its repository, and no other job's")
+        .help("give another name")
+        .exit(Exit::Usage))
 }
 
 fn files(template: Template) -> &'static [(&'static str, &'static str)] {

@@ -5,7 +5,7 @@ use std::process::Command;
 
 use expect_test::expect;
 
-use crate::harness::{LocalImages, OWN, Tree, docker};
+use crate::harness::{DOCKERFILE, LocalImages, OWN, Tree, docker};
 
 const TEMPLATES: [&str; 5] = ["shell", "python", "rust", "node", "go"];
 
@@ -53,6 +53,22 @@ fn a_dry_run_prints_the_files_and_makes_none() {
         // Nothing else is made, and nothing is left over.
         assert_eq!(dry.stdout.trim_end(), files(&tree));
         std::fs::remove_dir_all(tree.path().join("jobs")).unwrap();
+    }
+}
+
+#[test]
+fn a_new_job_stands_where_jobs_live() {
+    for (dirs, context, dockerfile, copied) in [
+        (r#"["services", "apps"]"#, ".", "services/report/Dockerfile", "services/report/main.sh"),
+        (r#"["apps/*"]"#, "job", "apps/report/Dockerfile", "./main.sh"),
+        (r#"["apps/we*", "./services/"]"#, "services", "services/report/Dockerfile", "report/main.sh"),
+    ] {
+        let table = format!("[workspace]\n[workspace.metadata.jobs]\njobs-dirs = {dirs}\ncontext = \"{context}\"\n");
+        let tree = Tree::new(&[("Cargo.toml", &table), ("apps/web/Dockerfile", DOCKERFILE)]);
+        assert_eq!(tree.run(&["new", "report"]).ended(0).stdout.lines().next(), Some(dockerfile));
+        let text = std::fs::read_to_string(tree.path().join(dockerfile)).unwrap();
+        assert!(text.contains(&format!("\nCOPY --chmod=0555 {copied} /jobs/report/main.sh\n")), "{text}");
+        assert!(tree.run(&["discover"]).ended(0).stdout.contains("/report\""), "{dirs}");
     }
 }
 

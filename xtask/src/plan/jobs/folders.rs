@@ -9,7 +9,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use glob::MatchOptions;
 
 use super::unread;
-use crate::model::{Exit, Failure, Problem, clean};
+use crate::model::{Exit, Failure, JOBS_DIR, Problem, clean};
 use crate::run::Context;
 
 const RULE: &str = "jobs are the folders under `jobs/`, or under what `jobs-dirs` in Cargo.toml names";
@@ -68,7 +68,10 @@ fn in_folder(ctx: &Context, dir: &str) -> Result<Vec<Folder>, Problem> {
         }
         Err(error) if error.kind() == ErrorKind::NotFound => {
             let problem = problem(format!("there is no such folder in {}", ctx.root));
-            return Err(problem.help(format!("make the first job: a folder `{dir}/<name>` with a Dockerfile")));
+            return Err(problem.help(match dir {
+                JOBS_DIR => "make the first job: cargo xtask new <name>".to_owned(),
+                _ => format!("make the first job: a folder `{dir}/<name>` with a Dockerfile"),
+            }));
         }
         // Any other mistake is met when the folder is read.
         _ => {}

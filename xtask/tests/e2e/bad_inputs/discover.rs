@@ -23,7 +23,7 @@ fn the_folder_of_jobs() {
         case("`jobs` is missing", &["discover"]).make(|tree| remove(tree, "jobs")).says(expect![[r#"
             error: jobs: there is no such folder in <tree>
               rule: jobs are the folders under `jobs/`, or under what `jobs-dirs` in Cargo.toml names
-              help: make the first job: a folder `jobs/<name>` with a Dockerfile"#]]),
+              help: make the first job: cargo xtask new <name>"#]]),
         case("`jobs` is a file", &["discover"])
             .make(|tree| {
                 remove(tree, "jobs");

@@ -5,38 +5,39 @@ use std::os::unix::fs::symlink;
 use expect_test::expect;
 
 use super::{case, check};
+use crate::harness::DOCKERFILE;
 
 #[test]
 fn a_name_that_no_job_can_have() {
     check([
         case("upper case", &["new", "Report_Daily"]).says(expect![[r#"
-            error: jobs/Report_Daily: not a valid job name
+            error: job `Report_Daily`: not a valid job name
               rule: lower-case letters and digits, with single '.', '_' or '-' between them
-              help: give another name, e.g. jobs/report-daily"#]]),
+              help: e.g. `report-daily`"#]]),
         case("no letter", &["new", "1"]).says(expect![[r#"
-            error: jobs/1: not a valid job name
+            error: job `1`: not a valid job name
               rule: lower-case letters and digits, with single '.', '_' or '-' between them
-              help: give another name"#]]),
+              help: give it another name"#]]),
         case("empty", &["new", ""]).says(expect![[r#"
-            error: jobs/: not a valid job name
+            error: job ``: not a valid job name
               rule: lower-case letters and digits, with single '.', '_' or '-' between them
-              help: give another name"#]]),
+              help: give it another name"#]]),
         case("a folder above", &["new", "../report"]).says(expect![[r#"
-            error: jobs/../report: not a valid job name
+            error: job `../report`: not a valid job name
               rule: lower-case letters and digits, with single '.', '_' or '-' between them
-              help: give another name, e.g. jobs/report"#]]),
+              help: e.g. `report`"#]]),
         case("a folder elsewhere", &["new", "/tmp/report"]).says(expect![[r#"
-            error: jobs//tmp/report: not a valid job name
+            error: job `/tmp/report`: not a valid job name
               rule: lower-case letters and digits, with single '.', '_' or '-' between them
-              help: give another name, e.g. jobs/tmp-report"#]]),
+              help: e.g. `tmp-report`"#]]),
         case("a folder below", &["new", "jobs/report/daily"]).says(expect![[r#"
-            error: jobs/report/daily: not a valid job name
+            error: job `jobs/report/daily`: not a valid job name
               rule: lower-case letters and digits, with single '.', '_' or '-' between them
-              help: give another name, e.g. jobs/report-daily"#]]),
+              help: e.g. `report-daily`"#]]),
         case("control characters", &["new", "a\n::add-mask::\u{1b}]0;x\u{7}"]).says(expect![[r#"
-            error: jobs/a\n::add-mask::\u{1b}]0;x\u{7}: not a valid job name
+            error: job `a\n::add-mask::\u{1b}]0;x\u{7}`: not a valid job name
               rule: lower-case letters and digits, with single '.', '_' or '-' between them
-              help: give another name, e.g. jobs/a-add-mask-0-x"#]]),
+              help: e.g. `a-add-mask-0-x`"#]]),
         case("none", &["new"]).says(expect![[r#"
             error: the following required arguments were not provided:
               <NAME>
@@ -92,6 +93,19 @@ fn what_is_there_is_not_overwritten() {
                 error: jobs/report: exists already
                   rule: nothing that is there is overwritten
                   help: give another name, or remove what is there"#]]),
+        case("a job's name in another folder", &["new", "report"])
+            .file("Cargo.toml", "[workspace]\n[workspace.metadata.jobs]\njobs-dirs = [\"jobs\", \"apps\"]\n")
+            .file("apps/report/Dockerfile", DOCKERFILE)
+            .says(expect![[r#"
+                error: job `report`: is there already, in apps/report
+                  rule: a job's name is the name of its repository, and no other job's
+                  help: give another name"#]]),
+        case("`jobs-dirs` with patterns alone", &["new", "report"])
+            .file("Cargo.toml", "[workspace]\n[workspace.metadata.jobs]\njobs-dirs = [\"*/jobs\"]\n")
+            .says(expect![[r#"
+                error: jobs-dirs: names no folder that a new job could go to
+                  rule: it goes to the first that is a folder, or ends in `/*`
+                  help: make the job's folder yourself, with a Dockerfile in it"#]]),
         case("`jobs` is a file", &["new", "report", "--template", "go"])
             .make(|tree| {
                 std::fs::remove_dir_all(tree.path().join("jobs")).unwrap();
