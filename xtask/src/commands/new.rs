@@ -9,7 +9,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 
 use crate::cli::Template;
 use crate::model::{Exit, JobName, Problem, clean};
-use crate::plan::select_jobs;
+use crate::plan::{BrokenJobs, select_jobs};
 use crate::run::Context;
 use crate::settings::Config;
 
@@ -65,7 +65,7 @@ fn check_free(ctx: &Context, config: &Config, name: &JobName, folder: &Utf8Path)
             .exit(Exit::Usage));
     }
     // Where the jobs cannot be told, what is wrong with them is none of the new one's.
-    let jobs = select_jobs(ctx, config, &[]).unwrap_or_default();
+    let jobs = select_jobs(ctx, config, &[], &mut BrokenJobs::new(true)).unwrap_or_default();
     let Some(other) = jobs.iter().find(|job| job.name == *name) else { return Ok(()) };
     Err(Problem::new(format!("job `{name}`"), format!("is there already, in {}", other.files.dir))
         .rule("a job's name is the name of its repository, and no other job's")
