@@ -1,11 +1,12 @@
 //! Every command and its flags. Those that the folders below take as they are stand with their types, `settings::Given`
 //! and `publish::BuildOptions`. Nothing else is decided here.
 
+mod help;
 mod parse;
 
 use camino::Utf8PathBuf;
 use clap::builder::FalseyValueParser;
-use clap::{ArgAction, Args, ColorChoice, Parser, Subcommand, ValueEnum, value_parser};
+use clap::{ArgAction, Args, ColorChoice, Parser, Subcommand, ValueEnum, ValueHint, value_parser};
 
 use crate::model::Arch;
 use crate::publish::BuildOptions;
@@ -15,7 +16,8 @@ pub use parse::parse;
 
 /// Turns the folders under jobs/ into multi-platform images, each architecture built natively.
 #[derive(Parser, Debug)]
-#[command(name = "cargo xtask", bin_name = "cargo xtask", version, disable_help_subcommand = true)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", version, next_help_heading = "Global options")]
+#[command(disable_help_subcommand = true, disable_help_flag = true, disable_version_flag = true)]
 #[command(after_help = "Example: cargo xtask pipeline --setup    the whole pipeline, on this machine")]
 pub struct Cli {
     /// Say less: once only warnings and errors, twice only errors
@@ -27,6 +29,12 @@ pub struct Cli {
     /// When to use colours
     #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
     pub color: ColorChoice,
+    /// Print help
+    #[arg(short = 'h', long = "help", global = true, action = ArgAction::Help)]
+    _help: Option<bool>,
+    /// Print version
+    #[arg(short = 'V', long = "version", action = ArgAction::Version)]
+    _version: Option<bool>,
     #[command(subcommand)]
     pub command: Command,
 }
@@ -147,6 +155,13 @@ pub enum Command {
         /// Where a registry's images are pulled from instead
         #[arg(long, env = "JOBS_MIRRORS", value_name = "REGISTRY=PREFIX", value_delimiter = ',')]
         mirrors: Vec<String>,
+    },
+    /// Print the help of a command, or of `environment` or `exit-codes`
+    #[command(after_help = "Example: cargo xtask help environment")]
+    Help {
+        /// A command, `environment` or `exit-codes`
+        #[arg(value_hint = ValueHint::Other)]
+        topic: Vec<String>,
     },
     /// Print the completions of a shell
     #[command(after_help = "Example: cargo xtask completions bash >> ~/.bash_completion")]
@@ -381,9 +396,15 @@ mod tests {
 
     #[test]
     fn every_command_has_an_example_and_every_flag_a_help() {
-        for command in Cli::command().get_subcommands() {
+        check(&Cli::command(), "cargo xtask");
+    }
+
+    fn check(command: &clap::Command, typed: &str) {
+        for command in command.get_subcommands() {
+            let typed = format!("{typed} {}", command.get_name());
             let example = command.get_after_help().map(ToString::to_string).unwrap_or_default();
-            assert!(example.contains(&format!("cargo xtask {}", command.get_name())), "{}", command.get_name());
+            assert!(example.contains(&typed), "{typed}: {example}");
+            check(command, &typed);
             for arg in command.get_arguments().filter(|arg| !arg.is_positional()) {
                 assert!(arg.get_help().is_some(), "{} {}", command.get_name(), arg.get_id());
             }

@@ -63,6 +63,8 @@ pub fn dispatch(ctx: &Context, config: &Config, command: &Command) -> anyhow::Re
             let config = Config { mirrors: config.mirrors_with(mirrors)?, ..config.clone() };
             bench::run(ctx, &config, names, *rounds, *quick)
         }
+        // Its text was printed where the command line was read.
+        Command::Help { .. } => Ok(()),
         Command::Completions { shell } => completions::run(ctx, *shell),
     };
     done.map(|()| 0)

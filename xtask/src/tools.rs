@@ -22,4 +22,4 @@ pub use docker::{docker_login, engine_version, loaded_architectures};
 pub use gh::{check_gh, verify_attestation};
 pub use loopback::{ensure_registry, fill_registry, noted_mirror, running_registry};
 pub use registry::RegistryClient;
-pub use system::{Machine, has_program, has_python_environments};
+pub use system::{Machine, has_program, has_python_environments, terminal_columns};

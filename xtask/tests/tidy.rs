@@ -237,10 +237,8 @@ fn every_dependency_has_its_reason() {
 #[test]
 fn the_readme_lists_every_command() {
     let readme = std::fs::read_to_string(root().join("README.md")).unwrap();
-    let help = Command::new(env!("CARGO_BIN_EXE_xtask")).arg("--help").output().unwrap();
-    let help = String::from_utf8(help.stdout).unwrap();
-    let commands = help.split("Commands:").nth(1).unwrap().split("Options:").next().unwrap();
-    let commands: Vec<&str> = commands.lines().filter_map(|line| line.split_whitespace().next()).collect();
+    let help = printed(&["--help"]);
+    let commands = listed(help.split("Commands:").nth(1).unwrap().split("options:").next().unwrap());
     assert!(commands.len() >= 10, "{commands:?}");
     let listed: Vec<&str> = readme
         .lines()
@@ -251,6 +249,85 @@ fn the_readme_lists_every_command() {
     for command in &commands {
         assert!(listed.contains(command), "README.md does not list `{command}`");
     }
+}
+
+/// What the program prints.
+fn printed(words: &[&str]) -> String {
+    let output = Command::new(env!("CARGO_BIN_EXE_xtask")).args(words).env("COLUMNS", "100").output().unwrap();
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// The first words of the lines that are indented by two.
+fn listed(text: &str) -> BTreeSet<&str> {
+    let lines = text.lines().filter_map(|line| line.strip_prefix("  ").filter(|line| !line.starts_with(' ')));
+    lines.filter_map(|line| line.split(' ').next()).collect()
+}
+
+/// The variables that the program reads: those of flags, those that it asks for by name, and those that nobody but
+/// this program or GitHub sets.
+fn read_variables(text: &str) -> Vec<&str> {
+    let mut variables = Vec::new();
+    for line in code(text) {
+        let mut before = "";
+        for (i, part) in line.split('"').enumerate() {
+            let is_name = !part.is_empty() && part.chars().all(|c| c.is_ascii_uppercase() || c == '_');
+            let is_asked = ["env.get(", "self.get(", "forced(", "env = "].iter().any(|way| before.ends_with(way));
+            let is_own = ["JOBS_", "GITHUB_", "RUNNER_", "ACTIONS_"].iter().any(|start| part.starts_with(start));
+            let is_set = before.ends_with("env(") || part.ends_with('_');
+            if i % 2 == 1 && is_name && (is_asked || is_own && !is_set) {
+                variables.push(part);
+            }
+            before = part;
+        }
+    }
+    variables
+}
+
+#[test]
+fn every_variable_that_is_read_is_listed_and_in_the_readme() {
+    let help = printed(&["help", "environment"]);
+    let listed: BTreeSet<&str> = listed(&help).into_iter().filter(|name| !name.contains('<')).collect();
+    let sources = of_the_program();
+    // The list itself proves nothing.
+    let read: BTreeSet<&str> = sources
+        .iter()
+        .flat_map(|(_, text)| read_variables(text.split("\n/// The text on this topic").last().unwrap()))
+        .collect();
+    assert!(read.len() > 30, "{read:?}");
+    assert_eq!(listed, read);
+    let readme = std::fs::read_to_string(root().join("README.md")).unwrap();
+    let ours = listed.iter().filter(|name| name.starts_with("JOBS_"));
+    let missing: Vec<_> = ours.filter(|name| !readme.contains(&format!("`{name}"))).collect();
+    assert!(missing.is_empty(), "README.md does not name {missing:?}");
+    for name in readme
+        .split('`')
+        .filter(|name| name.starts_with("JOBS_") && name.chars().all(|c| c.is_ascii_uppercase() || c == '_'))
+    {
+        assert!(listed.contains(name) || name.starts_with("JOBS_PASSWORD_"), "`help environment` does not list {name}");
+    }
+}
+
+#[test]
+fn the_exit_codes_are_those_of_the_readme() {
+    let help = printed(&["help", "exit-codes"]);
+    let codes = help.lines().skip(2).filter_map(|line| line.trim_start().split_once("  "));
+    let codes: Vec<String> =
+        codes.map(|(code, meaning)| format!("`{}` {}", code.replace(" or ", "` or `"), meaning.trim())).collect();
+    let readme = std::fs::read_to_string(root().join("README.md")).unwrap();
+    assert!(readme.contains(&format!("\nExit codes: {}.\n", codes.join(" · "))), "{codes:?}");
+}
+
+#[test]
+fn the_first_compile_is_seen() {
+    let alias = std::fs::read_to_string(root().join(".cargo/config.toml")).unwrap();
+    assert!(alias.contains("xtask = \"run --package xtask --\""), "no `--quiet`: {alias}");
+}
+
+#[test]
+fn nothing_is_asked_at_the_terminal() {
+    let readers: Vec<String> =
+        of_the_program().into_iter().filter(|(_, text)| text.contains("io::stdin()")).map(|(path, _)| path).collect();
+    assert_eq!(readers, ["xtask/src/commands/login.rs"], "for --password-stdin");
 }
 
 #[test]

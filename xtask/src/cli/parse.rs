@@ -4,33 +4,51 @@ use clap::builder::Resettable;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, ColorChoice, CommandFactory, FromArgMatches, ValueEnum};
 
-use super::Cli;
+use super::{Cli, Command, help};
 use crate::model::{Exit, Failure, Problem, one_line};
 use crate::run::{Environment, Ui};
 
 /// The command line. An empty variable stands for no flag, because a workflow has no other way to unset one.
+///
+/// It ends the program where there is nothing more to do: where a help text is asked for, or clap refuses the line.
 pub fn parse(env: &Environment) -> Cli {
     let command = plain(Cli::command(), &|name| env.is_empty(name));
     let read = check_utf8(env).map_err(|error| Cli::command().error(ErrorKind::InvalidUtf8, error));
-    let matches = read.and_then(|()| command.try_get_matches());
-    matches.and_then(|matches| Cli::from_arg_matches(&matches)).unwrap_or_else(|error| end(&printable(error), env))
+    let matches = read.and_then(|()| command.clone().try_get_matches());
+    let cli = matches.and_then(|matches| Cli::from_arg_matches(&matches)).unwrap_or_else(|error| end(error, env));
+    let Command::Help { topic } = &cli.command else { return cli };
+    if let Some(text) = help::topic(&command, topic) {
+        print_help(&text, env);
+    }
+    let asked = topic.iter().map(String::as_str).chain(["--help"]);
+    match command.try_get_matches_from(std::iter::once("cargo xtask").chain(asked)) {
+        Err(said) => end(said, env),
+        Ok(_) => cli,
+    }
 }
 
 /// Prints what clap has to say, a help text or a refusal, and ends the program.
-fn end(said: &clap::Error, env: &Environment) -> ! {
-    let ui = Ui::new(color_flag(), 0, env);
-    if said.use_stderr() {
-        // Where nobody hears of it, the exit code still tells.
-        let _ = said.print();
-    } else {
-        ui.help(said.render().ansi());
+fn end(said: clap::Error, env: &Environment) -> ! {
+    let said = printable(said);
+    if !said.use_stderr() {
+        print_help(&said.render().ansi().to_string(), env);
     }
+    Ui::new(color_flag(), 0, env);
+    // Where nobody hears of it, the exit code still tells.
+    let _ = said.print();
+    std::process::exit(said.exit_code())
+}
+
+/// Prints a help text, and ends the program.
+fn print_help(text: &str, env: &Environment) -> ! {
+    let ui = Ui::new(color_flag(), 0, env);
+    ui.help(help::fit(text, help::columns(env)));
     let code = ui.check_data().map_or_else(
         |error| {
             ui.error(&error);
             Exit::Failed as i32
         },
-        |()| said.exit_code(),
+        |()| 0,
     );
     std::process::exit(code)
 }

@@ -19,6 +19,10 @@ const COSIGN: &str = "cosign";
 const PYTHON: &str = "python3-venv";
 /// `ip`, with which the tests make a bridge for an engine of their own.
 const IPROUTE: &str = "iproute2";
+/// Shells whose completions are tested beside bash's.
+const SHELLS: [&str; 2] = ["zsh", "fish"];
+/// What some machines have in docker's place.
+const PODMAN: &str = "podman";
 /// The engine and what belongs to it.
 const ENGINE: [&str; 5] = ["docker.io", "docker-cli", "containerd", "tini-static", "docker-buildx"];
 /// How long a running engine may take to see emulation that was just installed: it looks for it from time to time only.
@@ -83,6 +87,7 @@ fn install_programs(ctx: &Context, machine: &Machine, purpose: Purpose, signs: b
     if purpose == Purpose::Tests {
         packages.extend((!has_python_environments(ctx)?).then_some(PYTHON));
         packages.extend((!has("ip")).then_some(IPROUTE));
+        packages.extend(SHELLS.into_iter().chain([PODMAN]).filter(|program| !has(program)));
     }
     packages.extend((signs && check_cosign(ctx).is_err()).then_some(COSIGN));
     if !has("dockerd") && engine_version(ctx).is_err() {

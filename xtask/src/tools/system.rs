@@ -1,8 +1,9 @@
 //! This machine: its distribution, what is installed, and how `setup` adds to it and starts it, as root where it must.
 
 use std::ffi::OsStr;
+use std::fs::File;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
@@ -290,6 +291,13 @@ fn with_containerd_store(text: &str) -> Result<String, Problem> {
     };
     features.insert("containerd-snapshotter".to_owned(), json!(true));
     Ok(Value::Object(config).to_string())
+}
+
+/// How many columns the terminal has, if there is one.
+pub fn terminal_columns() -> Option<usize> {
+    let terminal = File::open("/dev/tty").ok()?;
+    let size = Command::new("stty").arg("size").stdin(terminal).stderr(Stdio::null()).output().ok()?;
+    String::from_utf8_lossy(&size.stdout).split_whitespace().nth(1)?.parse().ok().filter(|columns| *columns > 0)
 }
 
 /// Whether a program is installed.

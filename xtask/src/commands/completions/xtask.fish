@@ -3,8 +3,9 @@ function __xtask_jobs
     while test -n "$root"; and not test -d "$root/jobs"
         set root (string replace -r '/[^/]*$' '' -- "$root")
     end
+    # A name that no job can have is left out: it may hold anything.
     for dockerfile in $root/jobs/*/Dockerfile
-        string split -r -m 2 / -- $dockerfile | sed -n 2p
+        string replace -r '.*/([^/]*)/Dockerfile$' '$1' -- $dockerfile | string match -r '^[a-z][a-z0-9._-]*$'
     end
 end
 
