@@ -9,7 +9,7 @@ use clap::builder::FalseyValueParser;
 use clap::{ArgAction, Args, ColorChoice, Parser, Subcommand, ValueEnum, ValueHint, value_parser};
 
 use crate::model::Arch;
-use crate::publish::BuildOptions;
+use crate::publish::{BuildOptions, Telling};
 use crate::settings::Given;
 
 pub use parse::parse;
@@ -289,8 +289,10 @@ pub struct BuildArgs {
     pub plan: Option<String>,
     #[command(flatten)]
     pub options: BuildOptions,
+    #[command(flatten)]
+    pub telling: Telling,
     /// Print the commands that would be run, and run none that changes anything
-    #[arg(long)]
+    #[arg(long, conflicts_with_all = ["message_format", "timings"])]
     pub dry_run: bool,
     /// Go on without jobs that are broken, and fail in the end
     #[arg(long, env = "JOBS_KEEP_GOING", value_parser = FalseyValueParser::new())]
@@ -316,8 +318,10 @@ pub struct MergeArgs {
     /// Let moving tags move back too, or to another branch
     #[arg(long)]
     pub move_back: bool,
+    #[command(flatten)]
+    pub telling: Telling,
     /// Print the commands that would be run, and run none that changes anything
-    #[arg(long)]
+    #[arg(long, conflicts_with_all = ["message_format", "timings"])]
     pub dry_run: bool,
     /// Go on without jobs that are broken, and fail in the end
     #[arg(long, env = "JOBS_KEEP_GOING", value_parser = FalseyValueParser::new())]
@@ -354,6 +358,8 @@ pub struct PipelineArgs {
     pub jobs: Vec<String>,
     #[command(flatten)]
     pub options: BuildOptions,
+    #[command(flatten)]
+    pub telling: Telling,
     #[command(flatten)]
     pub destination: Given,
 }

@@ -11,6 +11,7 @@ mod log;
 mod merge;
 mod moving;
 mod programs;
+mod record;
 
 pub use build::{Built, build_all, build_commands};
 pub use images::{BuildOptions, settle};
@@ -18,3 +19,4 @@ pub use merge::{Merged, as_published, check_signatures, merge_all, merge_command
 pub use merge::{promote_all, promote_commands, verify_all, verify_published};
 pub use moving::Moves;
 pub use programs::check_programs;
+pub use record::{Record, Telling};

@@ -4,16 +4,18 @@ use super::login;
 use crate::cli::BuildArgs;
 use crate::model::{Arch, Exit, Image, Output, Problem};
 use crate::plan::{self, Basis, select_jobs};
-use crate::publish::{build_all, build_commands, settle};
+use crate::publish::{Record, build_all, build_commands, settle};
 use crate::run::fleet::Tally;
 use crate::settings::{Run, Target};
 use crate::tools::{buildx_version, loaded_architectures};
 
 pub fn run(run: &Run, args: &BuildArgs) -> anyhow::Result<()> {
-    super::print(&run.ctx, login::renewed(run, || build(run, args))?)
+    let record = Record::begin(run, "build", &args.telling);
+    let ended = login::renewed(run, || build(run, args, &record));
+    if args.dry_run { super::print(&run.ctx, ended?) } else { record.finish(ended) }
 }
 
-fn build(run: &Run, args: &BuildArgs) -> anyhow::Result<Tally<String>> {
+fn build(run: &Run, args: &BuildArgs, record: &Record) -> anyhow::Result<Tally<String>> {
     buildx_version(&run.ctx)?;
     let arches = arches(&args.arch)?;
     let output = output(run, args)?;
@@ -29,7 +31,7 @@ fn build(run: &Run, args: &BuildArgs) -> anyhow::Result<Tally<String>> {
         // Nothing else tells why an image is built, and looking for it takes as long as the plan.
         plan::explain(run, &mut plan)?;
     }
-    let images = settle(run, &plan, &arches, output, &args.options)?;
+    let images = settle(run, &plan, &arches, output, &args.options, record)?;
     if output == Output::Load {
         tell_what_is_replaced(run, &images)?;
     }
@@ -37,7 +39,7 @@ fn build(run: &Run, args: &BuildArgs) -> anyhow::Result<Tally<String>> {
         let commands = build_commands(&run.ctx, &images, &args.options)?;
         return Ok(Tally { done: commands, failures: broken.result() });
     }
-    Ok(build_all(&run.ctx, &images, &args.options)?.and(broken.result()).shown())
+    Ok(build_all(&run.ctx, &images, &args.options, record)?.and(broken.result()).shown())
 }
 
 /// The architectures to build for: this machine's, unless others are named.

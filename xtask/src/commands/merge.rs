@@ -4,7 +4,7 @@ use super::login;
 use crate::cli::MergeArgs;
 use crate::model::{Exit, Problem};
 use crate::plan::{Basis, recipes, select_jobs};
-use crate::publish::{Moves, merge_all, merge_commands, move_attested};
+use crate::publish::{Moves, Record, merge_all, merge_commands, move_attested};
 use crate::run::fleet::Tally;
 use crate::settings::Run;
 use crate::tools::buildx_version;
@@ -17,10 +17,12 @@ pub fn run(run: &Run, args: &MergeArgs) -> anyhow::Result<()> {
             .help("say `attest = true` of the target in Cargo.toml, or leave the flag out")
             .exit(Exit::Usage));
     }
-    super::print(&run.ctx, login::renewed(run, || merge(run, args))?)
+    let record = Record::begin(run, "merge", &args.telling);
+    let ended = login::renewed(run, || merge(run, args, &record));
+    if args.dry_run { super::print(&run.ctx, ended?) } else { record.finish(ended) }
 }
 
-fn merge(run: &Run, args: &MergeArgs) -> anyhow::Result<Tally<String>> {
+fn merge(run: &Run, args: &MergeArgs, record: &Record) -> anyhow::Result<Tally<String>> {
     buildx_version(&run.ctx)?;
     let told = super::told(&run.ctx, &args.jobs, args.plan.as_deref())?;
     let mut broken = told.broken(args.keep_going);
@@ -32,12 +34,13 @@ fn merge(run: &Run, args: &MergeArgs) -> anyhow::Result<Tally<String>> {
     let basis = Basis::Registry { force: false }.or_slice(&told.plan)?;
     let recipes = recipes(run, jobs, &basis, &mut broken)?;
     let moves = Moves::with(args.move_back);
-    if let Some(bundle) = &args.attested {
-        return Ok(move_attested(run, &recipes, args.parallel, bundle, moves)?.and(broken.result()).shown());
-    }
     if args.dry_run {
         return Ok(merge_commands(run, &recipes)?.and(broken.result()));
     }
-    let merged = merge_all(run, &recipes.iter().collect::<Vec<_>>(), args.parallel, moves)?;
+    let merged = match &args.attested {
+        Some(bundle) => move_attested(run, &recipes, args.parallel, bundle, moves)?,
+        None => merge_all(run, &recipes.iter().collect::<Vec<_>>(), args.parallel, moves)?,
+    };
+    record.published(&merged.done);
     Ok(merged.and(broken.result()).shown())
 }

@@ -6,7 +6,8 @@ use super::setup::{self, Purpose};
 use crate::cli::PipelineArgs;
 use crate::model::{Arch, Exit, Expected, Output, Problem, one_line};
 use crate::plan::{self, Basis, BrokenJobs, Planned, select_jobs};
-use crate::publish::{BuildOptions, Built, Merged, Moves, build_all, merge_all, settle, verify_all};
+use crate::publish::{BuildOptions, Built, Merged, Moves, Record, build_all, merge_all, settle, verify_all};
+use crate::run::fleet::Tally;
 use crate::run::{Context, count, human_time, markdown, summary, table};
 use crate::settings::{Cache, Config, Given, Run, Target};
 use crate::tools::{buildx_version, ensure_registry};
@@ -18,13 +19,20 @@ pub fn run(ctx: &Context, config: &Config, args: &PipelineArgs) -> anyhow::Resul
     }
     buildx_version(ctx)?;
     let run = &rehearsal(ctx, config, args.destination.clone())?;
+    let record = Record::begin(run, "pipeline", &args.telling);
+    record.finish(rehearse(run, args, &record, start))
+}
+
+/// Does all of it; gives what is published.
+fn rehearse(run: &Run, args: &PipelineArgs, record: &Record, start: Instant) -> anyhow::Result<Tally<String>> {
+    let ctx = &run.ctx;
     let registry = run.target.published_registry("pipeline")?;
     ctx.ui.heading("discover: cargo xtask discover");
     let jobs = select_jobs(ctx, &run.config, &args.jobs, &mut BrokenJobs::default())?;
     ctx.ui.status("Discovered", count(jobs.len(), "job"));
     if jobs.is_empty() {
         ctx.ui.status("Finished", "nothing to build: no jobs");
-        return Ok(());
+        return Ok(Tally { done: Vec::new(), failures: Ok(()) });
     }
     ctx.ui.heading(format!("plan: JOBS_REGISTRY={registry} cargo xtask plan"));
     let mut plan = plan::make(run, jobs, &Basis::Registry { force: args.force }, &mut BrokenJobs::default())?;
@@ -33,21 +41,23 @@ pub fn run(ctx: &Context, config: &Config, args: &PipelineArgs) -> anyhow::Resul
         let (job, decision) = (&planned.recipe.job.name, &planned.decision);
         ctx.ui.status("Planned", format!("{job}: {}, {}", decision.action, decision.reason));
     }
-    let built = build(run, &plan, args.options.clone())?;
+    let built = build(run, &plan, args.options.clone(), record)?;
     ctx.ui.heading(format!("merge: JOBS_REGISTRY={registry} cargo xtask merge"));
     let recipes: Vec<_> = plan.iter().map(|planned| &planned.recipe).collect();
-    merge_all(run, &recipes, None, Moves::Forward)?.result()?;
+    let merged = merge_all(run, &recipes, None, Moves::Forward)?;
+    record.published(&merged.done);
+    merged.result()?;
     ctx.ui.heading(format!("verify: JOBS_REGISTRY={registry} cargo xtask verify"));
     let expected: Vec<Expected> = recipes.iter().map(|recipe| recipe.expected.clone()).collect();
     let verified = verify_all(run, expected.clone(), None, |_| Ok(expected.clone()))?.result()?;
     report(ctx, &expected, &verified, &built);
     let images = count(verified.len(), "multi-platform image");
     ctx.ui.status("Finished", format!("{images} in {}", human_time(start.elapsed())));
-    Ok(())
+    Ok(Tally { done: verified, failures: Ok(()) }.shown())
 }
 
 /// Builds what the plan says, every architecture on this machine.
-fn build(run: &Run, plan: &[Planned], options: BuildOptions) -> anyhow::Result<Vec<Built>> {
+fn build(run: &Run, plan: &[Planned], options: BuildOptions, record: &Record) -> anyhow::Result<Vec<Built>> {
     let arches: Vec<Arch> = run.config.runners.keys().copied().collect();
     let flags: Vec<String> = arches.iter().map(|arch| format!("--arch {arch}")).collect();
     let registry = run.target.published_registry("pipeline")?;
@@ -55,7 +65,8 @@ fn build(run: &Run, plan: &[Planned], options: BuildOptions) -> anyhow::Result<V
     run.ctx.ui.heading(format!("build: JOBS_REGISTRY={registry} cargo xtask build {flags} --push --emulate"));
     // A rehearsal on one machine cannot be native for all.
     let options = BuildOptions { emulate: true, ..options };
-    build_all(&run.ctx, &settle(run, plan, &arches, Output::Push, &options)?, &options)?.result()
+    let images = settle(run, plan, &arches, Output::Push, &options, record)?;
+    build_all(&run.ctx, &images, &options, record)?.result()
 }
 
 /// The run of a rehearsal: a loopback registry, and neither a role nor tags that move.
@@ -76,11 +87,10 @@ fn rehearsal(ctx: &Context, config: &Config, mut given: Given) -> anyhow::Result
     Ok(Run { target, ..run })
 }
 
-/// The published images: references on stdout, and a table for people.
+/// The published images, as a table for people.
 fn report(ctx: &Context, expected: &[Expected], verified: &[Merged], built: &[Built]) {
     let mut rows = Vec::new();
-    for (Expected { job, .. }, image @ Merged { index, .. }) in expected.iter().zip(verified) {
-        ctx.ui.data(image);
+    for (Expected { job, .. }, Merged { index, .. }) in expected.iter().zip(verified) {
         let times: Vec<Duration> = built.iter().filter(|built| built.job == *job).map(|built| built.time).collect();
         let time = if times.is_empty() { "-".to_owned() } else { human_time(times.iter().sum()) };
         let platforms: Vec<&str> = index.images.iter().map(|image| image.platform.as_str()).collect();

@@ -6,9 +6,8 @@ use super::arch::Arch;
 use super::image::Image;
 use super::job::JobName;
 
-/// What happened in the build of one image. Times are in milliseconds since the builds of the run began, by this
-/// machine's clock.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+/// What happened in the build of one image. Times are in milliseconds since the run began, by this machine's clock.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BuildRecord {
     pub job: JobName,
     pub arch: Arch,
@@ -40,22 +39,31 @@ impl BuildRecord {
     }
 }
 
-/// What became of the build of an image.
+/// What became of an image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum BuildResult {
     Built,
+    /// Nothing was to be built.
+    Unchanged,
     Failed,
+    /// A signal ended the build.
     Interrupted,
+    /// The run ended before its turn came.
+    NotStarted,
 }
 
 /// A step of a build.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Step {
     /// As BuildKit names it: `[builder 2/3] RUN make`, or `exporting to image`.
     pub name: String,
+    #[serde(rename = "start")]
     pub start_ms: u64,
-    /// `None` if it did not come to its end.
+    /// Nothing if it did not come to its end.
+    #[serde(rename = "end")]
     pub end_ms: Option<u64>,
     pub cached: bool,
     pub failed: bool,

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use super::bake::{self, Pushed};
 use super::images::BuildOptions;
 use super::log::millis;
+use super::record::Record;
 use crate::model::{BuildRecord, BuildResult, Digest, Image, JobName, Output, Reference};
 use crate::run::fleet::{self, OnFailure, Tally};
 use crate::run::{Context, count, human_time, markdown, summary, write_file};
@@ -44,12 +45,19 @@ impl fmt::Display for Built {
 ///
 /// # Errors
 /// What concerns all builds; a single build's failure is part of the tally.
-pub fn build_all(ctx: &Context, images: &[Image], options: &BuildOptions) -> anyhow::Result<Tally<Built>> {
+pub fn build_all(
+    ctx: &Context,
+    images: &[Image],
+    options: &BuildOptions,
+    record: &Record,
+) -> anyhow::Result<Tally<Built>> {
     if images.is_empty() {
         ctx.ui.status("Finished", "nothing to build");
         return Ok(Tally { done: Vec::new(), failures: Ok(()) });
     }
-    let work = BuildRun { ctx, total: images.len(), start: Instant::now(), came: Mutex::default() };
+    let start = Instant::now();
+    images.iter().for_each(|image| record.planned(&image.job, image.arch, BuildResult::NotStarted, &image.why));
+    let work = BuildRun { ctx, record, total: images.len(), came: Mutex::default() };
     let parallel = options.parallel.map_or(PARALLEL, usize::from);
     let (slices, _) = bake::slices(images, parallel, options);
     let mut done = work.bake_all(&slices, bake::side_by_side(&slices, parallel))?;
@@ -60,7 +68,7 @@ pub fn build_all(ctx: &Context, images: &[Image], options: &BuildOptions) -> any
     done.extend(tally.done);
     let position = |built: &Built| images.iter().position(|image| image.reference == built.reference);
     done.sort_by_key(position);
-    work.summarize(images, &done);
+    work.summarize(images, &done, start.elapsed());
     Ok(Tally { done, failures: tally.failures })
 }
 
@@ -77,8 +85,8 @@ pub fn build_commands(ctx: &Context, images: &[Image], options: &BuildOptions) -
 /// The builds of a run, and what has come of them so far.
 struct BuildRun<'a> {
     ctx: &'a Context,
+    record: &'a Record<'a>,
     total: usize,
-    start: Instant,
     came: Mutex<Came>,
 }
 
@@ -92,7 +100,7 @@ struct Came {
 impl BuildRun<'_> {
     /// The time since the run began.
     fn now(&self) -> Duration {
-        self.start.elapsed()
+        self.record.start.elapsed()
     }
 
     fn came(&self) -> MutexGuard<'_, Came> {
@@ -116,7 +124,7 @@ impl BuildRun<'_> {
         };
         let bake = |slice: &Vec<&Image>| {
             slice.iter().for_each(|image| self.ctx.ui.status("Building", image.shown()));
-            bake::run(self.ctx, slice, self.start, &on_pushed)
+            bake::run(self.ctx, slice, self.record.start, &on_pushed)
         };
         let not_kept = fleet::run(self.ctx, parallel, OnFailure::GoOn, slices, |_| "bake", bake)
             .result()
@@ -138,6 +146,8 @@ impl BuildRun<'_> {
 
     /// Notes and tells what came of an image.
     fn note(&self, image: &Image, built: Option<&Built>, record: BuildRecord) {
+        let digest = built.and_then(|built| built.digest.as_ref());
+        self.record.ended(image, &record, digest, &self.ctx.shown(&log_path(self.ctx, image)));
         let mut came = self.came();
         let not_kept = built.and_then(|built| built.not_kept.as_ref());
         came.not_kept.extend(not_kept.map(|why| format!("{}: {why}", image.shown())));
@@ -146,16 +156,15 @@ impl BuildRun<'_> {
         came.records.push(record);
     }
 
-    fn summarize(self, images: &[Image], done: &[Built]) {
-        let (took, came) = (self.start.elapsed(), self.came.into_inner().unwrap_or_else(PoisonError::into_inner));
+    fn summarize(self, images: &[Image], done: &[Built], took: Duration) {
+        let came = self.came.into_inner().unwrap_or_else(PoisonError::into_inner);
         let rows = rows(images, done, &came.records);
         if let Some(warning) = cache_warning(&came.not_kept) {
             self.ctx.ui.warning(warning);
         }
         let line = format!("{} of {} built in {}", done.len(), count(images.len(), "image"), human_time(took));
         self.ctx.ui.status("Finished", &line);
-        let bars: Vec<String> = came.records.iter().map(bar).collect();
-        let picture = gantt("builds", &bars);
+        let picture = self.record.gantt();
         let table = markdown(&["image", "result", "why", "time", "reference"], &rows);
         summary(self.ctx, &format!("### Build\n\n{line}\n\n{table}\n\n{picture}"));
     }
@@ -198,56 +207,4 @@ fn rows(images: &[Image], done: &[Built], records: &[BuildRecord]) -> Vec<Vec<St
     }
     rows.sort_by_key(|(order, _)| *order);
     rows.into_iter().map(|(_, row)| row).collect()
-}
-
-/// One bar of a [`gantt`], in seconds; one that failed stands out.
-fn bar(record: &BuildRecord) -> String {
-    let (start, end) = (record.start_ms / 1_000, record.end_ms / 1_000);
-    let mark = if record.result == BuildResult::Built { "" } else { "crit, " };
-    let name = format!("{} ({})", record.job, record.arch);
-    format!("  {} :{mark}{start}, {}", without_mermaid(&name), end.max(start + 1))
-}
-
-/// The longest diagram that GitHub draws, in characters.
-const LONGEST_DIAGRAM: usize = 45_000;
-
-/// A picture of time for the summary, in Mermaid; nothing where it would be too long to be drawn.
-fn gantt(title: &str, bars: &[String]) -> String {
-    let head = format!("```mermaid\ngantt\n  title {}\n  dateFormat X\n  axisFormat %M:%S", without_mermaid(title));
-    let text = format!("{head}\n{}\n```", bars.join("\n"));
-    if bars.is_empty() || text.chars().count() > LONGEST_DIAGRAM { String::new() } else { text }
-}
-
-/// A name without the characters that have a meaning in Mermaid.
-fn without_mermaid(text: &str) -> String {
-    text.replace([':', ';', '#', ','], " ")
-}
-
-#[cfg(test)]
-mod tests {
-    use crate::model::Arch;
-
-    use super::*;
-
-    fn record(start_ms: u64) -> BuildRecord {
-        let (job, result) = ("a".parse().unwrap(), BuildResult::Failed);
-        let (retries_ms, steps) = (Vec::new(), Vec::new());
-        BuildRecord { job, arch: Arch::Amd64, start_ms, end_ms: start_ms, retries_ms, steps, result }
-    }
-
-    #[test]
-    fn a_picture_of_time_is_drawn() {
-        let bar = |job: &str, start, end, result| {
-            let record = BuildRecord { job: job.parse().unwrap(), end_ms: end, result, ..record(start) };
-            bar(&record)
-        };
-        assert_eq!(
-            gantt("leg: a", &[bar("job-a", 0, 1_500, BuildResult::Built), bar("b", 1_000, 4_000, BuildResult::Failed)]),
-            "```mermaid\ngantt\n  title leg  a\n  dateFormat X\n  axisFormat %M:%S\n  job-a (amd64) :0, 1\n  \
-             b (amd64) :crit, 1, 4\n```"
-        );
-        assert_eq!(without_mermaid("b;#:c"), "b   c");
-        assert_eq!(gantt("x", &[]), "");
-        assert_eq!(gantt("x", &vec![bar("a-long-name-of-a-job", 0, 1, BuildResult::Built); 2000]), "");
-    }
 }

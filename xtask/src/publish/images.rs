@@ -8,8 +8,9 @@ use clap::builder::FalseyValueParser;
 use clap::{Args, value_parser};
 
 use super::cache;
+use super::record::Record;
 use crate::dockerfile::BaseRole;
-use crate::model::{Arch, DOCKERFILE, Exit, Image, Output, Problem, Provenance};
+use crate::model::{Arch, BuildResult, DOCKERFILE, Exit, Image, Output, Problem, Provenance};
 use crate::plan::{Planned, Recipe};
 use crate::run::{Context, write_file};
 use crate::settings::Run;
@@ -48,8 +49,9 @@ pub fn settle(
     arches: &[Arch],
     output: Output,
     options: &BuildOptions,
+    record: &Record,
 ) -> anyhow::Result<Vec<Image>> {
-    let wanted = wanted(&run.ctx, plan, arches);
+    let wanted = wanted(&run.ctx, plan, arches, record);
     check_checkout(run, output)?;
     if wanted.is_empty() {
         return Ok(Vec::new());
@@ -79,7 +81,7 @@ pub fn settle(
 }
 
 /// Every job with every architecture that was asked for and that the plan would build.
-fn wanted<'a>(ctx: &Context, plan: &'a [Planned], arches: &[Arch]) -> Vec<(&'a Planned, Arch)> {
+fn wanted<'a>(ctx: &Context, plan: &'a [Planned], arches: &[Arch], record: &Record) -> Vec<(&'a Planned, Arch)> {
     let mut wanted = Vec::new();
     for planned in plan {
         let name = &planned.recipe.job.name;
@@ -88,6 +90,7 @@ fn wanted<'a>(ctx: &Context, plan: &'a [Planned], arches: &[Arch]) -> Vec<(&'a P
                 ctx.ui.status("Skipped", format!("{name} ({arch}): not an architecture of this job"));
             } else if !planned.decision.arches.contains(&arch) {
                 ctx.ui.status("Unchanged", format!("{name} ({arch}): {}", planned.decision.reason));
+                record.planned(name, arch, BuildResult::Unchanged, &planned.decision.reason.to_string());
             } else {
                 wanted.push((planned, arch));
             }

@@ -116,9 +116,11 @@ impl Machine {
         }
         // Ubuntu's docker.io holds the client too.
         let packages = packages.iter().filter(|&&package| is_debian || package != "docker-cli");
-        let packages = packages.map(|package| match is_newer(package) {
-            true => format!("{package}/{NEWER_SUITE}"),
-            false => (*package).to_owned(),
+        let packages = packages.map(|package| match *package {
+            package if is_newer(package) => format!("{package}/{NEWER_SUITE}"),
+            // Ubuntu has Chromium as a snap alone, which this package brings.
+            "chromium-headless-shell" if !is_debian => "chromium-browser".to_owned(),
+            package => package.to_owned(),
         });
         self.run(ctx, |sh| {
             cmd!(

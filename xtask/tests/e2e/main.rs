@@ -33,6 +33,7 @@ mod new;
 mod plan;
 mod promote;
 mod proxy;
+mod records;
 mod registry;
 mod remedies;
 mod secrets;

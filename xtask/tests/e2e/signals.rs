@@ -52,14 +52,18 @@ fn a_signal_stops_the_builds_and_still_sums_up() {
     let log = tree.path().join(format!("target/xtask/logs/slow-{OWN}.log"));
     let is_slow = || std::fs::read_to_string(&log).is_ok_and(|text| text.contains("RUN sleep 600"));
     let is_pushed = || registry.digest("jobs/quick", &format!("{}-{OWN}", tree.tag())).is_some();
-    wait("one image, and a build that takes long", 120, || is_slow() && is_pushed());
-    // The registry knows of it a moment before the build ends.
-    std::thread::sleep(Duration::from_secs(2));
+    // The registry knows of it before the build ends.
+    let has_ended = || processes_with(&format!("{}/jobs/quick:", registry.address)).is_empty();
+    wait("one image, and a build that takes long", 120, || is_slow() && is_pushed() && has_ended());
+    std::thread::sleep(Duration::from_secs(1));
     signal("-INT", &child);
     let (code, stderr) = end_of(child);
     assert_eq!(code, Some(130), "{stderr}");
     assert!(stderr.contains("Finished 1 of 2 images built"), "{stderr}");
     assert!(stderr.ends_with("error: interrupted (1 pushed): a re-run continues\n"), "{stderr}");
+    let record = std::fs::read_to_string(tree.path().join("target/xtask/run.json")).unwrap();
+    let results: Vec<&str> = record.lines().filter_map(|line| line.trim().strip_prefix("\"result\": ")).collect();
+    assert_eq!(results, ["\"interrupted\",", "\"built\",", "\"interrupted\","], "{record}");
     let again = tree.run_with(&["build", "--arch", OWN, "quick"], &env).ended(0);
     assert!(again.stderr.contains("nothing to build"), "{}", again.stderr);
 }
