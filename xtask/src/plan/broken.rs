@@ -1,5 +1,5 @@
-//! Jobs that nothing can be done for: a Dockerfile that cannot be read, a base that is not there. They end a run, or they
-//! are put aside, and the others go on.
+//! Jobs that nothing can be done for: a Dockerfile that cannot be read, a base that is not there. They end a run, or
+//! they are put aside, and the others go on.
 
 use crate::model::{Exit, Failure, Problem};
 

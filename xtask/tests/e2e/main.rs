@@ -24,6 +24,7 @@ mod engine;
 mod folders;
 mod handover;
 mod harness;
+mod help;
 mod key;
 mod legs;
 mod machine;
