@@ -9,6 +9,7 @@ mod explain;
 mod jobs;
 mod leg;
 mod look;
+mod notes;
 mod recipe;
 mod repositories;
 mod slice;
@@ -21,6 +22,7 @@ pub use explain::explain;
 pub use jobs::{Job, select_jobs};
 pub use leg::{Leg, LegJob, Told, Work, into_files, matrix};
 pub use look::{for_copy, for_merge, for_verify};
+pub use notes::{note_of_inputs, notes_of_files};
 pub use recipe::{Basis, Recipe, expected_of_published, recipes};
 
 use crate::model::{Digest, Exit, Expected, Failure, Reference};

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use crate::cli::Format;
 use crate::model::{Arch, Exit, Failure, Problem, Reference};
-use crate::plan::{Basis, BrokenJobs, mirrored, recipes, select_jobs};
+use crate::plan::{self, Basis, BrokenJobs, mirrored, recipes, select_jobs};
 use crate::run::{Context, table};
 use crate::settings::{Config, Given, Run};
 use crate::tools::{
@@ -88,7 +88,7 @@ fn examine(ctx: &Context, config: &Config, given: &Given) -> anyhow::Result<Vec<
     };
     requirements.push(Requirement::new("registry", "docker-registry, for `pipeline`", registry, Health::Warn));
     requirements.push(base_images(ctx, &mirrors));
-    requirements.extend(whole_contexts(ctx, config, given));
+    requirements.extend(notes(ctx, config, given));
     Ok(requirements)
 }
 
@@ -97,21 +97,20 @@ fn mended_by_setup(what: impl Into<String>) -> Problem {
     Problem::new("", what).help("cargo xtask setup")
 }
 
-/// Jobs whose input is all of the build context: every commit rebuilds them.
-fn whole_contexts(ctx: &Context, config: &Config, given: &Given) -> Vec<Requirement> {
+/// What is hardly meant in the jobs' folders.
+fn notes(ctx: &Context, config: &Config, given: &Given) -> Vec<Requirement> {
     let recipes = Run::new(ctx, config, given).and_then(|run| {
-        let strict = &mut BrokenJobs::default();
-        recipes(&run, select_jobs(ctx, config, &[], strict)?, &Basis::Since("HEAD".to_owned()), strict)
+        let broken = &mut BrokenJobs::new(true);
+        recipes(&run, select_jobs(ctx, config, &[], broken)?, &Basis::Since("HEAD".to_owned()), broken)
     });
     // What cannot be read is the concern of the commands that need it, and said there.
-    let whole =
-        recipes.unwrap_or_default().into_iter().filter_map(|recipe| Some((recipe.job.name.clone(), recipe.whole?)));
-    let requirement = |(name, because)| {
-        let problem = Problem::new("", format!("{name}: all of the build context: {because}"))
-            .help("copy by name, and list what no image needs in .dockerignore");
-        Requirement::new("inputs", "paths that are named", Err(problem), Health::Warn)
+    let recipes = recipes.unwrap_or_default();
+    let notes = plan::note_of_inputs(recipes.iter()).into_iter().chain(plan::notes_of_files(ctx, recipes.iter()));
+    let requirement = |note: Problem| {
+        let problem = Problem { at: String::new(), what: format!("{}: {}", note.at, note.what), ..note };
+        Requirement::new("jobs", "files that are meant as they are", Err(problem), Health::Warn)
     };
-    whole.map(requirement).collect()
+    notes.map(requirement).collect()
 }
 
 /// The image store of the engine: some things can only be done with containerd's.

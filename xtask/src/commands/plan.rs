@@ -33,11 +33,9 @@ pub fn run(run: &Run, args: &PlanArgs) -> anyhow::Result<u8> {
             run.ctx.ui.data(table(&HEADINGS, &rows));
         }
     }
-    for Planned { recipe, .. } in &planned {
-        if let Some(because) = &recipe.whole {
-            run.ctx.ui.warning(format!("{}: all of the build context is its input: {because}", recipe.job.name));
-        }
-    }
+    let recipes = || planned.iter().map(|planned| &planned.recipe);
+    let files = if args.jobs.is_empty() { plan::notes_of_files(&run.ctx, recipes()) } else { Vec::new() };
+    plan::note_of_inputs(recipes()).iter().chain(&files).for_each(|note| run.ctx.ui.warning(note));
     report(&run.ctx, &planned, aside);
     broken.result()?;
     let idle = planned.iter().all(|planned| planned.decision.action == Action::Done);

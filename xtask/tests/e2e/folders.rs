@@ -226,3 +226,44 @@ fn names_of_images_are_their_folders_and_nobody_elses() {
          help: e.g. `api-web`\n"
     );
 }
+
+#[test]
+fn what_is_hardly_meant_is_said_once() {
+    let all = dockerfile("COPY . /");
+    let tree = tree(
+        "",
+        &[
+            ("jobs/a/Dockerfile", &all),
+            ("jobs/a/.dockerignore", "x\n"),
+            ("jobs/a/Dockerfile.debug", &all),
+            ("jobs/b/Dockerfile", &all),
+            ("jobs/b/.dockerignore", "x\n"),
+        ],
+    );
+    let said = tree.run(&["plan"]).ended(0).stderr;
+    let (notes, _) = said.split_once("     Planned").unwrap();
+    assert_eq!(
+        notes,
+        "warning: a: `COPY .` copies the whole context (jobs/a/Dockerfile:2) (and 1 more): all of the repository is an \
+         input, so that every commit builds the job\n      \
+         help: copy by name, list what no image needs in .dockerignore, or say \"context\": \"job\" in job.json\n\
+         warning: jobs/a/.dockerignore (and 1 more): nobody reads it, as the build context is another folder\n      \
+         help: say \"context\": \"job\" in job.json, or move its lines, with paths from the context, to \
+         Dockerfile.dockerignore\n\
+         warning: jobs/a/Dockerfile.debug: nobody builds it\n      \
+         help: name it in job.json: \"dockerfile\", or one of several \"images\"; or remove it\n"
+    );
+    let doctor = tree.run(&["doctor", "--format", "json"]).stdout;
+    for words in ["all of the repository is an input", "nobody reads it", "nobody builds it"] {
+        assert!(doctor.contains(words), "{doctor}");
+    }
+    for job in ["a", "b"] {
+        tree.write(&format!("jobs/{job}/job.json"), r#"{"context": "job"}"#);
+    }
+    tree.write(
+        "jobs/a/job.json",
+        r#"{"context": "job", "images": {"a": {}, "a-debug": {"dockerfile": "Dockerfile.debug"}}}"#,
+    );
+    let said = tree.run(&["plan"]).ended(0).stderr;
+    assert!(!said.contains("warning"), "{said}");
+}

@@ -1,0 +1,112 @@
+//! What is no mistake, but hardly meant: all of the repository as an input, an ignore file that nobody reads, a
+//! Dockerfile that nobody builds. Each is said once, for all jobs that it is true of.
+
+use std::collections::BTreeSet;
+
+use camino::Utf8Path;
+
+use super::recipe::Recipe;
+use crate::model::{JobFiles, Problem};
+use crate::run::Context;
+
+/// A note and the places that it is about, of which it names the first.
+struct Note {
+    places: BTreeSet<String>,
+    what: &'static str,
+    help: &'static str,
+}
+
+/// That all of the repository is an input of jobs, if it is one of any.
+pub fn note_of_inputs<'a>(recipes: impl Iterator<Item = &'a Recipe>) -> Option<Problem> {
+    let whole = recipes.filter(|recipe| recipe.job.files.context.as_str().is_empty());
+    let places = whole.filter_map(|recipe| recipe.whole.as_ref().map(|why| format!("{}: {why}", recipe.job.name)));
+    let note = Note {
+        places: places.collect(),
+        what: "all of the repository is an input, so that every commit builds the job",
+        help: "copy by name, list what no image needs in .dockerignore, or say \"context\": \"job\" in job.json",
+    };
+    note.said()
+}
+
+/// The files in the folders of all jobs that nobody takes.
+pub fn notes_of_files<'a>(ctx: &Context, recipes: impl Iterator<Item = &'a Recipe>) -> Vec<Problem> {
+    let jobs: Vec<&JobFiles> = recipes.map(|recipe| &recipe.job.files).collect();
+    let folders: BTreeSet<&Utf8Path> = jobs.iter().map(|job| job.dir.as_path()).collect();
+    let in_folder = |dir: &Utf8Path| {
+        let entries = ctx.root.join(dir).read_dir().into_iter().flatten().flatten();
+        entries.map(|entry| dir.join(entry.file_name().to_string_lossy().as_ref()).into_string()).collect::<Vec<_>>()
+    };
+    let files: BTreeSet<String> = folders.into_iter().flat_map(in_folder).collect();
+    let notes = [
+        Note {
+            places: unread(&files, &jobs),
+            what: "nobody reads it, as the build context is another folder",
+            help: "say \"context\": \"job\" in job.json, or move its lines, with paths from the context, to \
+                   Dockerfile.dockerignore",
+        },
+        Note {
+            places: unbuilt(&files, &jobs),
+            what: "nobody builds it",
+            help: "name it in job.json: \"dockerfile\", or one of several \"images\"; or remove it",
+        },
+    ];
+    notes.iter().filter_map(Note::said).collect()
+}
+
+impl Note {
+    fn said(&self) -> Option<Problem> {
+        let (first, more) = (self.places.first()?, self.places.len() - 1);
+        let and_more = if more == 0 { String::new() } else { format!(" (and {more} more)") };
+        Some(Problem::new(format!("{first}{and_more}"), self.what).help(self.help))
+    }
+}
+
+/// The ignore files in the folders of jobs that no build takes.
+fn unread(files: &BTreeSet<String>, jobs: &[&JobFiles]) -> BTreeSet<String> {
+    let reads = |file: &str| {
+        let is_read = |job: &&JobFiles| {
+            job.context.join(".dockerignore") == file || file == format!("{}.dockerignore", job.dockerfile)
+        };
+        jobs.iter().any(is_read)
+    };
+    files.iter().filter(|file| file.ends_with(".dockerignore") && !reads(file)).cloned().collect()
+}
+
+/// What has the name of a Dockerfile in the folders of jobs, and is none's.
+fn unbuilt(files: &BTreeSet<String>, jobs: &[&JobFiles]) -> BTreeSet<String> {
+    let is_dockerfile = |file: &str| {
+        let name = file.rsplit('/').next().unwrap_or_default();
+        let has_name = ["Dockerfile", "Containerfile"].iter().any(|known| {
+            name.strip_prefix(known).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+                || name.ends_with(&format!(".{known}"))
+        });
+        has_name && !name.ends_with(".dockerignore") && !name.ends_with(".md")
+    };
+    let is_built = |file: &str| jobs.iter().any(|job| job.dockerfile == file);
+    files.iter().filter(|file| is_dockerfile(file) && !is_built(file)).cloned().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_that_nobody_takes_are_found() {
+        let files = ["a/.dockerignore", "a/Dockerfile", "a/Dockerfile.debug", "a/Dockerfile.debug.dockerignore"];
+        let more = ["b/.dockerignore", "b/Dockerfile", "b/web.Dockerfile", "b/Dockerfile.md", "b/Dockerfiles"];
+        let files: BTreeSet<String> = files.into_iter().chain(more).map(str::to_owned).collect();
+        let job = |dir: &str, dockerfile: &str, context: &str| JobFiles {
+            dir: dir.into(),
+            dockerfile: format!("{dir}/{dockerfile}").into(),
+            context: context.into(),
+        };
+        let (a, b) = (job("a", "Dockerfile", ""), job("b", "Dockerfile", "b"));
+        let jobs = [&a, &b];
+        assert_eq!(Vec::from_iter(unread(&files, &jobs)), ["a/.dockerignore", "a/Dockerfile.debug.dockerignore"]);
+        assert_eq!(Vec::from_iter(unbuilt(&files, &jobs)), ["a/Dockerfile.debug", "b/web.Dockerfile"]);
+        let debug = job("a", "Dockerfile.debug", "");
+        let jobs = [&a, &b, &debug];
+        assert_eq!(Vec::from_iter(unread(&files, &jobs)), ["a/.dockerignore"]);
+        assert_eq!(Vec::from_iter(unbuilt(&files, &jobs)), ["b/web.Dockerfile"]);
+    }
+}
