@@ -32,12 +32,13 @@ impl JobName {
     /// # Errors
     /// The folder's name is none, with a better one.
     pub fn of_folder(folder: &Utf8Path) -> Result<JobName, Problem> {
-        JobName::named(folder, folder.file_name().unwrap_or_default())
+        JobName::within(folder.parent().unwrap_or(Utf8Path::new("")), folder.file_name().unwrap_or_default())
     }
 
-    fn named(folder: &Utf8Path, name: &str) -> Result<JobName, Problem> {
-        JobName::checked(folder.as_str(), name).map_err(|(problem, better)| match better {
-            Some(better) => problem.help(format!("rename the folder, e.g. {}", folder.with_file_name(better.as_str()))),
+    fn within(parent: &Utf8Path, name: &str) -> Result<JobName, Problem> {
+        let at = |name: &str| if parent.as_str().is_empty() { name.to_owned() } else { format!("{parent}/{name}") };
+        JobName::checked(&at(name), name).map_err(|(problem, better)| match better {
+            Some(better) => problem.help(format!("rename the folder, e.g. {}", at(better.as_str()))),
             None => problem.help("rename the folder"),
         })
     }
@@ -91,7 +92,7 @@ impl FromStr for JobName {
     type Err = Problem;
 
     fn from_str(name: &str) -> Result<JobName, Problem> {
-        JobName::named(&Utf8PathBuf::from(format!("{JOBS_DIR}/{name}")), name)
+        JobName::within(Utf8Path::new(JOBS_DIR), name)
     }
 }
 
@@ -161,6 +162,8 @@ mod tests {
         for (bad, good) in [("my job", "my-job"), ("a--b", "a-b"), ("--push", "push"), ("a.", "a"), ("AÉb", "a-b")] {
             assert_eq!(JobName::suggestion(bad).map(|name| name.to_string()).as_deref(), Some(good));
         }
+        let help = |name: &str| name.parse::<JobName>().unwrap_err().help.unwrap();
+        assert_eq!(help("v/v"), "rename the folder, e.g. jobs/v-v");
         assert_eq!(JobName::suggestion("é"), None);
         assert_eq!(JobName::suggestion("1st"), None);
     }
