@@ -7,8 +7,9 @@ use std::path::{Path, PathBuf};
 
 use crate::harness::{Registry, Run, Tree};
 
-/// What is no sign of work: what git keeps of the tree, logs, and the list that also says that nothing was published.
-const LEFT: [&str; 3] = [".git", "target/xtask/logs", "target/xtask/images.json"];
+/// What is no sign of work: what git keeps of the tree, logs, the record of the run, and the list that also says that
+/// nothing was published.
+const LEFT: [&str; 4] = [".git", "target/xtask/logs", "target/xtask/run.json", "target/xtask/images.json"];
 
 /// Files and what they hold.
 type Files = BTreeMap<PathBuf, Vec<u8>>;
@@ -24,7 +25,7 @@ impl Untouched {
         Untouched { tree: files(tree.path()), registry: registry.map(contents).unwrap_or_default() }
     }
 
-    /// Nothing was printed, built, pushed or moved, and nothing is left but logs and the list of what was published.
+    /// Nothing was printed, built, pushed or moved, and nothing is left but logs, the record, and the list of what was published.
     #[track_caller]
     pub fn check(&self, tree: &Tree, registry: Option<&Registry>, run: &Run) {
         assert_eq!(run.stdout, "", "stdout is for results, and there are none");
