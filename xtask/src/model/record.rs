@@ -27,10 +27,6 @@ impl BuildRecord {
         BuildRecord { job, arch, start_ms, end_ms: start_ms, retries_ms: Vec::new(), steps: Vec::new(), result }
     }
 
-    pub fn is_of(&self, image: &Image) -> bool {
-        (&self.job, self.arch) == (&image.job, image.arch)
-    }
-
     /// How many of the Dockerfile's instructions were cached when the build began, and of how many.
     pub fn cached(&self) -> (usize, usize) {
         let again = self.retries_ms.first().copied().unwrap_or(u64::MAX);

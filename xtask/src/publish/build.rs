@@ -3,7 +3,7 @@
 mod failure;
 mod one;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -14,7 +14,7 @@ use super::log::millis;
 use super::record::Record;
 use crate::model::{BuildRecord, BuildResult, Digest, Image, JobName, Output, Reference};
 use crate::run::fleet::{self, OnFailure, Tally};
-use crate::run::{Context, count, human_time, markdown, summary, write_file};
+use crate::run::{Context, count, human_time, write_file};
 use crate::tools::{buildx, process};
 pub use one::pushed_digest;
 use one::{build_one, log_path};
@@ -158,15 +158,12 @@ impl BuildRun<'_> {
 
     fn summarize(self, images: &[Image], done: &[Built], took: Duration) {
         let came = self.came.into_inner().unwrap_or_else(PoisonError::into_inner);
-        let rows = rows(images, done, &came.records);
         if let Some(warning) = cache_warning(&came.not_kept) {
             self.ctx.ui.warning(warning);
         }
         let line = format!("{} of {} built in {}", done.len(), count(images.len(), "image"), human_time(took));
         self.ctx.ui.status("Finished", &line);
-        let picture = self.record.gantt();
-        let table = markdown(&["image", "result", "why", "time", "reference"], &rows);
-        summary(self.ctx, &format!("### Build\n\n{line}\n\n{table}\n\n{picture}"));
+        self.record.summarize(&line);
     }
 }
 
@@ -190,21 +187,4 @@ fn cache_warning(not_kept: &[String]) -> Option<String> {
     let help =
         if first.contains("immutable") { " (except `cache-*` from the repository's immutable tags)" } else { "" };
     Some(format!("the layers of {} are not kept for later builds: {first}{help}", count(not_kept.len(), "image")))
-}
-
-/// What became of each image, failures first.
-fn rows(images: &[Image], done: &[Built], records: &[BuildRecord]) -> Vec<Vec<String>> {
-    let times: BTreeMap<&Reference, Duration> = done.iter().map(|built| (&built.reference, built.time)).collect();
-    let has_failed = |image: &Image| records.iter().any(|record| record.is_of(image));
-    let mut rows: Vec<(u8, Vec<String>)> = Vec::new();
-    for image in images {
-        let (order, what, time) = match times.get(&image.reference) {
-            Some(&time) => (2, "built", human_time(time)),
-            None if has_failed(image) => (0, "failed", String::new()),
-            None => (1, "not started", String::new()),
-        };
-        rows.push((order, vec![image.shown(), what.to_owned(), image.why.clone(), time, image.reference.to_string()]));
-    }
-    rows.sort_by_key(|(order, _)| *order);
-    rows.into_iter().map(|(_, row)| row).collect()
 }

@@ -15,11 +15,15 @@ use super::log::millis;
 use super::merge::Merged;
 use crate::model::{Arch, BuildRecord, BuildResult, Digest, Failure, Image, JobName, Problem, Step};
 use crate::run::fleet::Tally;
-use crate::run::write_file;
+use crate::run::{human_time, markdown, summary, write_file};
 use crate::settings::Run;
 
 /// The version of the schemas: another one where a field goes, or means something else.
 const SCHEMA: u32 = 1;
+
+/// How much of logs goes into a summary, which GitHub drops from 1 MiB on. A log is not cut in the middle, where it would
+/// swallow what comes after it.
+const LONGEST_LOGS: usize = 500 << 10;
 
 /// How a run is told, as the flags of `build`, `merge` and `pipeline` say.
 #[derive(Args, Clone, Debug)]
@@ -102,6 +106,26 @@ impl ImageRecord {
         let (job, why) = (job.to_string(), why.to_owned());
         let (start, end, retries, steps) = (None, None, Vec::new(), Vec::new());
         ImageRecord { job, arch, result, why, start, end, retries, steps, reference: None, digest: None, log: None }
+    }
+
+    /// The image as people name it: `job-a (arm64)`.
+    fn shown(&self) -> String {
+        format!("{} ({})", self.job, self.arch)
+    }
+
+    /// What the table of a summary says of it, and where: failures first. Nothing of what was not to be built.
+    fn row(&self) -> Option<(usize, Vec<String>)> {
+        let order = ["failed", "interrupted", "not started", "built"];
+        let place = match self.result {
+            BuildResult::Failed => 0,
+            BuildResult::Interrupted => 1,
+            BuildResult::NotStarted => 2,
+            BuildResult::Built => 3,
+            BuildResult::Unchanged => return None,
+        };
+        let time = self.end.zip(self.start).map(|(end, start)| human_time(Duration::from_millis(end - start)));
+        let (time, reference) = (time.unwrap_or_default(), self.reference.clone().unwrap_or_default());
+        Some((place, vec![self.shown(), order[place].to_owned(), self.why.clone(), time, reference]))
     }
 }
 
@@ -191,9 +215,22 @@ impl<'a> Record<'a> {
         }
     }
 
-    /// A diagram of the builds so far, for the summary.
-    pub fn gantt(&self) -> String {
-        picture::gantt("builds", lock(&self.images).values())
+    /// Adds the builds to the summary of a step: what became of each image, when, and why some failed.
+    pub fn summarize(&self, line: &str) {
+        let (ctx, images) = (&self.run.ctx, lock(&self.images));
+        let mut rows: Vec<(usize, Vec<String>)> = images.values().filter_map(ImageRecord::row).collect();
+        rows.sort_by_key(|(place, _)| *place);
+        let rows: Vec<Vec<String>> = rows.into_iter().map(|(_, row)| row).collect();
+        let table = markdown(&["image", "result", "why", "time", "reference"], &rows);
+        let (gantt, mut logs) = (picture::gantt("builds", images.values()), String::new());
+        for image in images.values().filter(|image| image.result == BuildResult::Failed) {
+            let log = image.log.as_ref().and_then(|log| std::fs::read_to_string(ctx.root.join(log)).ok());
+            let log = log.map(|log| picture::folded_log(image, &log)).unwrap_or_default();
+            if logs.len() + log.len() < LONGEST_LOGS {
+                logs.push_str(&log);
+            }
+        }
+        summary(ctx, &format!("### Build\n\n{line}\n\n{table}\n\n{gantt}\n\n{logs}"));
     }
 
     /// Prints what was done, unless it has been told, and writes the record.

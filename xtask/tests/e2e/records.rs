@@ -135,16 +135,25 @@ struct Left {
     record: Value,
     lines: Vec<Value>,
     page: String,
+    /// Of the step of a workflow.
+    summary: String,
 }
 
 impl Left {
     fn by(tree: &Tree, registry: &Registry, args: &[&str], code: i32) -> Left {
-        let env = [("JOBS_REGISTRY", registry.address.as_str())];
+        let summary = tree.path().join("target/summary.md");
+        std::fs::create_dir_all(summary.parent().unwrap()).unwrap();
+        let summary = summary.to_str().unwrap();
+        let env = [("JOBS_REGISTRY", registry.address.as_str()), ("GITHUB_STEP_SUMMARY", summary)];
         let run = tree.run_with(&[args, &["--message-format", "json"]].concat(), &env).ended(code);
-        let read =
-            |name: &str| std::fs::read_to_string(tree.path().join("target/xtask").join(name)).unwrap_or_default();
+        let read = |name: &str| std::fs::read_to_string(tree.path().join("target").join(name)).unwrap_or_default();
         let lines = run.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-        Left { record: serde_json::from_str(&read("run.json")).unwrap(), lines, page: read("timings.html") }
+        Left {
+            record: serde_json::from_str(&read("xtask/run.json")).unwrap(),
+            lines,
+            page: read("xtask/timings.html"),
+            summary: read("summary.md"),
+        }
     }
 
     fn reasons(&self) -> Vec<&str> {
@@ -209,7 +218,7 @@ fn a_run_leaves_a_record_and_is_told_line_by_line() {
               "steps": [
                 "[1/2] RUN echo '</script><!-- <script>' && exit 3"
               ],
-              "why": "nothing with these inputs is built"
+              "why": "never built"
             },
             {
               "arch": "<own>",
@@ -224,7 +233,7 @@ fn a_run_leaves_a_record_and_is_told_line_by_line() {
               "steps": [
                 "[1/2] RUN echo \"I am nobody on $(uname -m)\" > /who"
               ],
-              "why": "nothing with these inputs is built"
+              "why": "never built"
             },
             {
               "arch": "<own>",
@@ -265,6 +274,46 @@ fn a_run_leaves_a_record_and_is_told_line_by_line() {
     let mut wrong = left.lines[0].clone();
     wrong["start"] = json!("soon");
     validate("messages.json", &[wrong]).unwrap_err();
+}
+
+#[test]
+fn the_summary_has_failures_first_and_the_ends_of_their_logs() {
+    let registry = Registry::start();
+    let tree = three_jobs(&registry);
+    tree.write("jobs/bad/Dockerfile", "FROM busybox:1.37\nRUN echo '</pre>' && exit 3\n");
+    std::fs::rename(tree.path().join("jobs/bad"), tree.path().join("jobs/worse")).unwrap();
+    tree.commit("one that fails, and comes last by name");
+    let Left { record, summary, .. } = Left::by(&tree, &registry, &["build", "--arch", OWN], 1);
+    let lines: Vec<&str> = summary.lines().filter(|line| !line.is_empty()).collect();
+    let first = |line: &&str| line.split(" | ").take(2).collect::<Vec<_>>().join(" | ").replace(OWN, "<own>");
+    let starts: Vec<String> = lines.iter().take(8).map(first).collect();
+    assert_eq!(starts[0], "### Build");
+    assert_eq!(starts[1].split(" in ").next().unwrap(), "2 of 3 images built");
+    assert_eq!(
+        starts[2..7],
+        [
+            "| image | result",
+            "| --- | ---",
+            "| worse (<own>) | failed",
+            "| new (<own>) | built",
+            "| old (<own>) | built"
+        ]
+    );
+    // The bars are those of the record.
+    let seconds = |image: &Value| [&image["start"], &image["end"]].map(|ms| ms.as_u64().unwrap() / 1_000);
+    let bar = |image: &Value| {
+        let ([start, end], name) = (seconds(image), image["job"].as_str().unwrap());
+        let mark = if image["result"] == "failed" { "crit, " } else { "" };
+        format!("  {name} ({OWN}) :{mark}{start}, {}", end.max(start + 1))
+    };
+    let bars: Vec<String> = record["images"].as_array().unwrap().iter().map(bar).collect();
+    assert!(summary.contains(&format!("  axisFormat %M:%S\n{}\n```\n", bars.join("\n"))), "{summary}");
+    let title = format!("<details><summary>worse ({OWN}): the end of target/xtask/logs/worse-{OWN}.log</summary>");
+    assert_eq!(lines.iter().filter(|line| line.starts_with("<details>")).collect::<Vec<_>>(), [&title.as_str()]);
+    assert!(
+        summary.contains("RUN echo '&lt;/pre&gt;' &amp;&amp; exit 3") && summary.ends_with("</details>\n\n"),
+        "{summary}"
+    );
 }
 
 #[test]

@@ -1,7 +1,7 @@
-//! Pictures of a run's record: a page of its own, and a diagram for the summary.
+//! Pictures of a run's record: a page of its own, and what the summary of a step shows of it.
 
 use super::ImageRecord;
-use crate::model::BuildResult;
+use crate::model::{BuildResult, one_line};
 
 /// The page, all but the record that it draws.
 const PAGE: &str = include_str!("timings.html");
@@ -27,13 +27,25 @@ pub(super) fn gantt<'a>(title: &str, images: impl IntoIterator<Item = &'a ImageR
 fn bar(image: &ImageRecord) -> Option<String> {
     let (start, end) = (image.start? / 1_000, image.end? / 1_000);
     let mark = if image.result == BuildResult::Built { "" } else { "crit, " };
-    let name = without_mermaid(&format!("{} ({})", image.job, image.arch));
+    let name = without_mermaid(&image.shown());
     Some(format!("  {name} :{mark}{start}, {}", end.max(start + 1)))
 }
 
 /// A name without the characters that have a meaning in Mermaid.
 fn without_mermaid(text: &str) -> String {
     text.replace([':', ';', '#', ','], " ")
+}
+
+/// How many lines of a log are shown.
+const LAST_LINES: usize = 100;
+
+/// The end of a log, folded under a line that says whose it is, in HTML: in Markdown, what a build prints would count.
+pub(super) fn folded_log(image: &ImageRecord, log: &str) -> String {
+    let escaped = |text: &str| one_line(text).replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
+    let lines: Vec<String> = log.trim_end().lines().map(escaped).collect();
+    let end = lines[lines.len().saturating_sub(LAST_LINES)..].join("\n");
+    let title = escaped(&format!("{}: the end of {}", image.shown(), image.log.as_deref().unwrap_or_default()));
+    format!("<details><summary>{title}</summary>\n\n<pre>\n{end}\n</pre>\n\n</details>\n")
 }
 
 #[cfg(test)]
@@ -61,6 +73,19 @@ mod tests {
         assert_eq!(gantt("x", &images[2..]), "");
         let long = image("a-long-name-of-a-job", BuildResult::Built, Some((0, 1)));
         assert_eq!(gantt("x", std::iter::repeat_n(&long, 2_000)), "");
+    }
+
+    #[test]
+    fn what_a_build_prints_is_shown_as_it_is() {
+        let mut image = image("a", BuildResult::Failed, None);
+        image.log = Some("target/xtask/logs/a-amd64.log".to_owned());
+        assert_eq!(
+            folded_log(&image, "#1 </pre> & **x**\n\n\u{1b}[31mred\n"),
+            "<details><summary>a (amd64): the end of target/xtask/logs/a-amd64.log</summary>\n\n<pre>\n#1 &lt;/pre&gt; \
+             &amp; **x**\n\n\\u{1b}[31mred\n</pre>\n\n</details>\n"
+        );
+        let long = folded_log(&image, &"x\n".repeat(1_000));
+        assert_eq!(long.lines().filter(|line| *line == "x").count(), LAST_LINES);
     }
 
     #[test]
