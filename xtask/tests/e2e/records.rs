@@ -2,12 +2,15 @@
 
 use std::path::Path;
 use std::process::Command;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 use expect_test::expect;
 use serde_json::{Value, json};
 
 use crate::harness::{DOCKERFILE, OWN, Registry, TempDir, Tree, python_programs, without_digests};
+use crate::proxy::{Answer, Proxy};
 
 /// The page before a record is put in.
 const PAGE: &str = include_str!("../../src/publish/record/timings.html");
@@ -335,6 +338,33 @@ fn what_merge_and_pipeline_publish_is_told_too() {
     assert_eq!(refused.reasons(), ["finished"]);
     assert_eq!(refused.lines[0]["result"], "failed");
     validate("messages.json", &refused.lines).unwrap();
+}
+
+#[test]
+fn what_is_tried_again_is_recorded_with_its_steps() {
+    let (registry, tree) = (Registry::start(), Tree::with_jobs(&["a"]));
+    // BuildKit tries several times itself.
+    let until = Mutex::new(None);
+    let proxy = Proxy::start(&registry.address, move |request, upstream| {
+        if request.method != "PUT" || !request.path.contains("/manifests/") {
+            return upstream.ask(request);
+        }
+        let until = *until.lock().unwrap().get_or_insert_with(|| Instant::now() + Duration::from_secs(10));
+        if Instant::now() < until {
+            return Answer::error("503 Service Unavailable", &[], "UNAVAILABLE", "busy");
+        }
+        upstream.ask(request)
+    });
+    tree.run_with(&["build", "--arch", OWN], &[("JOBS_REGISTRY", &proxy.address)]).ended(0);
+    let text = std::fs::read_to_string(tree.path().join("target/xtask/run.json")).unwrap();
+    let image = &serde_json::from_str::<Value>(&text).unwrap()["images"][0];
+    assert_eq!(image["result"], "built");
+    let retry = image["retries"][0].as_u64().unwrap();
+    let pushes = image["steps"].as_array().unwrap().iter().filter(|step| step["name"] == "exporting to image");
+    let pushes: Vec<(bool, bool)> =
+        pushes.map(|step| (step["start"].as_u64().unwrap() < retry, step["failed"].as_bool().unwrap())).collect();
+    assert_eq!(pushes.first(), Some(&(true, true)), "{text}");
+    assert_eq!(pushes.last(), Some(&(false, false)), "{text}");
 }
 
 #[test]
