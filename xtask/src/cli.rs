@@ -353,6 +353,9 @@ pub struct PipelineArgs {
     /// Rebuild even if the image exists; needs a tag that is not published yet
     #[arg(long, env = "JOBS_FORCE", value_parser = FalseyValueParser::new())]
     pub force: bool,
+    /// Print the commands that would be run, and run none that changes anything
+    #[arg(long, conflicts_with_all = ["message_format", "timings"])]
+    pub dry_run: bool,
     /// Names or folders of jobs; all of them if none is given
     #[arg(value_name = "JOB")]
     pub jobs: Vec<String>,

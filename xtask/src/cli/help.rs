@@ -12,7 +12,7 @@ const USUAL_COLUMNS: usize = 80;
 const MOST_COLUMNS: usize = 100;
 
 /// What is read besides the variables of flags.
-const VARIABLES: [(&str, &str); 31] = [
+const VARIABLES: [(&str, &str); 32] = [
     ("ACTIONS_ID_TOKEN_REQUEST_TOKEN", "With this, `login` and cosign ask GitHub for the workflow's identity"),
     ("ACTIONS_ID_TOKEN_REQUEST_URL", "Where they ask for it"),
     ("AWS_REGION", "The region of ECR, instead of the target's"),
@@ -21,6 +21,7 @@ const VARIABLES: [(&str, &str); 31] = [
     ("CLICOLOR_FORCE", "Colours, unless it is 0"),
     ("COLUMNS", "How wide help texts are, instead of as wide as the terminal"),
     ("DOCKER_CONFIG", "The folder with docker's logins, instead of ~/.docker"),
+    ("DOCKER_HOST", "Where the engine listens; docker itself reads it"),
     ("FORCE_COLOR", "Colours, unless it is 0"),
     ("GITHUB_ACTIONS", "`true`: annotations, groups and colours for the log of a workflow"),
     ("GITHUB_BASE_REF", "The branch that a pull request is for"),

@@ -10,9 +10,14 @@ use crate::plan::{self, Basis, BrokenJobs, mirrored, recipes, select_jobs};
 use crate::run::{Context, table};
 use crate::settings::{Config, Given, Run};
 use crate::tools::{
-    Bootstrap, Builder, RegistryClient, buildx_bounds, buildx_version, engine_version, has_program, running_registry,
+    Bootstrap, Builder, Machine, RegistryClient, buildx_bounds, buildx_version, check_cosign, check_gh, docker_version,
+    engine_version, has_program, program_version, running_registry,
 };
 
+/// Programs, with the oldest version that will do: Rust's is that of this program, git 2.30 takes
+/// `rev-parse --end-of-options`, and curl 7.75 tells what became of each of many requests.
+const PROGRAMS: [(&str, &str); 3] =
+    [("cargo", concat!(env!("CARGO_PKG_RUST_VERSION"), ".0")), ("git", "2.30.0"), ("curl", "7.75.0")];
 /// The image that this repository's jobs build from, and that stands for Docker Hub in the checks.
 const SAMPLE_BASE: &str = "busybox:1.37";
 
@@ -70,26 +75,66 @@ pub fn run(ctx: &Context, config: &Config, given: &Given, format: Format) -> any
 /// Checks everything; changes nothing.
 fn examine(ctx: &Context, config: &Config, given: &Given) -> anyhow::Result<Vec<Requirement>> {
     let mirrors = config.mirrors_with(&given.mirrors)?;
-    let program = |name: &str| {
-        if has_program(ctx, name) { Ok("installed".to_owned()) } else { Err(mended_by_setup("not installed")) }
-    };
-    let buildx = buildx_version(ctx).map_err(|error| mended_by_setup(first_line(&error)));
-    let builder = Builder::probe(ctx, None, Bootstrap::No).map_err(|error| first_line(&error));
-    let mut requirements = vec![
-        Requirement::new("git", "any version", program("git"), Health::Fail),
-        Requirement::new("engine", "one that answers", engine_version(ctx), Health::Fail),
-        Requirement::new("buildx", &buildx_bounds(), buildx, Health::Fail),
-        image_store(&builder),
-    ];
-    requirements.extend(config.runners.keys().map(|&arch| emulation(arch, &builder)));
-    let registry = match running_registry(ctx) {
-        Some(address) => Ok(address),
-        None => program("docker-registry").map(|_| "installed, not running".to_owned()),
-    };
-    requirements.push(Requirement::new("registry", "docker-registry, for `pipeline`", registry, Health::Warn));
+    let mut requirements = programs(ctx);
+    requirements.extend(engine(ctx, config));
+    requirements.push(registry(ctx));
+    requirements.extend(mirrors.iter().filter(|(of, _)| *of != "docker.io").map(|(of, _)| mirror(ctx, of, &mirrors)));
     requirements.push(base_images(ctx, &mirrors));
-    requirements.extend(notes(ctx, config, given));
+    match Run::new(ctx, config, given) {
+        Ok(run) => requirements.extend(of_repository(&run)),
+        Err(error) => {
+            requirements.push(Requirement::new("repository", "a commit", Err(problem_of(&error)), Health::Fail));
+        }
+    }
     Ok(requirements)
+}
+
+/// This machine, and the programs that are needed beside the engine.
+fn programs(ctx: &Context) -> Vec<Requirement> {
+    let machine = format!("{}, {}", Machine::inspect(ctx).unwrap_or_default(), std::env::consts::ARCH);
+    let mut requirements = vec![
+        Requirement::new("machine", "Linux", Ok(machine), Health::Ok),
+        Requirement::new("xtask", "any version", Ok(env!("CARGO_PKG_VERSION").to_owned()), Health::Ok),
+    ];
+    for (program, oldest) in PROGRAMS {
+        let found = program_version(ctx, program, oldest);
+        requirements.push(Requirement::new(program, &format!("{oldest} or newer"), found, Health::Fail));
+    }
+    let setpriv = match has_program(ctx, "setpriv") {
+        true => Ok("installed".to_owned()),
+        false => Err(Problem::new("", "not installed: builds outlive a `kill -9`").help("install util-linux")),
+    };
+    requirements.push(Requirement::new("setpriv", "any version", setpriv, Health::Warn));
+    requirements
+}
+
+/// docker, buildx and the builder. What one of them lacks, those that need it do not complain of once more.
+fn engine(ctx: &Context, config: &Config) -> Vec<Requirement> {
+    let client = docker_version(ctx);
+    let has_client = client.is_ok();
+    let mut requirements = vec![Requirement::new("docker", "docker's own client", client, Health::Fail)];
+    if !has_client {
+        return requirements;
+    }
+    let (engine, buildx) = (engine_version(ctx), buildx_version(ctx).map_err(|error| problem_of(&error)));
+    let is_ready = engine.is_ok() && buildx.is_ok();
+    requirements.push(Requirement::new("engine", "one that answers", engine, Health::Fail));
+    requirements.push(Requirement::new("buildx", &buildx_bounds(), buildx, Health::Fail));
+    match Builder::probe(ctx, None, Bootstrap::No) {
+        Ok(builder) => {
+            requirements.push(image_store(&builder));
+            let least = config.min_free_gb.value;
+            if let Some(room) = builder.check_space(ctx, least).map_err(|error| problem_of(&error)).transpose() {
+                requirements.push(Requirement::new("room", &format!("{least} GB"), room, Health::Fail));
+            }
+            requirements.extend(config.runners.keys().map(|&arch| emulation(arch, &builder)));
+        }
+        Err(error) if is_ready => {
+            requirements.push(Requirement::new("builder", "attestations", Err(problem_of(&error)), Health::Fail));
+        }
+        Err(_) => {}
+    }
+    requirements
 }
 
 /// What is missing, where `setup` is the remedy.
@@ -97,12 +142,111 @@ fn mended_by_setup(what: impl Into<String>) -> Problem {
     Problem::new("", what).help("cargo xtask setup")
 }
 
-/// What is hardly meant in the jobs' folders.
-fn notes(ctx: &Context, config: &Config, given: &Given) -> Vec<Requirement> {
-    let recipes = Run::new(ctx, config, given).and_then(|run| {
-        let broken = &mut BrokenJobs::new(true);
-        recipes(&run, select_jobs(ctx, config, &[], broken)?, &Basis::Since("HEAD".to_owned()), broken)
+/// The image store of the engine: some things can only be done with containerd's.
+fn image_store(builder: &Builder) -> Requirement {
+    const CLASSIC: &str = "docker driver with the classic image store: no attestations, no cache in the registry, \
+                           no annotations on indexes";
+    const FIX: &str = "set {\"features\":{\"containerd-snapshotter\":true}} in /etc/docker/daemon.json, and restart \
+                       the engine (a reload is not enough)";
+    let found = match builder.attestations {
+        true => Ok(builder.driver.clone()),
+        false => Err(Problem::new("", CLASSIC).help(FIX)),
+    };
+    Requirement::new("builder", "attestations", found, Health::Warn)
+}
+
+fn emulation(arch: Arch, builder: &Builder) -> Requirement {
+    let found = builder.support(arch).map(str::to_owned);
+    let found = found.ok_or_else(|| mended_by_setup("neither native nor emulated"));
+    Requirement::new(arch.as_str(), "native, or emulated for `pipeline`", found, Health::Warn)
+}
+
+/// The registry of `pipeline`.
+fn registry(ctx: &Context) -> Requirement {
+    let found = program_version(ctx, "docker-registry", "2.0.0").map(|version| match running_registry(ctx) {
+        Some(address) => format!("{version} at {address}"),
+        None => format!("{version}, not running"),
     });
+    Requirement::new("registry", "docker-registry, for `pipeline`", found, Health::Warn)
+}
+
+/// A mirror: asked for an image, it answers, if only that there is none.
+fn mirror(ctx: &Context, registry: &str, mirrors: &BTreeMap<String, String>) -> Requirement {
+    let image = Reference::normalized(&format!("{registry}/doctor/doctor")).and_then(|image| mirrored(image, mirrors));
+    let found = image.map_err(anyhow::Error::from).and_then(|image| {
+        RegistryClient::default().digest(ctx, &image)?;
+        Ok(format!("{registry} at {}", mirrors[registry]))
+    });
+    Requirement::new("mirror", "one that answers", found.map_err(|error| problem_of(&error)), Health::Warn)
+}
+
+fn base_images(ctx: &Context, mirrors: &BTreeMap<String, String>) -> Requirement {
+    let image = sample_base(mirrors);
+    let found = match image.and_then(|image| Ok((RegistryClient::default().digest(ctx, &image)?, image))) {
+        Ok((Some(digest), image)) => Ok(format!("{} at {image}", digest.short())),
+        Ok((None, image)) => Err(format!("{image} does not exist")),
+        Err(error) => Err(problem_of(&error).what),
+    };
+    let is_mirrored = mirrors.get("docker.io").is_some_and(|mirror| !mirror.starts_with("127."));
+    let fix =
+        if is_mirrored { "mend the mirror of docker.io: `mirrors`, or JOBS_MIRRORS" } else { "cargo xtask setup" };
+    let found = found.map_err(|what| Problem::new("", what).help(fix));
+    Requirement::new("base images", &format!("{SAMPLE_BASE} can be resolved"), found, Health::Warn)
+}
+
+/// The sample base, through the mirror if there is one.
+pub fn sample_base(mirrors: &BTreeMap<String, String>) -> anyhow::Result<Reference> {
+    Ok(mirrored(Reference::normalized(SAMPLE_BASE)?, mirrors)?)
+}
+
+/// The commit, what its targets want, and jobs that are rebuilt more often than they need be.
+fn of_repository(run: &Run) -> Vec<Requirement> {
+    let Run { ctx, config, target, .. } = run;
+    let mut requirements =
+        vec![Requirement::new("repository", "a commit", Ok(target.tag.value.to_string()), Health::Fail)];
+    requirements.extend(login(run));
+    let version = |program: &str, check: anyhow::Result<()>| {
+        check
+            .map_err(|error| problem_of(&error))
+            .map(|()| program_version(ctx, program, "0.0.0").unwrap_or_else(|_| "installed".to_owned()))
+    };
+    if config.targets.values().any(|target| target.sign) {
+        let found = version("cosign", check_cosign(ctx));
+        requirements.push(Requirement::new("cosign", "3 or newer, for `sign`", found, Health::Warn));
+    }
+    if config.targets.values().any(|target| target.attest) {
+        let found = version("gh", check_gh(ctx));
+        requirements.push(Requirement::new("gh", "2.67 or newer, for `attest`", found, Health::Warn));
+    }
+    requirements.extend(notes(run));
+    requirements
+}
+
+/// The registry of the target, and the client of AWS where that is ECR.
+fn login(run: &Run) -> Vec<Requirement> {
+    const AWS: &str = "install the AWS CLI 2: docs.aws.amazon.com/cli/latest/userguide/getting-started-install.html";
+    let Run { ctx, target, .. } = run;
+    let Some(registry) = target.registry.as_ref().map(|registry| &registry.value) else { return Vec::new() };
+    let mut requirements = Vec::new();
+    if registry.ecr().is_some() {
+        let found = program_version(ctx, "aws", "1.18.0").map_err(|problem| problem.help(AWS));
+        requirements.push(Requirement::new("aws", "the AWS client, for ECR", found, Health::Warn));
+    }
+    let jobs = select_jobs(ctx, &run.config, &[], &mut BrokenJobs::new(true)).unwrap_or_default();
+    let repository = jobs.first().and_then(|job| target.repository(&job.name).ok());
+    let tag = &target.tag.value;
+    let image = repository.and_then(|repository| format!("{repository}:{tag}").parse::<Reference>().ok());
+    let found = image.map(|image| run.client.digest(ctx, &image).map_err(|error| problem_of(&error)));
+    let found = found.map(|found| found.map(|_| format!("{registry} lets us in")));
+    requirements.extend(found.map(|found| Requirement::new("login", "a login that may read", found, Health::Warn)));
+    requirements
+}
+
+/// What is hardly meant in the jobs' folders.
+fn notes(run: &Run) -> Vec<Requirement> {
+    let (ctx, broken) = (&run.ctx, &mut BrokenJobs::new(true));
+    let jobs = select_jobs(ctx, &run.config, &[], broken);
+    let recipes = jobs.and_then(|jobs| recipes(run, jobs, &Basis::Since("HEAD".to_owned()), broken));
     // What cannot be read is the concern of the commands that need it, and said there.
     let recipes = recipes.unwrap_or_default();
     let notes = plan::note_of_inputs(recipes.iter()).into_iter().chain(plan::notes_of_files(ctx, recipes.iter()));
@@ -113,47 +257,9 @@ fn notes(ctx: &Context, config: &Config, given: &Given) -> Vec<Requirement> {
     notes.map(requirement).collect()
 }
 
-/// The image store of the engine: some things can only be done with containerd's.
-fn image_store(builder: &Result<Builder, String>) -> Requirement {
-    const CLASSIC: &str = "docker driver with the classic image store: no attestations, no cache in the registry, \
-                           no annotations on indexes";
-    const FIX: &str = "set {\"features\":{\"containerd-snapshotter\":true}} in /etc/docker/daemon.json, and restart \
-                       the engine (a reload is not enough)";
-    let (found, otherwise) = match builder {
-        Ok(builder) if builder.attestations => (Ok(builder.driver.clone()), Health::Ok),
-        Ok(_) => (Err(Problem::new("", CLASSIC).help(FIX)), Health::Warn),
-        Err(error) => (Err(mended_by_setup(error)), Health::Fail),
-    };
-    Requirement::new("builder", "attestations", found, otherwise)
-}
-
-fn emulation(arch: Arch, builder: &Result<Builder, String>) -> Requirement {
-    let found = match builder.as_ref().map(|builder| builder.support(arch)) {
-        Ok(Some(support)) => Ok(support.to_owned()),
-        Ok(None) => Err(mended_by_setup("neither native nor emulated")),
-        Err(_) => Err(mended_by_setup("not known without a builder")),
-    };
-    Requirement::new(arch.as_str(), "native, or emulated for `pipeline`", found, Health::Warn)
-}
-
-fn base_images(ctx: &Context, mirrors: &BTreeMap<String, String>) -> Requirement {
-    let image = sample_base(mirrors);
-    let found = match image.and_then(|image| Ok((RegistryClient::default().digest(ctx, &image)?, image))) {
-        Ok((Some(digest), image)) => Ok(format!("{} at {image}", digest.short())),
-        Ok((None, image)) => Err(format!("{image} does not exist")),
-        Err(error) => Err(first_line(&error)),
-    };
-    const FIX: &str = "cargo xtask setup, or set JOBS_MIRRORS=docker.io=<mirror>";
-    let found = found.map_err(|what| Problem::new("", what).help(FIX));
-    Requirement::new("base images", &format!("{SAMPLE_BASE} can be resolved"), found, Health::Warn)
-}
-
-/// The sample base, through the mirror if there is one.
-pub fn sample_base(mirrors: &BTreeMap<String, String>) -> anyhow::Result<Reference> {
-    Ok(mirrored(Reference::normalized(SAMPLE_BASE)?, mirrors)?)
-}
-
-/// What is wrong, on the one line that a row of the table has.
-fn first_line(error: &anyhow::Error) -> String {
-    Failure::reason(error).lines().next().unwrap_or_default().to_owned()
+/// What is wrong, on the one line that a row of the table has, and what to do about it.
+fn problem_of(error: &anyhow::Error) -> Problem {
+    let first = error.downcast_ref::<Failure>().and_then(|failure| failure.problems.first());
+    let what = Failure::reason(error).lines().next().unwrap_or_default().to_owned();
+    Problem { help: first.and_then(|problem| problem.help.clone()), ..Problem::new("", what) }
 }

@@ -2,20 +2,29 @@
 
 use std::time::{Duration, Instant};
 
+use clap::ValueEnum;
+
 use super::setup::{self, Purpose};
 use crate::cli::PipelineArgs;
 use crate::model::{Arch, Exit, Expected, Output, Problem, one_line};
 use crate::plan::{self, Basis, BrokenJobs, Planned, select_jobs};
-use crate::publish::{BuildOptions, Built, Merged, Moves, Record, build_all, merge_all, settle, verify_all};
+use crate::publish::{
+    BuildOptions, Built, Merged, Moves, Record, build_all, build_commands, merge_all, settle, verify_all,
+};
 use crate::run::fleet::Tally;
 use crate::run::{Context, count, human_time, markdown, summary, table};
 use crate::settings::{Cache, Config, Given, Run, Target};
-use crate::tools::{buildx_version, ensure_registry};
+use crate::tools::process::quote;
+use crate::tools::{buildx_version, engine_version, ensure_registry, print_registry, running_registry};
 
 pub fn run(ctx: &Context, config: &Config, args: &PipelineArgs) -> anyhow::Result<()> {
     let start = Instant::now();
     if args.setup {
-        setup::run(ctx, config, &args.destination, Purpose::Pipeline)?;
+        let purpose = if args.dry_run { Purpose::DryRun } else { Purpose::Pipeline };
+        setup::run(ctx, config, &args.destination, purpose)?;
+    }
+    if args.dry_run {
+        return print_commands(ctx, config, args);
     }
     buildx_version(ctx)?;
     let run = &rehearsal(ctx, config, args.destination.clone())?;
@@ -54,6 +63,64 @@ fn rehearse(run: &Run, args: &PipelineArgs, record: &Record, start: Instant) -> 
     let images = count(verified.len(), "multi-platform image");
     ctx.ui.status("Finished", format!("{images} in {}", human_time(start.elapsed())));
     Ok(Tally { done: verified, failures: Ok(()) }.shown())
+}
+
+/// Prints what would be run: the builds as far as the registry can be asked what there is, and the equal commands.
+fn print_commands(ctx: &Context, config: &Config, args: &PipelineArgs) -> anyhow::Result<()> {
+    let mut given = args.destination.clone();
+    let is_running = given.registry.is_some() || running_registry(ctx).is_some();
+    if !is_running {
+        given.registry = Some(print_registry(ctx)?);
+    }
+    let run = &rehearsal(ctx, config, given)?;
+    let strict = BrokenJobs::default;
+    let jobs = select_jobs(ctx, &run.config, &args.jobs, &mut strict())?;
+    if jobs.is_empty() {
+        return Ok(());
+    }
+    let arches: Vec<Arch> = run.config.runners.keys().copied().collect();
+    if is_running && engine_version(ctx).is_ok() {
+        let options = BuildOptions { emulate: true, ..args.options.clone() };
+        let plan = plan::make(run, jobs, &Basis::Registry { force: args.force }, &mut strict())?;
+        let record = Record::begin(run, "pipeline", &args.telling);
+        let images = settle(run, &plan, &arches, Output::Push, &options, &record)?;
+        build_commands(ctx, &images, &options)?.iter().for_each(|command| ctx.ui.data(command));
+    } else {
+        let arches = arches.iter().flat_map(|arch| ["--arch".to_owned(), arch.to_string()]);
+        let force = args.force.then(|| "--force".to_owned());
+        let flags = ["--push", "--emulate"].map(str::to_owned).into_iter().chain(arches).chain(force);
+        ctx.ui.data(equal_command(run, "build", flags.chain(flags_of(&args.options)), &args.jobs));
+    }
+    for command in ["merge", "verify"] {
+        ctx.ui.data(equal_command(run, command, std::iter::empty(), &args.jobs));
+    }
+    Ok(())
+}
+
+/// The command that does what a stage does, quoted for a shell.
+fn equal_command(run: &Run, command: &str, flags: impl Iterator<Item = String>, jobs: &[String]) -> String {
+    let Target { registry, prefix, tag, mirrors, .. } = &run.target;
+    let registry = registry.iter().flat_map(|registry| ["--registry".to_owned(), registry.value.to_string()]);
+    let place = [("--prefix", prefix.value.clone()), ("--tag", tag.value.to_string())];
+    let mirrors = mirrors.iter().map(|(of, mirror)| ("--mirrors", format!("{of}={mirror}")));
+    let place = place.into_iter().chain(mirrors).flat_map(|(flag, value)| [flag.to_owned(), value]);
+    let words = ["cargo", "xtask", command].map(str::to_owned).into_iter();
+    let words = words.chain(flags).chain(registry).chain(place).chain(jobs.iter().cloned());
+    words.map(quote).collect::<Vec<_>>().join(" ")
+}
+
+/// How images are built, as flags again.
+fn flags_of(options: &BuildOptions) -> impl Iterator<Item = String> {
+    let BuildOptions { emulate: _, parallel, no_cache, fail_fast, provenance, builder } = options;
+    let provenance = provenance.and_then(|provenance| Some(provenance.to_possible_value()?.get_name().to_owned()));
+    let values = [
+        ("--parallel", parallel.map(|parallel| parallel.to_string())),
+        ("--provenance", provenance),
+        ("--builder", builder.clone()),
+    ];
+    let values = values.into_iter().filter_map(|(flag, value)| Some([flag.to_owned(), value?])).flatten();
+    let flags = [("--no-cache", *no_cache), ("--fail-fast", *fail_fast)];
+    values.chain(flags.into_iter().filter(|(_, is_given)| *is_given).map(|(flag, _)| flag.to_owned()))
 }
 
 /// Builds what the plan says, every architecture on this machine.

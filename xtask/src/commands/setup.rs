@@ -9,7 +9,10 @@ use crate::model::{Arch, Exit, Problem};
 use crate::run::Context;
 use crate::settings::{Config, Given, Run};
 use crate::tools::{Bootstrap, Builder, Machine, RegistryClient, buildx_version, check_cosign, engine_version};
-use crate::tools::{ensure_registry, fill_registry, has_program, has_python_environments, noted_mirror};
+use crate::tools::{
+    docker_version, ensure_registry, fill_registry, has_program, has_python_environments, is_mended_by_setup,
+    noted_mirror, print_registry, running_registry,
+};
 
 /// Programs whose packages have the same names.
 const PROGRAMS: [&str; 4] = ["git", "curl", "docker-registry", "zstd"];
@@ -44,16 +47,20 @@ pub enum Purpose {
 
 pub fn run(ctx: &Context, config: &Config, given: &Given, purpose: Purpose) -> anyhow::Result<()> {
     let mirrors = config.mirrors_with(&given.mirrors)?;
+    if let Err(problem) = docker_version(ctx).and_then(|_| engine_version(ctx))
+        && !is_mended_by_setup(&problem)
+    {
+        return Err(problem.exit(Exit::Missing));
+    }
     let mut machine = Machine::inspect(ctx)?;
     machine.dry_run = purpose == Purpose::DryRun;
     let signs = purpose == Purpose::Tests || config.targets.values().any(|target| target.sign);
     install_programs(ctx, &machine, purpose, signs)?;
     start_engine(ctx, &machine)?;
     install_emulation(ctx, &machine, config)?;
-    if !machine.dry_run {
-        provide_sample_base(ctx, &machine, mirrors)?;
-    }
-    ctx.ui.status("Finished", "everything that is needed is there");
+    provide_sample_base(ctx, &machine, mirrors)?;
+    let done = if machine.dry_run { "nothing was changed" } else { "everything that is needed is there" };
+    ctx.ui.status("Finished", done);
     Ok(())
 }
 
@@ -121,12 +128,17 @@ fn start_engine(ctx: &Context, machine: &Machine) -> anyhow::Result<()> {
 
 /// Makes every configured architecture run here, for `pipeline` and `--emulate`.
 fn install_emulation(ctx: &Context, machine: &Machine, config: &Config) -> anyhow::Result<()> {
-    let builder = match Builder::probe(ctx, None, Bootstrap::No) {
-        Err(_) if machine.dry_run => return Ok(()),
-        builder => builder?,
-    };
-    let missing: Vec<Arch> = config.runners.keys().copied().filter(|&arch| builder.support(arch).is_none()).collect();
-    if missing.is_empty() || builder.driver != "docker" {
+    let mut missing: Vec<Arch> = config.runners.keys().copied().collect();
+    match Builder::probe(ctx, None, Bootstrap::No) {
+        // A new engine will have what the kernel has.
+        Err(_) if machine.dry_run => missing.retain(|&arch| Some(arch) != Arch::of_this_machine()),
+        Ok(builder) if builder.driver != "docker" => return Ok(()),
+        builder => {
+            let builder = builder?;
+            missing.retain(|&arch| builder.support(arch).is_none());
+        }
+    }
+    if missing.is_empty() {
         return Ok(());
     }
     for &arch in &missing {
@@ -147,11 +159,15 @@ fn install_emulation(ctx: &Context, machine: &Machine, config: &Config) -> anyho
 
 /// Where Docker Hub is out of reach, puts the sample base into the loopback registry, and notes it as the mirror.
 fn provide_sample_base(ctx: &Context, machine: &Machine, mut mirrors: BTreeMap<String, String>) -> anyhow::Result<()> {
+    let ensure_registry = if machine.dry_run { print_registry } else { ensure_registry };
     let noted = noted_mirror(ctx);
     let is_ours = mirrors.get("docker.io").is_none_or(|mirror| Some(mirror) == noted.as_ref());
     if noted.is_some() && is_ours {
         // It was filled before, and only has to run: filled again, every base would have moved.
         mirrors.insert("docker.io".to_owned(), ensure_registry(ctx)?);
+        if machine.dry_run && running_registry(ctx).is_none() {
+            return Ok(());
+        }
     }
     let image = sample_base(&mirrors)?;
     let why = match RegistryClient::default().digest(ctx, &image) {

@@ -54,7 +54,10 @@ const HINTS: [(&[&str], &str); 19] = [
     ),
     (&["unknown command: docker buildx", "'buildx' is not a docker command"], "install buildx: cargo xtask setup"),
     (&["exec format error"], "this builder cannot run that architecture: cargo xtask setup installs emulation"),
-    (&["permission denied while trying to connect"], "join the group `docker`, or use sudo"),
+    (
+        &["permission denied while trying to connect"],
+        "join the group `docker`, and log in again: sudo usermod --append --groups docker \"$USER\"",
+    ),
     (&["no space left on device"], "make room: docker builder prune"),
     (&UNAUTHORIZED, "log in to the registry: cargo xtask login"),
     (

@@ -25,13 +25,14 @@ const NATIVE: &str = "native";
 /// The first word that looks like a version, such as `v0.29.1+ds1`: its major, minor and patch number.
 pub(super) fn find_version(text: &str) -> Option<[u32; 3]> {
     let number = |part: &str| -> Option<u32> { part.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok() };
-    text.split_whitespace().find_map(|word| {
+    // The AWS client says `aws-cli/2.15.30`.
+    text.split(|c: char| c.is_whitespace() || c == '/').find_map(|word| {
         let mut parts = word.trim_start_matches('v').splitn(3, '.').map(number);
         Some([parts.next()??, parts.next()??, parts.next()??])
     })
 }
 
-fn dotted(version: [u32; 3]) -> String {
+pub(super) fn dotted(version: [u32; 3]) -> String {
     version.map(|number| number.to_string()).join(".")
 }
 
@@ -59,17 +60,20 @@ pub fn usable_buildx(text: &str) -> Result<String, String> {
 /// Docker or buildx is missing, too old, or known to be broken.
 pub fn buildx_version(ctx: &Context) -> anyhow::Result<String> {
     let outcome = process::run(ctx, |sh| cmd!(sh, "docker buildx version"), &Options::default())?;
-    let usable = match outcome.end {
-        End::Success => usable_buildx(&outcome.stdout()),
-        End::Failure(_) => Err("not installed".to_owned()),
-        end => Err(format!("`docker buildx version` {end}")),
+    const ANOTHER: &str = "put another one where docker looks first: into ~/.docker/cli-plugins/docker-buildx, from \
+                           github.com/docker/buildx/releases";
+    let (what, help) = match outcome.end {
+        End::Success => match usable_buildx(&outcome.stdout()) {
+            Ok(version) => return Ok(version),
+            Err(what) => (what, ANOTHER),
+        },
+        End::Failure(_) => ("not installed".to_owned(), "install it: cargo xtask setup"),
+        end => (format!("`docker buildx version` {end}"), "restart the engine, and try again"),
     };
-    usable.map_err(|what| {
-        Problem::new("buildx", what)
-            .rule(format!("buildx {} or newer, and not {}, is needed", dotted(OLDEST_BUILDX), dotted(BROKEN_BUILDX)))
-            .help("install it: cargo xtask setup")
-            .exit(Exit::Missing)
-    })
+    Err(Problem::new("buildx", what)
+        .rule(format!("buildx {} or newer, and not {}, is needed", dotted(OLDEST_BUILDX), dotted(BROKEN_BUILDX)))
+        .help(help)
+        .exit(Exit::Missing))
 }
 
 /// What the builder that will be used can do.
@@ -129,17 +133,21 @@ impl Builder {
         Err(Problem::new(at, format!("cannot be used: {error}")).help(help).exit(Exit::Missing))
     }
 
-    /// Checks that the engine has so much room for what it builds, in GB, as far as that can be known here.
+    /// Checks that the engine has so much room for what it builds, in GB, as far as that can be known here; gives what
+    /// it has, in words.
     ///
     /// # Errors
     /// With exit code 4, it has less.
-    pub fn check_space(&self, ctx: &Context, least: u64) -> anyhow::Result<()> {
-        let Some(folder) = self.folder.as_ref().filter(|_| least > 0) else { return Ok(()) };
+    pub fn check_space(&self, ctx: &Context, least: u64) -> anyhow::Result<Option<String>> {
+        let Some(folder) = self.folder.as_ref().filter(|_| least > 0) else { return Ok(None) };
         let given = Options::default();
-        let Ok(table) = process::read(ctx, |sh| cmd!(sh, "df -Pk {folder}"), &given) else { return Ok(()) };
-        let Some(free) = free_space(&table).filter(|&free| free < least.saturating_mul(GB)) else { return Ok(()) };
-        let free = format!("{}.{}", free / GB, free % GB / (GB / 10));
-        Err(Problem::new("the engine", format!("{free} GB are free in {folder}"))
+        let Ok(table) = process::read(ctx, |sh| cmd!(sh, "df -Pk {folder}"), &given) else { return Ok(None) };
+        let Some(free) = free_space(&table) else { return Ok(None) };
+        let shown = format!("{}.{} GB are free in {folder}", free / GB, free % GB / (GB / 10));
+        if free >= least.saturating_mul(GB) {
+            return Ok(Some(shown));
+        }
+        Err(Problem::new("the engine", shown)
             .rule(format!("before a build, {least} GB have to be (`min-free-gb` in Cargo.toml)"))
             .help("make room: docker builder prune, docker image prune; or change `min-free-gb`: 0 is no check")
             .exit(Exit::Missing))
@@ -303,6 +311,7 @@ Platforms:        linux/arm64, linux/arm/v7
         assert_eq!(find_version("github.com/docker/buildx 0.29.1+ds1 0.29.1+ds1-4"), Some([0, 29, 1]));
         assert_eq!(find_version("github.com/docker/buildx v0.31.1 257815a"), Some(BROKEN_BUILDX));
         assert_eq!(find_version("Docker version 28.2.2, build e6534b4"), Some([28, 2, 2]));
+        assert_eq!(find_version("aws-cli/1.45.11 Python/3.11.7"), Some([1, 45, 11]));
         assert_eq!(find_version("none"), None);
         assert!([0, 9, 9] < OLDEST_BUILDX);
         assert_eq!(buildx_bounds(), "0.22.0 or newer, not 0.31.1");

@@ -47,6 +47,38 @@ pub fn ensure_registry(ctx: &Context) -> anyhow::Result<String> {
     if let Some(address) = running_registry(ctx) {
         return Ok(address);
     }
+    let address = free_address(ctx)?;
+    start(ctx, &address)?;
+    ctx.ui.status("Started", format!("a registry on {address}, its data under {}", ctx.shown(&dir(ctx))));
+    Ok(address)
+}
+
+/// The same for a dry run, which prints the commands that start it.
+///
+/// # Errors
+/// As [`ensure_registry`].
+pub fn print_registry(ctx: &Context) -> anyhow::Result<String> {
+    if let Some(address) = running_registry(ctx) {
+        return Ok(address);
+    }
+    let (address, dir) = (free_address(ctx)?, dir(ctx));
+    let (config, log) = (dir.join("config.yml"), dir.join("log"));
+    ctx.ui.data(process::shown(ctx, |sh| cmd!(sh, "mkdir -p {dir}"))?);
+    print_write(ctx, &configuration(&dir, &address), &config)?;
+    let serve = process::shown(ctx, |sh| cmd!(sh, "docker-registry serve {config}"))?;
+    ctx.ui.data(format!("{serve} >{} 2>&1 &", process::quote(log)));
+    Ok(address)
+}
+
+/// Prints the command that writes a file.
+fn print_write(ctx: &Context, text: &str, path: &Utf8Path) -> anyhow::Result<()> {
+    let print = process::shown(ctx, |sh| cmd!(sh, "printf %s {text}"))?;
+    ctx.ui.data(format!("{print} >{}", process::quote(path)));
+    Ok(())
+}
+
+/// An address that nobody uses.
+fn free_address(ctx: &Context) -> anyhow::Result<String> {
     let Some(port) = PORTS.into_iter().find(|&port| TcpListener::bind(("127.0.0.1", port)).is_ok()) else {
         let what = format!("the ports {} to {} are all in use", PORTS.start, PORTS.end - 1);
         return Err(Problem::new("loopback registry", what)
@@ -58,8 +90,6 @@ pub fn ensure_registry(ctx: &Context) -> anyhow::Result<String> {
         let what = format!("127.0.0.1:{usual} is in use by another program");
         ctx.ui.warning(format!("{what}, so the registry listens on {address}"));
     }
-    start(ctx, &address)?;
-    ctx.ui.status("Started", format!("a registry on {address}, its data under {}", ctx.shown(&dir(ctx))));
     Ok(address)
 }
 
@@ -116,32 +146,34 @@ pub fn fill_registry(ctx: &Context, machine: &Machine, address: &str, image: &Re
     for arch in Arch::ALL {
         let (platform, reference) = (arch.platform(), format!("{image}-{arch}"));
         sources.push(reference.clone());
-        process::read(
-            ctx,
-            |sh| {
-                cmd!(
-                    sh,
-                    "docker buildx build --platform {platform} -t {reference} --output {output} --push
-                        --provenance=false --progress plain {context}"
-                )
-            },
-            &Options { limit: Limit::Build(None), ..Options::default() },
-        )?;
+        machine.step(ctx, Limit::Build(None), |sh| {
+            cmd!(
+                sh,
+                "docker buildx build --platform {platform} -t {reference} --output {output} --push
+                    --provenance=false --progress plain {context}"
+            )
+        })?;
     }
     let image = image.to_string();
-    let given = Options { limit: Limit::Write, ..Options::default() };
-    process::read(ctx, |sh| cmd!(sh, "docker buildx imagetools create -t {image} {sources...}"), &given)?;
+    machine.step(ctx, Limit::Write, |sh| cmd!(sh, "docker buildx imagetools create -t {image} {sources...}"))?;
+    if machine.dry_run {
+        return print_write(ctx, address, &note(ctx));
+    }
     std::fs::write(note(ctx), address).with_context(|| format!("could not write {}", note(ctx)))
 }
 
 /// Makes a build context with the root file system of each architecture, and gives its folder.
 fn build_context(ctx: &Context, machine: &Machine) -> anyhow::Result<Utf8PathBuf> {
     let dir = ctx.own_path("busybox");
-    if dir.exists() {
+    if dir.exists() && !machine.dry_run {
         std::fs::remove_dir_all(&dir).with_context(|| format!("could not remove {dir}"))?;
     }
     let unpacked = dir.join("unpacked");
     machine.unpack(ctx, PACKAGE, &unpacked)?;
+    if machine.dry_run {
+        ctx.ui.data(format!("# a root file system of each architecture, and a Dockerfile, are made of this in {dir}"));
+        return Ok(dir);
+    }
     let binary = |arch: Arch| -> anyhow::Result<Utf8PathBuf> {
         let mut places =
             ["bin/busybox", "usr/bin/busybox"].into_iter().map(|path| unpacked.join(arch.as_str()).join(path));

@@ -261,8 +261,8 @@ fn with_line(ctx: &Context, command: Command) -> (Command, String) {
 
 /// A word for a POSIX shell: in single quotes where it has anything that the shell would not take as it stands. What
 /// would steer the terminal, or end the line, is escaped in the quotes `$'…'`, which bash, zsh and ksh know.
-fn quote(word: &OsStr) -> String {
-    let word = word.to_string_lossy();
+pub fn quote(word: impl AsRef<OsStr>) -> String {
+    let word = word.as_ref().to_string_lossy();
     let plain = |c: char| c.is_ascii_alphanumeric() || "_@%+=:,./-".contains(c);
     if !word.is_empty() && word.chars().all(plain) {
         return word.into_owned();

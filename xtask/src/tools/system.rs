@@ -1,6 +1,7 @@
 //! This machine: its distribution, what is installed, and how `setup` adds to it and starts it, as root where it must.
 
 use std::ffi::OsStr;
+use std::fmt;
 use std::fs::File;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -44,6 +45,14 @@ pub struct Machine {
     needs_sudo: bool,
 }
 
+/// The distribution, such as `debian 12`, or the kernel where there is none.
+impl fmt::Display for Machine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Machine { id, version, .. } = self;
+        if id.is_empty() { f.write_str(std::env::consts::OS) } else { write!(f, "{id} {version}") }
+    }
+}
+
 impl Machine {
     pub fn inspect(ctx: &Context) -> anyhow::Result<Machine> {
         let os_release = std::fs::read_to_string("/etc/os-release").unwrap_or_default();
@@ -83,9 +92,8 @@ impl Machine {
             let given = Options { stdin: Some(text), ..Options::default() };
             return process::read(ctx, |sh| self.as_root(sh, cmd!(sh, "tee {path}")), &given).map(drop);
         }
-        let text = text.replace('\'', r"'\''");
         let tee = process::shown(ctx, |sh| self.as_root(sh, cmd!(sh, "tee {path}")))?;
-        ctx.ui.data(format!("printf '%s\\n' '{text}' | {tee}"));
+        ctx.ui.data(format!("printf '%s\\n' {} | {tee}", process::quote(text)));
         Ok(())
     }
 
@@ -136,9 +144,8 @@ impl Machine {
         if matches!((id.as_str(), version.as_str()), ("debian", "12" | "13") | ("ubuntu", "22.04" | "24.04")) {
             return Ok(());
         }
-        let here = if id.is_empty() { std::env::consts::OS.to_owned() } else { format!("{id} {version}") };
         let programs = format!("Docker with buildx {}, git and docker-registry", builder::buildx_bounds());
-        Err(Problem::new(here, format!("setup does not know how to install here: {}", packages.join(", ")))
+        Err(Problem::new(self.to_string(), format!("setup does not know how to install here: {}", packages.join(", ")))
             .rule("it knows Debian 12 and 13, and Ubuntu 22.04 and 24.04")
             .help(format!("install {programs}, start the engine, and repeat this"))
             .exit(Exit::Missing))
@@ -210,28 +217,37 @@ impl Machine {
         let mut options = apt::options(ctx, "apt-arches", &self.codename, None)?;
         options.extend(Arch::ALL.map(|arch| format!("-oAPT::Architectures::={arch}")));
         let options = &options;
-        let stderr = std::io::stderr().into();
-        process::show(ctx, |sh| cmd!(sh, "apt-get {options...} -q=2 update"), Limit::Write, stderr)?;
-        let sh = Shell::new().context("could not read the working directory")?;
+        self.step(ctx, Limit::Write, |sh| cmd!(sh, "apt-get {options...} -q=2 update"))?;
         for arch in Arch::ALL {
             let folder = into.join(arch.as_str());
             let download = ctx.own_path("apt-arches").join(format!("download-{arch}"));
-            sh.remove_path(&download)?;
-            sh.create_dir(&download)?;
-            sh.create_dir(&folder)?;
             let of_arch = format!("{package}:{arch}");
-            process::read(
-                ctx,
-                |sh| {
-                    sh.change_dir(&download);
-                    cmd!(sh, "apt-get {options...} -q=2 download {of_arch}")
-                },
-                &Options { limit: Limit::Write, ..Options::default() },
-            )?;
-            let archive = sh.read_dir(&download)?.pop().with_context(|| format!("apt downloaded no {of_arch}"))?;
-            process::read(ctx, |sh| cmd!(sh, "dpkg-deb --extract {archive} {folder}"), &Options::default())?;
+            self.step(ctx, Limit::Read, |sh| cmd!(sh, "rm -rf {download}"))?;
+            self.step(ctx, Limit::Read, |sh| cmd!(sh, "mkdir -p {download} {folder}"))?;
+            self.step(ctx, Limit::Write, |sh| {
+                cmd!(sh, "env --chdir={download} apt-get {options...} -q=2 download {of_arch}")
+            })?;
+            if self.dry_run {
+                // What it will be called is known when it is there.
+                let [download, folder] = [&download, &folder].map(process::quote);
+                ctx.ui.data(format!("dpkg-deb --extract {download}/*.deb {folder}"));
+                continue;
+            }
+            let archive =
+                download.read_dir_utf8()?.next().with_context(|| format!("apt downloaded no {of_arch}"))??;
+            let archive = archive.path();
+            self.step(ctx, Limit::Read, |sh| cmd!(sh, "dpkg-deb --extract {archive} {folder}"))?;
         }
         Ok(())
+    }
+
+    /// Runs a command that needs no rights of root; a dry run prints it.
+    pub fn step(&self, ctx: &Context, limit: Limit, cmd: impl FnOnce(&Shell) -> Cmd<'_>) -> anyhow::Result<()> {
+        if self.dry_run {
+            ctx.ui.data(process::shown(ctx, cmd)?);
+            return Ok(());
+        }
+        process::read(ctx, cmd, &Options { limit, ..Options::default() }).map(drop)
     }
 
     /// Starts the engine, by systemd where it runs, else in the background.
@@ -244,7 +260,7 @@ impl Machine {
             // Debian's service script wants a higher limit of open files than some containers have.
             if self.dry_run {
                 let dockerd = process::shown(ctx, |sh| self.as_root(sh, cmd!(sh, "setsid dockerd")))?;
-                ctx.ui.data(format!("{dockerd} >{log} 2>&1 &"));
+                ctx.ui.data(format!("{dockerd} >{} 2>&1 &", process::quote(&log)));
                 return Ok(());
             }
             process::spawn_daemon(ctx, |sh| self.as_root(sh, cmd!(sh, "setsid dockerd")), &log)?;
@@ -293,6 +309,27 @@ fn with_containerd_store(text: &str) -> Result<String, Problem> {
     };
     features.insert("containerd-snapshotter".to_owned(), json!(true));
     Ok(Value::Object(config).to_string())
+}
+
+/// The version of a program, which it prints when it is asked for it.
+///
+/// # Errors
+/// It is not installed, tells no version, or is older than the oldest that will do.
+pub fn program_version(ctx: &Context, program: &str, oldest: &str) -> Result<String, Problem> {
+    let problem = |what: String| Problem::new(program, what);
+    if !has_program(ctx, program) {
+        return Err(problem("not installed".to_owned()).help("cargo xtask setup"));
+    }
+    let another = format!("install {program} {oldest} or newer");
+    let said = process::read(ctx, |sh| cmd!(sh, "{program} --version"), &Options::default());
+    let said = said.map_err(|error| problem(format!("{error:#}")).help(&another))?;
+    match builder::find_version(&said) {
+        Some(version) if Some(version) < builder::find_version(oldest) => {
+            Err(problem(format!("{} is too old", builder::dotted(version))).help(another))
+        }
+        Some(version) => Ok(builder::dotted(version)),
+        None => Err(problem("tells no version".to_owned()).help(another)),
+    }
 }
 
 /// How many columns the terminal has, if there is one.

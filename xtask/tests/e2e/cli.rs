@@ -2,7 +2,6 @@
 
 use expect_test::expect;
 
-use crate::engine::{Engine, Store};
 use crate::harness::{DOCKERFILE, OWN, TempDir, Tree, without_digests};
 
 #[test]
@@ -270,30 +269,4 @@ fn the_loopback_registry_is_started_without_secrets() {
     assert!(std::process::Command::new("kill").args(["-TERM", pid]).status().unwrap().success());
     assert!(environment.contains("JOBS_PREFIX=kept\0"), "{environment}");
     assert!(secrets.iter().all(|secret| !environment.contains(secret)), "{environment}");
-}
-
-#[test]
-fn doctor_finds_everything_that_setup_installed() {
-    let (engine, tree) = (Engine::with(Store::Containerd), Tree::with_jobs(&["a"]));
-    let run = tree.run_with(&["doctor", "--format", "json"], &[engine.env()]).ended(0);
-    let findings: serde_json::Value = serde_json::from_str(&run.stdout).unwrap();
-    let health: Vec<String> =
-        findings.as_array().unwrap().iter().map(|f| format!("{} {}", f["what"], f["health"])).collect();
-    assert_eq!(
-        health.join("\n").replace('"', ""),
-        "git ok\nengine ok\nbuildx ok\nbuilder ok\namd64 ok\narm64 ok\nregistry ok\nbase images ok",
-        "{}",
-        run.stdout
-    );
-}
-
-#[test]
-fn without_an_engine_the_remedy_is_setup() {
-    let tree = Tree::with_jobs(&["a"]);
-    let run = tree.run_with(&["build"], &[("DOCKER_HOST", "unix:///nowhere.sock")]).ended(4);
-    assert!(run.errors().ends_with("help: start the engine: cargo xtask setup"), "{}", run.errors());
-    let doctor = tree.run_with(&["doctor"], &[("DOCKER_HOST", "unix:///nowhere.sock")]).ended(4);
-    assert!(doctor.stdout.contains("fail  engine"), "{}", doctor.stdout);
-    let no_docker = tree.run_with(&["build"], &[("PATH", "/nowhere")]);
-    assert_eq!(no_docker.code, 4, "{}", no_docker.stderr);
 }

@@ -151,6 +151,8 @@ fn help_has_topics_and_the_help_of_every_command() {
                                           the terminal
           DOCKER_CONFIG                   The folder with docker's logins, instead of
                                           ~/.docker
+          DOCKER_HOST                     Where the engine listens; docker itself reads
+                                          it
           FORCE_COLOR                     Colours, unless it is 0
           GITHUB_ACTIONS                  `true`: annotations, groups and colours for
                                           the log of a workflow
@@ -177,6 +179,8 @@ fn help_has_topics_and_the_help_of_every_command() {
                                           only emulate [--emulate]
           JOBS_FORCE                      Rebuild even if the image exists; needs a tag
                                           that is not published yet [--force]
+          JOBS_KEEP_GOING                 Go on without jobs that are broken, and fail
+                                          in the end [--keep-going]
           JOBS_MIRRORS                    Where a registry's images are pulled from
                                           instead [--mirrors]
           JOBS_PARALLEL                   How many builds run side by side [--parallel]

@@ -16,6 +16,7 @@ mod completions;
 mod copies;
 mod corpus;
 mod deep;
+mod doctor;
 mod ecr;
 #[allow(dead_code)] // each target uses its part of it
 mod ecr_front;
