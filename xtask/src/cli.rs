@@ -62,7 +62,7 @@ pub enum Command {
         destination: Given,
     },
     /// Show per job what is to be done, and why
-    #[command(after_help = "Example: JOBS_REGISTRY=127.0.0.1:5000 cargo xtask plan")]
+    #[command(after_help = "Example: JOBS_REGISTRY=127.0.0.1:5000 cargo xtask plan --why job-a")]
     Plan(PlanArgs),
     /// Build the images of one or more architectures
     #[command(after_help = "Example: cargo xtask build --arch arm64 --push job-a")]
@@ -207,6 +207,12 @@ pub struct PlanArgs {
     /// Plan to rebuild images even if they exist
     #[arg(long, env = "JOBS_FORCE", value_parser = FalseyValueParser::new())]
     pub force: bool,
+    /// List the jobs too for which nothing is to be built
+    #[arg(long)]
+    pub all: bool,
+    /// Show of the named jobs what their key is made from, and what each of it was before
+    #[arg(long, requires = "jobs")]
+    pub why: bool,
     /// End with 10 if there is something to do
     #[arg(long)]
     pub exit_code: bool,

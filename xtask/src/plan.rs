@@ -17,8 +17,8 @@ mod tree;
 
 pub use bases::mirrored;
 pub use broken::{Broken, BrokenJobs};
-pub use decide::{Action, Decision, RegistryState};
-pub use explain::explain;
+pub use decide::{Action, Decision, Reason, RegistryState};
+pub use explain::{Chain, Factor, explain, why};
 pub use jobs::{Job, select_jobs};
 pub use leg::{Leg, LegJob, Told, Work, into_files, matrix};
 pub use look::{for_copy, for_merge, for_verify};
@@ -27,7 +27,6 @@ pub use recipe::{Basis, Recipe, expected_of_published, recipes};
 
 use crate::model::{Digest, Exit, Expected, Failure, Reference};
 use crate::settings::Run;
-use decide::Reason;
 
 /// A job with what is to be done for it.
 pub struct Planned {

@@ -19,7 +19,7 @@ const VARIABLES: [(&str, &str); 32] = [
     ("CARGO_MANIFEST_DIR", "Set by `cargo run`, whose variables no other program is given"),
     ("CARGO_TERM_COLOR", "`always` or `never`: colours, where none of the other variables decides"),
     ("CLICOLOR_FORCE", "Colours, unless it is 0"),
-    ("COLUMNS", "How wide help texts are, instead of as wide as the terminal"),
+    ("COLUMNS", "How wide help texts are, instead of as wide as the terminal, and tables, instead of 80"),
     ("DOCKER_CONFIG", "The folder with docker's logins, instead of ~/.docker"),
     ("DOCKER_HOST", "Where the engine listens; docker itself reads it"),
     ("FORCE_COLOR", "Colours, unless it is 0"),

@@ -39,7 +39,7 @@ pub fn run(run: &Run, format: Format) -> anyhow::Result<()> {
         Format::Json => ctx.ui.data(Value::from_iter(rows)),
         Format::Table => {
             let cells = rows.map(|(key, row)| vec![key.to_owned(), shown(&row["value"]), shown(&row["source"])]);
-            ctx.ui.data(table(&["KEY", "VALUE", "FROM"], &cells));
+            ctx.ui.data(table(ctx, &["KEY", "VALUE", "FROM"], &cells));
         }
     }
     Ok(())

@@ -27,7 +27,7 @@ pub fn run(ctx: &Context, config: &Config, args: &DiscoverArgs) -> anyhow::Resul
     match args.format {
         ListFormat::Json => ctx.ui.data(&folders),
         ListFormat::Matrix => ctx.ui.data(plan::matrix(&build)),
-        ListFormat::Table => ctx.ui.data(as_table(&work.build)),
+        ListFormat::Table => ctx.ui.data(as_table(ctx, &work.build)),
     }
     ctx.ui.detail("Discovered", count(work.build.len(), "job"));
     // The others go on with what was handed on to them.
@@ -173,12 +173,12 @@ fn is_for_workflow(ctx: &Context, args: &DiscoverArgs) -> bool {
     args.format == ListFormat::Matrix || ctx.env.get("GITHUB_OUTPUT").is_some()
 }
 
-fn as_table(jobs: &[LegJob]) -> String {
+fn as_table(ctx: &Context, jobs: &[LegJob]) -> String {
     let row = |LegJob { name, files, arches, .. }: &LegJob| {
         let arches: Vec<&str> = arches.iter().map(|arch| arch.as_str()).collect();
         vec![JobName::to_string(name), arches.join(" "), files.dockerfile.to_string()]
     };
-    table(&["JOB", "ARCHITECTURES", "DOCKERFILE"], &jobs.iter().map(row).collect::<Vec<_>>())
+    table(ctx, &["JOB", "ARCHITECTURES", "DOCKERFILE"], &jobs.iter().map(row).collect::<Vec<_>>())
 }
 
 fn check_size(folders: &str) -> anyhow::Result<()> {

@@ -63,7 +63,7 @@ pub fn run(ctx: &Context, config: &Config, given: &Given, format: Format) -> any
         Format::Json => ctx.ui.data(serde_json::to_string(&requirements)?),
         Format::Table => {
             let rows: Vec<Vec<String>> = requirements.iter().map(Requirement::row).collect();
-            ctx.ui.data(table(&["", "WHAT", "FOUND", "NEEDED", "FIX"], &rows));
+            ctx.ui.data(table(ctx, &["", "WHAT", "FOUND", "NEEDED", "FIX"], &rows));
         }
     }
     let failed = requirements.into_iter().filter(|requirement| requirement.health == Health::Fail);

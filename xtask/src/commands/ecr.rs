@@ -213,7 +213,7 @@ fn print(ctx: &Context, format: Format, rows: &[JobRepository]) {
     let cells: Vec<Vec<String>> = rows.iter().map(cells).collect();
     match format {
         Format::Json => ctx.ui.data(Value::Array(rows.iter().map(json).collect())),
-        Format::Table => ctx.ui.data(table(&HEADINGS, &cells)),
+        Format::Table => ctx.ui.data(table(ctx, &HEADINGS, &cells)),
     }
     summary(ctx, &format!("### Repositories\n\n{}", markdown(&HEADINGS, &cells)));
 }

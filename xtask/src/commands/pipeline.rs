@@ -167,7 +167,7 @@ fn report(ctx: &Context, expected: &[Expected], verified: &[Merged], built: &[Bu
         rows.push(vec![job.to_string(), platforms.join(" "), digest, sizes.join(" "), time]);
     }
     let headings = ["JOB", "PLATFORMS", "DIGEST", "SIZE", "BUILD TIME"];
-    ctx.ui.text(&format!("\n{}", table(&headings, &rows)));
+    ctx.ui.text(&format!("\n{}", table(ctx, &headings, &rows)));
     summary(ctx, &markdown(&headings, &rows));
     if let Some(Merged { reference, .. }) = verified.first() {
         ctx.ui.text(&format!("\nRun one: docker run --rm {} --help\n", one_line(&reference.to_string())));

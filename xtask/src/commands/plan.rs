@@ -1,10 +1,13 @@
 //! `plan`: per job what is to be done, and why. It is the very plan that `build` and `merge` follow.
 
+use std::cmp::Reverse;
+use std::collections::BTreeSet;
+
 use serde_json::{Value, json};
 
 use super::login;
 use crate::cli::{Format, PlanArgs};
-use crate::plan::{self, Action, Basis, Broken, BrokenJobs, Job, Planned, select_jobs};
+use crate::plan::{self, Action, Basis, Broken, BrokenJobs, Chain, Factor, Job, Planned, Reason, select_jobs};
 use crate::publish::check_signatures;
 use crate::run::fleet::Tally;
 use crate::run::{Context, count, markdown, summary, table};
@@ -22,24 +25,45 @@ pub fn run(run: &Run, args: &PlanArgs) -> anyhow::Result<u8> {
         None => Basis::Registry { force: args.force },
     };
     let planned = planned(run, &jobs, &basis, &mut broken)?;
-    let aside = broken.aside();
-    match args.format {
-        Format::Json => {
-            let jobs = planned.iter().map(as_json).chain(aside.iter().map(broken_as_json));
-            run.ctx.ui.data(Value::Array(jobs.collect()));
-        }
-        Format::Table => {
-            let rows: Vec<_> = planned.iter().map(row).chain(aside.iter().map(broken_row)).collect();
-            run.ctx.ui.data(table(&HEADINGS, &rows));
-        }
-    }
+    let (ctx, aside) = (&run.ctx, broken.aside());
+    let why = |planned: &Planned| plan::why(run, &planned.recipe, &basis).map(Some);
+    let chains: Vec<Option<Chain>> = match args.why {
+        true => planned.iter().map(why).collect::<anyhow::Result<_>>()?,
+        false => planned.iter().map(|_| None).collect(),
+    };
+    print(ctx, args, &planned, &chains, aside);
     let recipes = || planned.iter().map(|planned| &planned.recipe);
-    let files = if args.jobs.is_empty() { plan::notes_of_files(&run.ctx, recipes()) } else { Vec::new() };
-    plan::note_of_inputs(recipes()).iter().chain(&files).for_each(|note| run.ctx.ui.warning(note));
-    report(&run.ctx, &planned, aside);
+    let files = if args.jobs.is_empty() { plan::notes_of_files(ctx, recipes()) } else { Vec::new() };
+    plan::note_of_inputs(recipes()).iter().chain(&files).for_each(|note| ctx.ui.warning(note));
+    report(ctx, &planned, aside);
+    let hidden = planned.iter().filter(|planned| !is_open(planned)).count();
+    if hidden > 0 && hidden < planned.len() + aside.len() && !args.all && !args.why {
+        ctx.ui.status("Unchanged", format!("{}: --all lists them", count(hidden, "job")));
+    }
     broken.result()?;
     let idle = planned.iter().all(|planned| planned.decision.action == Action::Done);
     Ok(if args.exit_code && !idle { SOMETHING_TO_DO } else { 0 })
+}
+
+fn print(ctx: &Context, args: &PlanArgs, planned: &[Planned], chains: &[Option<Chain>], broken: &[Broken]) {
+    let text = match args.format {
+        Format::Json => {
+            let jobs = planned.iter().zip(chains).map(as_json).chain(broken.iter().map(broken_as_json));
+            Value::Array(jobs.collect()).to_string()
+        }
+        Format::Table if args.why => {
+            let texts = planned.iter().zip(chains.iter().flatten()).map(|(planned, chain)| told(ctx, planned, chain));
+            texts.collect::<Vec<_>>().join("\n\n")
+        }
+        Format::Table => {
+            let rows = rows(planned, broken, |planned| args.all || is_open(planned));
+            // Headings alone would say nothing.
+            if rows.is_empty() { String::new() } else { table(ctx, &HEADINGS, &rows) }
+        }
+    };
+    if !text.is_empty() {
+        ctx.ui.data(text);
+    }
 }
 
 /// The plan, with what has changed.
@@ -58,11 +82,39 @@ pub fn planned(run: &Run, jobs: &[Job], basis: &Basis, broken: &mut BrokenJobs) 
 /// Says how many jobs have something to be done, and shows these in the summary of a workflow, with the reasons.
 pub fn report(ctx: &Context, planned: &[Planned], broken: &[Broken]) {
     let totals = totals(planned, broken.len());
-    ctx.ui.status("Planned", &totals);
-    let open = planned.iter().filter(|planned| planned.decision.action != Action::Done);
-    let rows: Vec<Vec<String>> = broken.iter().map(broken_row).chain(open.map(row)).collect();
+    match broken.is_empty() && planned.iter().all(|planned| planned.decision.action != Action::Build) {
+        true => ctx.ui.status("Nothing", format!("to build: {}", nothing(planned))),
+        false => ctx.ui.status("Planned", &totals),
+    }
+    let rows = rows(planned, broken, is_open);
     let table = if rows.is_empty() { String::new() } else { markdown(&HEADINGS, &rows) };
     summary(ctx, &format!("### Plan\n\n{totals}\n\n{table}"));
+}
+
+/// Whether it is more than a new tag for images that were there before.
+fn is_open(Planned { decision, .. }: &Planned) -> bool {
+    decision.action != Action::Done && !matches!(decision.reason, Reason::Unchanged { .. })
+}
+
+/// The rows of those that are listed: what is broken, then what is to be done.
+fn rows(planned: &[Planned], broken: &[Broken], is_listed: impl Fn(&Planned) -> bool) -> Vec<Vec<String>> {
+    let mut listed: Vec<&Planned> = planned.iter().filter(|planned| is_listed(planned)).collect();
+    listed.sort_by_key(|planned| Reverse(planned.decision.action));
+    broken.iter().map(broken_row).chain(listed.into_iter().map(row)).collect()
+}
+
+/// `24 jobs unchanged since 3f2a9c1`; without the commit where they were built from several.
+fn nothing(planned: &[Planned]) -> String {
+    let (open, unchanged): (Vec<&Planned>, Vec<&Planned>) = planned.iter().partition(|planned| is_open(planned));
+    let reasons: BTreeSet<String> = unchanged.iter().map(|planned| planned.decision.reason.to_string()).collect();
+    let reason = reasons.first().filter(|_| reasons.len() == 1).map_or("unchanged", String::as_str);
+    let unchanged = format!("{} {reason}", count(unchanged.len(), "job"));
+    match (open.len(), planned.len()) {
+        (_, 0) => "no jobs".to_owned(),
+        (0, _) => unchanged,
+        (open, all) if open == all => format!("{} to merge", count(open, "job")),
+        (open, _) => format!("{} to merge, {unchanged}", count(open, "job")),
+    }
 }
 
 /// The headings of [`row`].
@@ -74,15 +126,52 @@ fn row(Planned { recipe, decision }: &Planned) -> Vec<String> {
     vec![recipe.job.name.to_string(), decision.action.to_string(), arches, decision.reason.to_string()]
 }
 
-fn as_json(Planned { recipe, decision }: &Planned) -> Value {
-    json!({
+fn as_json((Planned { recipe, decision }, chain): (&Planned, &Option<Chain>)) -> Value {
+    let mut json = json!({
         "job": recipe.job.name,
         "action": decision.action,
         "arches": decision.arches,
         "reason": decision.reason.to_string(),
         "key": recipe.expected.key.as_ref().map(ToString::to_string),
         "whole-context": recipe.whole,
-    })
+    });
+    if let Some(chain) = chain {
+        json["why"] = json!(chain);
+    }
+    json
+}
+
+/// A decision with all that its key is made from.
+fn told(ctx: &Context, Planned { recipe, decision }: &Planned, chain: &Chain) -> String {
+    let arches: String = decision.arches.iter().map(|arch| format!(" {arch}")).collect();
+    let decided = format!("{}: {}{arches}, {}", recipe.job.name, decision.action, decision.reason);
+    let (keys, others): (Vec<&Factor>, Vec<&Factor>) = chain.factors.iter().partition(|factor| factor.kind == "key");
+    let key = |Factor { now, before, .. }: &&Factor| {
+        let before = before.as_ref().filter(|before| Some(*before) != now.as_ref());
+        let now = now.as_deref().unwrap_or("none");
+        before.map_or_else(|| format!("\nkey {now}"), |before| format!("\nkey {now}, before {before}"))
+    };
+    let keys: String = keys.iter().map(key).collect();
+    let before = chain.since.as_ref().map_or_else(|| "BEFORE".to_owned(), |since| format!("AT {since}"));
+    let rows = others.into_iter().map(cells);
+    let table = match chain.factors.iter().any(|factor| factor.change != "unknown") {
+        true => table(ctx, &["", "WHAT", "NOW", &before], &rows.collect::<Vec<_>>()),
+        false => table(ctx, &["WHAT", "NOW"], &rows.map(|cells| cells[1..3].to_vec()).collect::<Vec<_>>()),
+    };
+    format!("{decided}{keys}\n\n{table}")
+}
+
+/// A file stands for itself, and of long names the beginning is enough to tell them apart.
+fn cells(Factor { kind, name, now, before, change }: &Factor) -> Vec<String> {
+    let what = if *kind == "input" { name.clone() } else { format!("{kind} {name}") };
+    let shown = |value: &Option<String>| match (value.as_deref().unwrap_or("-"), *kind) {
+        (blob, "input") if !blob.contains(' ') => blob.chars().take(7).collect(),
+        (digest, "base") => digest.trim_start_matches("sha256:").chars().take(12).collect(),
+        (value, _) => value.to_owned(),
+    };
+    let change = if *change == "unknown" { "" } else { change };
+    let before = if change.is_empty() || change == "same" { String::new() } else { shown(before) };
+    vec![change.to_owned(), what.trim_end().to_owned(), shown(now), before]
 }
 
 /// What the plan calls a job that nothing can be done for.

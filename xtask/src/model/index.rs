@@ -139,6 +139,12 @@ impl Index {
         self.labels()?.get(KEY_LABEL).map(String::as_str)
     }
 
+    /// The bases of its images by their names, as it says itself.
+    pub fn bases(&self) -> BTreeMap<String, Digest> {
+        let label = self.labels().and_then(|labels| labels.get(BASES_LABEL));
+        label.map(|label| expected::bases_of_label(label)).unwrap_or_default()
+    }
+
     /// Whether one of the images was built by force.
     pub fn is_forced(&self) -> bool {
         self.annotations.contains_key(FORCED) || self.images.iter().any(Manifest::is_forced)

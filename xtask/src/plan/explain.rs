@@ -1,5 +1,7 @@
 //! Why a job is to be built: what changed since its images of an earlier run, or since a commit that is named.
 
+mod why;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::Planned;
@@ -7,8 +9,10 @@ use super::decide::{Action, Decision, Reason};
 use super::recipe::Recipe;
 use crate::model::{Commit, DOCKERFILE, Index, PathPattern, Reference, Tag, clean};
 use crate::run::Context;
-use crate::settings::{Run, job_settings};
+use crate::settings::{JobSettings, Run, job_settings};
 use crate::tools::git;
+
+pub use why::{Chain, Factor, why};
 
 /// How many commits are looked back for the images that a job had before.
 const LOOK_BACK: usize = 10;
@@ -24,11 +28,8 @@ pub fn explain(run: &Run, jobs: &mut [Planned]) -> anyhow::Result<()> {
     if new.is_empty() {
         return Ok(());
     }
-    let ancestors = git::ancestors(&run.ctx, LOOK_BACK)?;
-    let mut tags = run.target.moving_tags.clone();
-    let digits = run.config.sha_length;
-    tags.extend(ancestors.iter().filter_map(|commit| format!("{commit:.digits$}").parse().ok()));
-    let found = previous(run, &new, &tags)?;
+    let recipes: Vec<&Recipe> = new.iter().map(|job| &job.recipe).collect();
+    let found = previous(run, &recipes, &earlier_tags(run)?)?;
     let mut changed = BTreeMap::new();
     for (job, previous) in new.into_iter().zip(found) {
         job.decision.reason = match previous {
@@ -39,17 +40,25 @@ pub fn explain(run: &Run, jobs: &mut [Planned]) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// The tags under which a job may have had images before, the likeliest first.
+fn earlier_tags(run: &Run) -> anyhow::Result<Vec<Tag>> {
+    let ancestors = git::ancestors(&run.ctx, LOOK_BACK)?;
+    let digits = run.config.sha_length;
+    let of_commits = ancestors.iter().filter_map(|commit| format!("{commit:.digits$}").parse().ok());
+    Ok(run.target.moving_tags.iter().cloned().chain(of_commits).collect())
+}
+
 /// The jobs' images of earlier runs: what the first of the tags that exists points to. Most often that is one of the
 /// first tags, so the others are asked for only where it is not.
 ///
 /// # Errors
 /// The registry cannot be reached.
-fn previous(run: &Run, jobs: &[&mut Planned], tags: &[Tag]) -> anyhow::Result<Vec<Option<Index>>> {
+fn previous(run: &Run, jobs: &[&Recipe], tags: &[Tag]) -> anyhow::Result<Vec<Option<Index>>> {
     let mut found: Vec<Option<Index>> = jobs.iter().map(|_| None).collect();
     let (near, far) = tags.split_at(tags.len().min(NEAR));
     for tags in [near, far] {
         let open: Vec<usize> = (0..jobs.len()).filter(|&i| found[i].is_none()).collect();
-        let repository = |i: usize| &jobs[i].recipe.expected.repository;
+        let repository = |i: usize| &jobs[i].expected.repository;
         let asked = open.iter().flat_map(|&i| tags.iter().map(move |tag| (i, tag)));
         let references: Vec<Reference> = asked.map(|(i, tag)| repository(i).with_tag(tag)).collect();
         let answers = run.client.indexes(&run.ctx, &references)?;
@@ -59,7 +68,7 @@ fn previous(run: &Run, jobs: &[&mut Planned], tags: &[Tag]) -> anyhow::Result<Ve
         }
     }
     let silent = |index: &&mut Index| index.revision().is_none();
-    let places = found.iter_mut().zip(jobs).filter_map(|(index, job)| Some((&job.recipe.expected, index.as_mut()?)));
+    let places = found.iter_mut().zip(jobs).filter_map(|(index, job)| Some((&job.expected, index.as_mut()?)));
     let mut unread: Vec<_> =
         places.filter(|(_, index)| silent(index)).map(|(e, index)| (&e.repository, index)).collect();
     run.client.read_images(&run.ctx, &mut unread)?.into_iter().collect::<anyhow::Result<()>>()?;
@@ -106,14 +115,19 @@ fn files_changed(files: &BTreeSet<String>, since: &str) -> Option<Reason> {
 /// The first build argument whose value in `job.json` is another than it was; `None` too where nobody can tell, as in
 /// a clone without the content of older files.
 fn changed_argument(ctx: &Context, recipe: &Recipe, commit: &Commit) -> Option<String> {
+    let old = settings_at(ctx, recipe, commit)?.args;
+    let new = &recipe.job.settings.args;
+    let names = old.keys().chain(new.keys()).filter(|name| !recipe.job.settings.env_args.contains(name));
+    names.filter(|name| old.get(*name) != new.get(*name)).min().cloned()
+}
+
+/// What `job.json` said of the job in a commit; `None` where nobody can tell.
+fn settings_at(ctx: &Context, recipe: &Recipe, commit: &Commit) -> Option<JobSettings> {
     let path = recipe.job.files.settings_file();
     let text = git::file_at(ctx, commit, path.as_str()).ok()?;
     let mut old = text.and_then(|text| job_settings(path.as_str(), &text).ok()).unwrap_or_default();
     let of_folder = old.remove(&None);
-    let old = old.remove(&Some(recipe.job.name.to_string())).or(of_folder).unwrap_or_default().args;
-    let new = &recipe.job.settings.args;
-    let names = old.keys().chain(new.keys()).filter(|name| !recipe.job.settings.env_args.contains(name));
-    names.filter(|name| old.get(*name) != new.get(*name)).min().cloned()
+    Some(old.remove(&Some(recipe.job.name.to_string())).or(of_folder).unwrap_or_default())
 }
 
 /// The decisions by the files that changed since the merge base with a revision: for pull requests, which have no

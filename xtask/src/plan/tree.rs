@@ -1,6 +1,6 @@
 //! The commit's files, and which of them reach a job's image.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, OnceLock};
 
 use camino::Utf8Path;
@@ -115,6 +115,14 @@ impl Tree {
         paths.extend_from_slice(&self.uncommitted);
         paths.sort_by(|a, b| a.path.cmp(&b.path));
         self.counted(recipe, &paths)
+    }
+
+    /// The blobs of the files that count for the job, by path: in a listing, or in the commit itself.
+    pub fn blobs(&self, recipe: &Recipe, listing: Option<&[TreeEntry]>) -> BTreeMap<String, String> {
+        let listing = listing.unwrap_or(&self.entries);
+        let counted = self.counted(recipe, listing);
+        let blobs = listing.iter().map(|entry| (String::from_utf8_lossy(&entry.path).into_owned(), entry.blob.clone()));
+        blobs.filter(|(path, _)| counted.contains(path)).collect()
     }
 
     /// The paths of a listing that count for the job, for what its Dockerfile reads or by their names.

@@ -243,34 +243,6 @@ fn color_choice(flag: ColorChoice, env: &Environment) -> anstream::ColorChoice {
     }
 }
 
-/// Rows under headings, each column as wide as its widest cell.
-pub fn table(headings: &[&str], rows: &[Vec<String>]) -> String {
-    let rows: Vec<Vec<String>> = rows.iter().map(|row| row.iter().map(|cell| one_line(cell)).collect()).collect();
-    let mut widths: Vec<usize> = headings.iter().map(|heading| heading.chars().count()).collect();
-    for row in &rows {
-        for (width, cell) in widths.iter_mut().zip(row) {
-            *width = (*width).max(cell.chars().count());
-        }
-    }
-    let line = |cells: &mut dyn Iterator<Item = &str>| {
-        let padded: Vec<String> = cells.zip(&widths).map(|(cell, &width)| format!("{cell:width$}")).collect();
-        padded.join("  ").trim_end().to_owned()
-    };
-    let mut lines = vec![line(&mut headings.iter().copied())];
-    lines.extend(rows.iter().map(|row| line(&mut row.iter().map(String::as_str))));
-    lines.join("\n")
-}
-
-/// The same as a table in Markdown.
-pub fn markdown(headings: &[&str], rows: &[Vec<String>]) -> String {
-    let line = |cells: &mut dyn Iterator<Item = String>| format!("| {} |", cells.collect::<Vec<_>>().join(" | "));
-    let plain = |cell: &String| one_line(cell).replace('|', "\\|");
-    let mut lines = vec![line(&mut headings.iter().map(ToString::to_string))];
-    lines.push(line(&mut headings.iter().map(|_| "---".to_owned())));
-    lines.extend(rows.iter().map(|row| line(&mut row.iter().map(plain))));
-    lines.join("\n")
-}
-
 /// A duration as people say it: `0.4s`, `12s`, `3m12s`.
 pub fn human_time(time: Duration) -> String {
     match time.as_secs() {
@@ -288,12 +260,6 @@ pub fn count(number: usize, thing: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_table_is_as_wide_as_its_cells() {
-        let rows = [vec!["job-a".to_owned(), "x".to_owned()], vec!["b".to_owned(), "yy".to_owned()]];
-        assert_eq!(table(&["job", "what"], &rows), "job    what\njob-a  x\nb      yy");
-    }
 
     #[test]
     fn foreign_text_commands_nothing() {

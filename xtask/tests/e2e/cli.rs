@@ -120,7 +120,7 @@ fn a_path_leads_to_a_job_from_where_it_is_typed() {
             String::from_utf8(if output.status.success() { output.stdout } else { output.stderr }).unwrap()
         };
         assert_eq!(run(&["discover", typed], &[]), format!("[\"jobs/{job}\"]\n"), "{folder}: {typed}");
-        let planned = run(&["plan", "--since", "HEAD", typed], &[]);
+        let planned = run(&["plan", "--all", "--since", "HEAD", typed], &[]);
         assert_eq!(planned.lines().nth(1).and_then(|row| row.split(' ').next()), Some(job), "{planned}");
         let built = run(&["build", "--dry-run", typed], &[]);
         assert!(built.contains(&format!(" -t jobs/{job}:")) && built.lines().count() == 1, "{built}");
@@ -142,15 +142,22 @@ fn config_tells_every_value_and_where_it_came_from() {
     expect![[r#"
         KEY VALUE FROM
         target staging git
-        registry 111122223333.dkr.ecr.eu-west-1.amazonaws.com target `staging` in Cargo.toml
+        registry 111122223333.dkr.ecr.eu-west-1.amazonaws.com target `staging` in
+        Cargo.toml
         prefix jobs default
         tag <sha> git
-        role arn:aws:iam::111122223333:role/jobs-push target `staging` in Cargo.toml
-        environment - target `staging` in Cargo.toml
-        region eu-west-1 target `staging` in Cargo.toml
-        moving-tags latest target `staging` in Cargo.toml
-        copies - target `staging` in Cargo.toml
-        mirrors docker.io=127.0.0.1:5000 Cargo.toml and JOBS_MIRRORS
+        role arn:aws:iam::111122223333:role/jobs-push target `staging` in
+        Cargo.toml
+        environment - target `staging` in
+        Cargo.toml
+        region eu-west-1 target `staging` in
+        Cargo.toml
+        moving-tags latest target `staging` in
+        Cargo.toml
+        copies - target `staging` in
+        Cargo.toml
+        mirrors docker.io=127.0.0.1:5000 Cargo.toml and
+        JOBS_MIRRORS
         min-free-gb 1 default
         timeouts build=3600 read=60 write=600 default
     "#]]

@@ -64,7 +64,7 @@ impl Copies {
     }
 
     fn plan(&self) -> String {
-        self.run(&["plan"]).ended(0).stdout
+        self.run(&["plan", "--all"]).ended(0).stdout
     }
 }
 

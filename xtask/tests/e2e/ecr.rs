@@ -262,9 +262,12 @@ fn a_template_that_makes_a_repository_counts_as_one() {
     let tree = tree(&["a"]);
     ecr.make_on_push("jobs");
     expect![[r#"
-            JOB  REPOSITORY  TAGS                           LIFECYCLE  FOUND
-        ok  a    jobs/a      immutable except latest key-*  -          not there, the first push makes it by template `jobs`
-    "#]].assert_eq(&run(&tree, &ecr, &["check"]).ended(0).stdout);
+            JOB  REPOSITORY  TAGS                     LIFECYCLE  FOUND
+        ok  a    jobs/a      immutable except latest  -          not there, the first
+                             key-*                               push makes it by
+                                                                 template `jobs`
+    "#]]
+    .assert_eq(&run(&tree, &ecr, &["check"]).ended(0).stdout);
     let json = run(&tree, &ecr, &["check", "--format", "json"]).ended(0).stdout;
     assert!(json.contains("\"exists\":false") && json.contains("\"template\":\"jobs\""), "{json}");
     // It may be made by hand all the same.

@@ -276,7 +276,7 @@ impl Tree {
         let mut command = Command::new(env!("CARGO_BIN_EXE_xtask"));
         for (name, _) in std::env::vars_os() {
             let name = name.to_string_lossy().into_owned();
-            let ours = ["JOBS_", "GITHUB_", "RUNNER_", "CARGO_", "ACTIONS_", "AWS_"];
+            let ours = ["JOBS_", "GITHUB_", "RUNNER_", "CARGO_", "ACTIONS_", "AWS_", "COLUMNS"];
             if ours.iter().any(|start| name.starts_with(start)) {
                 command.env_remove(name);
             }

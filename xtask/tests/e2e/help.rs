@@ -148,7 +148,7 @@ fn help_has_topics_and_the_help_of_every_command() {
                                           the other variables decides
           CLICOLOR_FORCE                  Colours, unless it is 0
           COLUMNS                         How wide help texts are, instead of as wide as
-                                          the terminal
+                                          the terminal, and tables, instead of 80
           DOCKER_CONFIG                   The folder with docker's logins, instead of
                                           ~/.docker
           DOCKER_HOST                     Where the engine listens; docker itself reads

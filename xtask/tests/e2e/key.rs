@@ -198,7 +198,7 @@ fn a_forced_image_has_a_tag_of_its_own_and_replaces_the_one_behind_the_key() {
     assert!(file.contains(&format!("\"key-digest\": \"{forced}\"")), "{file}");
     assert_eq!(registry.digest("jobs/job", &tree.tag()).as_ref(), Some(&first), "what was published stays");
     // Repeated, it is done; and later commits use the forced image.
-    let plan = tree.run_with(&["plan", "--force", "--exit-code"], &again).ended(0).stdout;
+    let plan = tree.run_with(&["plan", "--force", "--exit-code", "--all"], &again).ended(0).stdout;
     assert!(plan.contains("published"), "{plan}");
     tree.commit("later");
     assert!(planned(&tree, &env).1.starts_with("unchanged since "));

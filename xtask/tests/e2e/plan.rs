@@ -1,5 +1,7 @@
 //! `plan`, `discover --changed`, and what `build` and `merge` make of it.
 
+mod why;
+
 use std::process::Command;
 
 use expect_test::{Expect, expect};
@@ -65,7 +67,7 @@ impl Published {
 
     /// The plan as a table, without what differs from run to run.
     fn plan(&self, since: &str, expected: &Expect) {
-        let run = self.run(&["plan"]).ended(0);
+        let run = self.run(&["plan", "--all"]).ended(0);
         let shown = run.stdout.replace(&self.registry.address, "<registry>").replace(&since[..7], "<since>");
         let mut words = Vec::new();
         for line in shown.lines() {
@@ -126,7 +128,7 @@ fn an_unrelated_commit_builds_nothing_and_every_job_gets_the_new_tag() {
     let digests = published.digests();
     let again = published.run(&["merge"]).ended(0);
     assert_eq!((again.stderr.matches("Unchanged").count(), published.digests()), (3, digests));
-    assert_eq!(published.run(&["plan", "--exit-code"]).ended(0).stdout.matches("published").count(), 3);
+    assert_eq!(published.run(&["plan", "--exit-code", "--all"]).ended(0).stdout.matches("published").count(), 3);
 }
 
 #[test]
@@ -386,16 +388,17 @@ fn since_compares_files_with_the_merge_base_and_asks_no_registry() {
     .assert_eq(&std::fs::read_to_string(&summary).unwrap().replace(since, "<base>"));
     assert!(run.stderr.contains("Deleted jobs/gone"), "{}", run.stderr);
     let base = tree.git(&["merge-base", "main", "HEAD"]);
-    let plan = tree.run_with(&["plan", "--since", "main"], &nowhere).ended(0).stdout.replace(&base[..7], "<base>");
+    let plan =
+        tree.run_with(&["plan", "--since", "main", "--all"], &nowhere).ended(0).stdout.replace(&base[..7], "<base>");
     let plan: Vec<String> = plan.lines().map(|l| l.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
     assert_eq!(
         plan,
         [
             "JOB PLAN BUILDS REASON",
-            "a done - unchanged since <base>",
             "b build amd64 arm64 jobs/b/Dockerfile changed since <base>",
-            "c done - unchanged since <base>",
             "new build amd64 arm64 new since <base>",
+            "a done - unchanged since <base>",
+            "c done - unchanged since <base>",
         ]
     );
     tree.write("jobs/lib/util.sh", "2");
