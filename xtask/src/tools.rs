@@ -13,6 +13,7 @@ mod loopback;
 pub mod process;
 mod registry;
 mod system;
+mod terminal;
 
 pub use aws::AwsClient;
 pub use builder::{Bootstrap, Builder, buildx_bounds, buildx_version};
@@ -22,4 +23,5 @@ pub use docker::{docker_login, docker_version, engine_version, is_mended_by_setu
 pub use gh::{check_gh, verify_attestation};
 pub use loopback::{ensure_registry, fill_registry, noted_mirror, print_registry, running_registry};
 pub use registry::RegistryClient;
-pub use system::{Machine, has_program, has_python_environments, program_version, terminal_columns};
+pub use system::{Machine, has_program, has_python_environments, program_version};
+pub use terminal::{Terminal, terminal_columns};

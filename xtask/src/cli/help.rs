@@ -12,7 +12,7 @@ const USUAL_COLUMNS: usize = 80;
 const MOST_COLUMNS: usize = 100;
 
 /// What is read besides the variables of flags.
-const VARIABLES: [(&str, &str); 32] = [
+const VARIABLES: [(&str, &str); 33] = [
     ("ACTIONS_ID_TOKEN_REQUEST_TOKEN", "With this, `login` and cosign ask GitHub for the workflow's identity"),
     ("ACTIONS_ID_TOKEN_REQUEST_URL", "Where they ask for it"),
     ("AWS_REGION", "The region of ECR, instead of the target's"),
@@ -45,6 +45,7 @@ const VARIABLES: [(&str, &str); 32] = [
     ("RUNNER_DEBUG", "1: as -vv"),
     ("RUNNER_ENVIRONMENT", "`github-hosted`: a runner of GitHub's own, whose engine `setup --ci` may change"),
     ("RUNNER_TEMP", "The folder for an identity token, instead of TMPDIR or /tmp"),
+    ("TERM", "`dumb`: a terminal on which nothing is drawn anew"),
 ];
 
 /// What every command ends with.

@@ -111,7 +111,7 @@ fn equal_command(run: &Run, command: &str, flags: impl Iterator<Item = String>, 
 
 /// How images are built, as flags again.
 fn flags_of(options: &BuildOptions) -> impl Iterator<Item = String> {
-    let BuildOptions { emulate: _, parallel, no_cache, fail_fast, provenance, builder } = options;
+    let BuildOptions { emulate: _, parallel, no_cache, fail_fast, provenance, builder, output: _ } = options;
     let provenance = provenance.and_then(|provenance| Some(provenance.to_possible_value()?.get_name().to_owned()));
     let values = [
         ("--parallel", parallel.map(|parallel| parallel.to_string())),

@@ -28,6 +28,8 @@ const SHELLS: [&str; 2] = ["zsh", "fish"];
 const PODMAN: &str = "podman";
 /// Browsers that need no display, in which the tests open pages; the first is the one that is installed.
 const BROWSERS: [&str; 4] = ["chromium-headless-shell", "chromium", "chromium-browser", "google-chrome"];
+/// A terminal for the tests: its package has the same name.
+const TMUX: &str = "tmux";
 /// The engine and what belongs to it.
 const ENGINE: [&str; 5] = ["docker.io", "docker-cli", "containerd", "tini-static", "docker-buildx"];
 /// How long a running engine may take to see emulation that was just installed: it looks for it from time to time only.
@@ -98,6 +100,7 @@ fn install_programs(ctx: &Context, machine: &Machine, purpose: Purpose, signs: b
         packages.extend((!has("ip")).then_some(IPROUTE));
         packages.extend(SHELLS.into_iter().chain([PODMAN]).filter(|program| !has(program)));
         packages.extend((!BROWSERS.into_iter().any(has)).then_some(BROWSERS[0]));
+        packages.extend((!has(TMUX)).then_some(TMUX));
     }
     packages.extend((signs && check_cosign(ctx).is_err()).then_some(COSIGN));
     if !has("dockerd") && engine_version(ctx).is_err() {

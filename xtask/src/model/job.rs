@@ -37,9 +37,9 @@ impl JobName {
 
     fn within(parent: &Utf8Path, name: &str) -> Result<JobName, Problem> {
         let at = |name: &str| if parent.as_str().is_empty() { name.to_owned() } else { format!("{parent}/{name}") };
-        JobName::checked(&at(name), name).map_err(|(problem, better)| match better {
-            Some(better) => problem.help(format!("rename the folder, e.g. {}", at(better.as_str()))),
-            None => problem.help("rename the folder"),
+        JobName::checked(&at(name), name, |better| match better {
+            Some(better) => format!("rename the folder, e.g. {}", at(better.as_str())),
+            None => "rename the folder".to_owned(),
         })
     }
 
@@ -48,17 +48,18 @@ impl JobName {
     /// # Errors
     /// It is none, with a better one.
     pub fn at(at: &str, name: &str) -> Result<JobName, Problem> {
-        JobName::checked(at, name).map_err(|(problem, better)| match better {
-            Some(better) => problem.help(format!("e.g. `{better}`")),
-            None => problem.help("give it another name"),
+        JobName::checked(at, name, |better| match better {
+            Some(better) => format!("e.g. `{better}`"),
+            None => "give it another name".to_owned(),
         })
     }
 
-    fn checked(at: &str, name: &str) -> Result<JobName, (Problem, Option<JobName>)> {
+    /// The name, if it is one; otherwise help that may name a better one.
+    fn checked(at: &str, name: &str, help: impl Fn(Option<JobName>) -> String) -> Result<JobName, Problem> {
         if is_valid(name) {
             return Ok(JobName(name.to_owned()));
         }
-        Err((Problem::new(at, "not a valid job name").rule(NAME_RULE), JobName::suggestion(name)))
+        Err(Problem::new(at, "not a valid job name").rule(NAME_RULE).help(help(JobName::suggestion(name))))
     }
 
     /// The nearest valid name, for a person who has to rename a folder.

@@ -25,6 +25,8 @@ pub struct Problem {
     pub at: String,
     /// What is wrong with it: lower case, no final full stop.
     pub what: String,
+    /// Lines that show it, such as those of a file around it.
+    pub excerpt: Option<String>,
     /// The rule that it breaks.
     pub rule: Option<String>,
     /// What to do about it.
@@ -33,7 +35,12 @@ pub struct Problem {
 
 impl Problem {
     pub fn new(at: impl Into<String>, what: impl Into<String>) -> Problem {
-        Problem { at: at.into(), what: what.into(), rule: None, help: None }
+        Problem { at: at.into(), what: what.into(), excerpt: None, rule: None, help: None }
+    }
+
+    pub fn excerpt(mut self, lines: impl Into<String>) -> Problem {
+        self.excerpt = Some(lines.into());
+        self
     }
 
     pub fn rule(mut self, rule: impl Into<String>) -> Problem {
@@ -60,6 +67,9 @@ impl Problem {
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", one_line(&self.at), printable(&self.what))?;
+        for line in self.excerpt.iter().flat_map(|excerpt| excerpt.lines()) {
+            write!(f, "\n  {}", whole_line(line))?;
+        }
         if let Some(rule) = &self.rule {
             write!(f, "\n  rule: {}", printable(rule))?;
         }
@@ -163,6 +173,8 @@ mod tests {
     fn a_problem_reads_like_the_compilers() {
         let problem = Problem::new("jobs/X", "not a valid job name").rule("lower-case").help("rename it");
         assert_eq!(problem.to_string(), "jobs/X: not a valid job name\n  rule: lower-case\n  help: rename it");
+        let shown = Problem::new("a:1", "b").excerpt("1 | c\n::d").help("e");
+        assert_eq!(shown.to_string(), "a:1: b\n  1 | c\n  : :d\n  help: e");
         let failure = Failure { exit: Exit::Usage, problems: vec![Problem::new("a", "b"), Problem::new("c", "d\ne")] };
         assert_eq!(failure.to_string(), "a: b\nerror: c: d\n    e");
         assert_eq!(Failure::reason(&anyhow::Error::new(failure)), "b");

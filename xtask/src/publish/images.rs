@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::builder::FalseyValueParser;
-use clap::{Args, value_parser};
+use clap::{Args, ValueEnum, value_parser};
 
 use super::cache;
 use super::record::Record;
@@ -31,12 +31,24 @@ pub struct BuildOptions {
     /// Start no further build after one has failed
     #[arg(long)]
     pub fail_fast: bool,
+    /// What is shown of the builds
+    #[arg(long, value_name = "HOW", default_value = "quiet")]
+    pub output: Shown,
     /// How much provenance the images carry
     #[arg(long, env = "JOBS_PROVENANCE")]
     pub provenance: Option<Provenance>,
     /// The buildx builder, instead of the current one
     #[arg(long, env = "BUILDX_BUILDER", value_name = "NAME")]
     pub builder: Option<String>,
+}
+
+/// What is shown of builds while they run; what failed is shown in the end in any case.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Shown {
+    /// A line for each image
+    Quiet,
+    /// All that is printed, as it comes, after the job's name and the architecture
+    Stream,
 }
 
 /// Settles every detail of the images to build.

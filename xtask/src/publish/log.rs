@@ -63,6 +63,11 @@ impl BuildLog {
         lines
     }
 
+    /// The step that runs, the first of them if there are several.
+    pub fn running(&self) -> Option<&Step> {
+        self.begun().find(|step| step.end_ms.is_none())
+    }
+
     /// The steps in the order in which they began.
     pub fn begun(&self) -> impl Iterator<Item = &Step> {
         let mut begun: Vec<&LoggedStep> = self.steps.values().filter(|step| step.number > 0).collect();

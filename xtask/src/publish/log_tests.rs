@@ -134,6 +134,14 @@ fn the_last_lines_of_a_step_that_failed_stand_below_its_error() {
 }
 
 #[test]
+fn the_step_that_runs_is_the_one_that_began_first() {
+    let mut log = BuildLog::default();
+    let events = [started("b", "second"), started("a", "third"), cached("c", "first"), completed("b", "second")];
+    lines(&mut log, &events);
+    assert_eq!(log.running().map(|step| step.name.as_str()), Some("third"));
+}
+
+#[test]
 fn what_is_told_of_several_builds_goes_to_each() {
     let mut logs = ["a-amd64-0", "a-amd64-01"].map(|name| BuildLog::of_target(name.to_owned()));
     // A step that both have is one for BuildKit, and it prints once.

@@ -21,8 +21,8 @@ use crate::settings::Run;
 /// The version of the schemas: another one where a field goes, or means something else.
 const SCHEMA: u32 = 1;
 
-/// How much of logs goes into a summary, which GitHub drops from 1 MiB on. A log is not cut in the middle, where it would
-/// swallow what comes after it.
+/// How much of logs goes into a summary, which GitHub drops from 1 MiB on. A log is not cut in the middle, where it
+/// would swallow what comes after it.
 const LONGEST_LOGS: usize = 500 << 10;
 
 /// How a run is told, as the flags of `build`, `merge` and `pipeline` say.
@@ -231,6 +231,11 @@ impl<'a> Record<'a> {
             }
         }
         summary(ctx, &format!("### Build\n\n{line}\n\n{table}\n\n{gantt}\n\n{logs}"));
+    }
+
+    /// How many images have come to this so far.
+    pub fn count(&self, result: BuildResult) -> usize {
+        lock(&self.images).values().filter(|image| image.result == result).count()
     }
 
     /// Prints what was done, unless it has been told, and writes the record.

@@ -2,9 +2,9 @@
 
 use std::fmt::Display;
 use std::hash::{BuildHasher, Hasher, RandomState};
-use std::io::{ErrorKind, Write};
+use std::io::{ErrorKind, IsTerminal, Write};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use anstyle::{AnsiColor, Style};
@@ -24,11 +24,15 @@ const LASTING: [&str; 4] = ["Loaded", "Pushed", "Written", "Moved"];
 pub struct Ui {
     /// How often `--verbose` was given, or below zero how often `--quiet` was.
     pub verbosity: i8,
+    /// Whether somebody watches who may be shown an area that changes.
+    pub is_live: bool,
     is_github: bool,
     /// How often each of [`LASTING`] was said.
     done: Arc<[AtomicUsize; LASTING.len()]>,
     /// Why stdout did not take its data, from the first time on.
     lost: Arc<OnceLock<String>>,
+    /// What is drawn below all lines: each of these is a row.
+    area: Arc<Mutex<Vec<String>>>,
 }
 
 impl Ui {
@@ -36,7 +40,9 @@ impl Ui {
         color_choice(color, env).write_global();
         let debug = verbosity == 0 && env.get("RUNNER_DEBUG") == Some("1");
         let verbosity = if debug { 2 } else { verbosity };
-        Ui { verbosity, is_github: env.is_github_actions(), done: Arc::default(), lost: Arc::default() }
+        let (done, lost, area) = (Arc::default(), Arc::default(), Arc::default());
+        let is_live = verbosity >= 0 && env.get("TERM") != Some("dumb") && std::io::stderr().is_terminal();
+        Ui { verbosity, is_live, is_github: env.is_github_actions(), done, lost, area }
     }
 
     /// One line of what is going on, the verb right-aligned as cargo does it.
@@ -98,7 +104,7 @@ impl Ui {
 
     /// What the caller asked for, on stdout: JSON, references, commands. A closed pipe (`| head`) is no error.
     pub fn data(&self, text: impl Display) {
-        self.note_lost(writeln!(std::io::stdout().lock(), "{text}"));
+        self.note_lost(self.above_area(|| writeln!(std::io::stdout().lock(), "{text}")));
     }
 
     /// A help text on stdout, with its styles where they are wanted.
@@ -142,6 +148,13 @@ impl Ui {
         self.line(0, Style::new(), "", &format!("{}\n{text}", one_line(title)));
     }
 
+    /// Draws an area of two rows or more, or of none, below all lines and in the place of the one before.
+    pub fn draw(&self, rows: Vec<String>) {
+        let mut area = self.area.lock().unwrap_or_else(PoisonError::into_inner);
+        write_area(!area.is_empty(), &rows);
+        *area = rows;
+    }
+
     /// A heading between the stages of a rehearsal; a workflow's log has its steps for that.
     pub fn heading(&self, text: impl Display) {
         if !self.is_github {
@@ -153,9 +166,33 @@ impl Ui {
     fn line(&self, least: i8, style: Style, start: &str, text: &str) {
         if self.verbosity >= least {
             // Nobody is left to tell of a closed stderr.
-            let _ = writeln!(anstream::stderr().lock(), "{style}{start}{style:#}{text}");
+            let _ = self.above_area(|| writeln!(anstream::stderr().lock(), "{style}{start}{style:#}{text}"));
         }
     }
+
+    /// Writes whole lines where the area is, which goes on below them.
+    fn above_area<R>(&self, write: impl FnOnce() -> R) -> R {
+        let area = self.area.lock().unwrap_or_else(PoisonError::into_inner);
+        write_area(!area.is_empty(), &[]);
+        let written = write();
+        write_area(false, &area);
+        written
+    }
+}
+
+/// Writes an area in the place of another. The cursor waits at its start: a terminal that becomes narrower breaks the
+/// rows anew, and the cursor stays where all below it is ours; and `^C` is erased with it. (`anstream` would drop all
+/// that where colours are not wanted.)
+fn write_area(is_drawn: bool, rows: &[String]) {
+    // tmux keeps what is erased from the top of the screen on, so the first row is erased by itself; there are two.
+    let erase = if is_drawn { "\r\u{1b}[2K\u{1b}[1B\u{1b}[J\u{1b}[1A" } else { "" };
+    // As long as the new width is not known, rows that are too long are cut, and not broken.
+    let rows = match rows.len() {
+        0 => String::new(),
+        count => format!("\u{1b}[?7l{}\u{1b}[?7h\r\u{1b}[{}A", rows.join("\n"), count - 1),
+    };
+    // Nothing is written where there is no area, as to a file.
+    let _ = std::io::stderr().lock().write_all(format!("{erase}{rows}").as_bytes());
 }
 
 fn bold(color: AnsiColor) -> Style {

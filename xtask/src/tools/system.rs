@@ -2,9 +2,8 @@
 
 use std::ffi::OsStr;
 use std::fmt;
-use std::fs::File;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
@@ -330,13 +329,6 @@ pub fn program_version(ctx: &Context, program: &str, oldest: &str) -> Result<Str
         Some(version) => Ok(builder::dotted(version)),
         None => Err(problem("tells no version".to_owned()).help(another)),
     }
-}
-
-/// How many columns the terminal has, if there is one.
-pub fn terminal_columns() -> Option<usize> {
-    let terminal = File::open("/dev/tty").ok()?;
-    let size = Command::new("stty").arg("size").stdin(terminal).stderr(Stdio::null()).output().ok()?;
-    String::from_utf8_lossy(&size.stdout).split_whitespace().nth(1)?.parse().ok().filter(|columns| *columns > 0)
 }
 
 /// Whether a program is installed.

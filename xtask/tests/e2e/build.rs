@@ -92,39 +92,62 @@ fn without_a_registry_images_are_loaded_into_the_engine() {
 }
 
 #[test]
-fn another_architectures_image_is_not_replaced_in_silence() {
-    let tree = Tree::new(&[("jobs/twice/Dockerfile", "FROM scratch\nCOPY Cargo.toml /\n")]);
-    let images = LocalImages(vec![format!("jobs/twice:{}", tree.tag())]);
-    let warnings = |arch| {
-        let run = tree.run(&["build", "--load", "--emulate", "--arch", arch, "twice"]).ended(0);
-        assert_eq!(run.stdout, "jobs/twice:<sha>\n");
-        run.stderr.lines().filter(|line| line.starts_with("warning: ")).collect::<Vec<_>>().join("\n")
-    };
-    assert_eq!([warnings("amd64"), warnings("amd64")], ["", ""]);
-    assert_eq!(
-        warnings("arm64"),
-        "warning: jobs/twice:<sha> is the image for amd64, which the one for arm64 replaces (--arch amd64 --arch \
-         arm64 in one command keeps both, each under a tag of its own)"
-    );
-    assert_eq!(docker(&["image", "inspect", "--format", "{{.Architecture}}", &images.0[0]]), "arm64");
-}
-
-#[test]
 fn a_job_that_fails_does_not_stop_the_others() {
     let registry = Registry::start();
     let tree = Tree::new(&[
         ("jobs/bad/Dockerfile", "FROM busybox:1.37\nRUN echo '::add-mask::x' && echo '##[group]y' && exit 3\n"),
         ("jobs/good/Dockerfile", DOCKERFILE),
+        (
+            "jobs/worse/Dockerfile",
+            "FROM busybox:1.37 AS builder\nENV A=b\nRUN seq 25 \\\n    && false\nRUN true\n\nFROM scratch\n\
+             COPY --from=builder / /\n",
+        ),
     ]);
     let env = [("JOBS_REGISTRY", registry.address.as_str())];
     let run = tree.run_with(&["build", "--arch", OWN], &env).ended(1);
     assert!(registry.digest("jobs/good", &format!("{}-{OWN}", tree.tag())).is_some());
     expect![[r#"
         error: jobs/bad/Dockerfile:2: the build for <own> failed: process "/bin/sh -c echo '::add-mask::x' && echo '# #[group]y' && exit 3" did not complete successfully: exit code: 3
+             1 |     FROM busybox:1.37
+             2 | >>> RUN echo '::add-mask::x' && echo '# #[group]y' && exit 3
+             3 |
+          the last lines of step [1/2]:
+            | ::add-mask::x
+            | # #[group]y
           help: the log is target/xtask/logs/bad-<own>.log
-            rerun: cargo xtask build --arch <own> bad"#]]
-    .assert_eq(&run.errors().replace(OWN, "<own>"));
-    assert!(run.stderr.contains("  | >>> RUN echo") || run.stderr.contains(">>> RUN echo"), "{}", run.stderr);
+            rerun: cargo xtask build --arch <own> bad
+        error: jobs/worse/Dockerfile:3: the build for <own> failed: process "/bin/sh -c seq 25     && false" did not complete successfully: exit code: 1
+             2 |     ENV A=b
+             3 | >>> RUN seq 25 \
+             4 | >>>     && false
+             5 |     RUN true
+          the last lines of step [builder 1/3]:
+            | 6
+            | 7
+            | 8
+            | 9
+            | 10
+            | 11
+            | 12
+            | 13
+            | 14
+            | 15
+            | 16
+            | 17
+            | 18
+            | 19
+            | 20
+            | 21
+            | 22
+            | 23
+            | 24
+            | 25
+          help: the log is target/xtask/logs/worse-<own>.log
+            rerun: cargo xtask build --arch <own> worse"#]].assert_eq(&run.errors().replace(OWN, "<own>"));
+    assert!(run.stderr.contains("Finished 1 of 3 images built in "), "{}", run.stderr);
+    assert!(run.stderr.contains(" (2 failed)\n"), "{}", run.stderr);
+    // At once, while others are built.
+    assert!(run.stderr.contains(" failed, the end of its log:\n"), "{}", run.stderr);
     let commands = run.stderr.lines().filter(|line| line.trim_start().starts_with("::") || line.contains("##["));
     assert_eq!(commands.count(), 0, "{}", run.stderr);
     assert!(tree.path().join(format!("target/xtask/logs/bad-{OWN}.log")).is_file());
@@ -182,6 +205,11 @@ fn one_job_that_fails_among_many_disturbs_no_other() {
     assert!(run.stdout.lines().all(|line| line.contains("@sha256:")), "{}", run.stdout);
     expect![[r#"
         error: jobs/d/Dockerfile:2: the build for <own> failed: process "/bin/sh -c echo no && false" did not complete successfully: exit code: 1
+             1 |     FROM busybox:1.37
+             2 | >>> RUN echo no && false
+             3 |
+          the last lines of step [1/2]:
+            | no
           help: the log is target/xtask/logs/d-<own>.log
             rerun: cargo xtask build --arch <own> d"#]]
     .assert_eq(&run.errors().replace(OWN, "<own>"));

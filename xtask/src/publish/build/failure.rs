@@ -8,7 +8,7 @@ use crate::model::{Exit, Image, Problem};
 use crate::run::{Context, help_for, is_immutable, last_error};
 use crate::tools::process::{End, Outcome};
 
-/// How many lines of a failed build's log are shown.
+/// How many lines of a build's log are shown that was ended.
 const LAST_LINES: usize = 20;
 
 /// What buildx says when the engine ends, or the way to it, while it builds or before.
@@ -23,11 +23,9 @@ const ENGINE_GONE: [&str; 8] = [
     "docker daemon is not running",
 ];
 
-/// Shows the end of a failed build's log, and says what failed, and where.
+/// Says what failed, and where, with all that is needed to see why.
 pub fn failure(ctx: &Context, image: &Image, outcome: &Outcome, log: &Utf8Path) -> anyhow::Error {
     let lines: Vec<&str> = outcome.stderr.trim_end().lines().collect();
-    let tail = &lines[lines.len().saturating_sub(LAST_LINES)..];
-    ctx.ui.failed_output(&format!("{} failed, the end of its log:", image.shown()), tail);
     let more = format!("the log is {log}\nrerun: cargo xtask build --arch {} {}", image.arch, image.job);
     let said = last_error(&outcome.stderr).filter(|_| matches!(outcome.end, End::Failure(_)));
     let said = said.map(|said| said.replace("failed to build: ", "").replace("failed to solve: ", ""));
@@ -93,7 +91,32 @@ fn not_built(ctx: &Context, image: &Image, how: &str, log: &[&str], more: &str) 
             Problem::new(place, what).help(help)
         }
     };
-    problem.exit(Exit::Failed)
+    problem.excerpt(excerpt(log, &image.dockerfile)).exit(Exit::Failed)
+}
+
+/// The lines of the Dockerfile around the one that failed, as BuildKit shows them, and the last lines of its step; of a
+/// build that was ended, the last lines of its log.
+fn excerpt(log: &[&str], dockerfile: &str) -> String {
+    let rest_of = |start: Option<usize>| start.map_or(&[][..], |start| &log[start + 1..]);
+    let is_end = |line: &&&str| line.starts_with("------");
+    let mut shown: Vec<String> = rest_of(log.iter().rposition(|line| line_number(line, dockerfile).is_some()))
+        .iter()
+        .skip_while(is_end)
+        .take_while(|line| !is_end(line))
+        .map(|line| line.trim_end().into())
+        .collect();
+    let step = log.iter().rposition(|line| line.starts_with(" > ["));
+    let printed: Vec<&&str> = rest_of(step).iter().take_while(|line| !is_end(line)).collect();
+    if let Some((name, _)) = step.and_then(|step| log[step][3..].split_once(']')).filter(|_| !printed.is_empty()) {
+        shown.push(format!("the last lines of step {name}]:"));
+        let without_time =
+            |line: &&&str| line.split_once(' ').map_or_else(String::new, |(_, said)| format!("  | {said}"));
+        shown.extend(printed.iter().map(without_time));
+    }
+    if shown.is_empty() {
+        shown.extend(log[log.len().saturating_sub(LAST_LINES)..].iter().map(|line| format!("  | {line}")));
+    }
+    shown.join("\n")
 }
 
 /// A file of the repository that BuildKit did not find, because it was not given it.
@@ -107,12 +130,13 @@ fn overlooked(ctx: &Context, image: &Image, what: &str) -> Option<String> {
 
 /// BuildKit shows the failing instruction below a line `Dockerfile:12`.
 fn failing_line<'a>(log: &[&'a str], dockerfile: &str) -> Option<&'a str> {
-    let name = Utf8Path::new(dockerfile).file_name()?;
-    let number = |line: &&'a str| {
-        let (file, number) = line.split_once(':')?;
-        (file.ends_with(name) && number.parse::<u32>().is_ok()).then_some(number)
-    };
-    log.iter().rev().find_map(number)
+    log.iter().rev().find_map(|line| line_number(line, dockerfile))
+}
+
+fn line_number<'a>(line: &'a str, dockerfile: &str) -> Option<&'a str> {
+    let (file, number) = line.split_once(':')?;
+    let is_it = file.ends_with(Utf8Path::new(dockerfile).file_name()?);
+    (is_it && number.parse::<u32>().is_ok()).then_some(number)
 }
 
 #[cfg(test)]
@@ -124,5 +148,19 @@ mod tests {
         let log = ["#5 ERROR: x", "------", "Dockerfile:12", "--------------------", "  12 | >>> RUN false"];
         assert_eq!(failing_line(&log, "jobs/x/Dockerfile"), Some("12"));
         assert_eq!(failing_line(&log, "jobs/x/Dockerfile.debug"), None);
+    }
+
+    #[test]
+    fn a_failure_shows_the_dockerfile_and_what_its_step_printed_last() {
+        let log = "#1 [internal] x\n------\n > importing cache manifest from r/a:cache:\n------\n\n\
+                   #5 ERROR: process \"make\" did not complete\n------\n > [builder 2/3] RUN make ]:\n0.1 no rule\n\
+                   0.2 stop\n------\n\nDockerfile:2\n--------------------\n   1 |     FROM x\n   2 | >>> RUN make ]\n   \
+                   3 |     \n--------------------\nERROR: failed to solve: process \"make\" did not complete";
+        let shown = |log: &str| excerpt(&log.lines().collect::<Vec<_>>(), "target/xtask/build/a/Dockerfile");
+        let dockerfile = "   1 |     FROM x\n   2 | >>> RUN make ]\n   3 |";
+        let step = "the last lines of step [builder 2/3]:\n  | no rule\n  | stop";
+        assert_eq!(shown(log), format!("{dockerfile}\n{step}"));
+        assert_eq!(shown(&log.replace("0.1 no rule\n0.2 stop\n", "")), dockerfile);
+        assert_eq!(shown("#1 [internal] x\n#2 [2/2] RUN sleep"), "  | #1 [internal] x\n  | #2 [2/2] RUN sleep");
     }
 }

@@ -11,7 +11,7 @@ use super::{BuildRun, Built};
 use crate::model::{BuildRecord, BuildResult, Digest, Exit, Failure, Image, Output, Problem};
 use crate::publish::cache;
 use crate::publish::log::{self, BuildLog};
-use crate::run::{Context, Secret, Tries, create_file, human_time, is_transient, last_error};
+use crate::run::{Context, Secret, Tries, create_file, is_transient, last_error};
 use crate::tools::buildx;
 use crate::tools::process::{self, End, Limit, Options, Outcome};
 
@@ -21,7 +21,6 @@ use crate::tools::process::{self, End, Limit, Options, Outcome};
 /// Its build fails, or is interrupted.
 pub fn build_one(run: &BuildRun<'_>, image: &Image, record: &mut BuildRecord) -> anyhow::Result<Built> {
     let (ctx, start, secrets) = (run.ctx, run.now(), secrets(run.ctx, image)?);
-    ctx.ui.status("Building", image.shown());
     let mut outcome = attempt(run, image, &secrets, record).map_err(|error| cannot(image, error))?;
     let mut tries = Tries::new();
     loop {
@@ -34,14 +33,15 @@ pub fn build_one(run: &BuildRun<'_>, image: &Image, record: &mut BuildRecord) ->
         outcome = attempt(run, image, &secrets, record).map_err(|error| cannot(image, error))?;
     }
     if !outcome.success() {
-        if outcome.end == End::Interrupted || !was_pushed(&outcome.stderr, image) {
+        if ctx.interrupted().is_some() || !was_pushed(&outcome.stderr, image) {
+            run.tell_failure(image, &outcome.stderr);
             return Err(failure(ctx, image, &outcome, &ctx.shown(&log_path(ctx, image))));
         }
         ctx.ui.warning(format!("{} is pushed, and what came after it failed: {}", image.reference, outcome.reason()));
     }
     record.result = BuildResult::Built;
     let time = run.now() - start;
-    ctx.ui.folded_output(&format!("{} built in {}", image.shown(), human_time(time)), &outcome.stderr);
+    run.fold(image, time, &outcome.stderr);
     let noted = || noted_digest(ctx, image).filter(|_| outcome.success());
     let digest = told_digest(&outcome.stderr, image).or_else(noted).filter(|_| image.output == Output::Push);
     let not_kept = cache::refusal(&outcome.stderr);
@@ -121,16 +121,16 @@ fn attempt(
     let ctx = run.ctx;
     let file = RefCell::new(create_file(ctx, &log_path(ctx, image))?);
     let log = RefCell::new(BuildLog::default());
-    let translate = |line: &str| match log::event(line) {
-        Some(event) => log.borrow_mut().read(&event, run.now()),
-        None => vec![line.to_owned()],
+    let translate = |line: &str| {
+        let Some(event) = log::event(line) else { return vec![line.to_owned()] };
+        let lines = log.borrow_mut().read(&event, run.now());
+        run.told(image, &log.borrow());
+        lines
     };
     let on_line = |line: &str| {
         // The log is a copy for people: a full disk shows in the build itself.
         let _ = writeln!(file.borrow_mut(), "{line}");
-        if ctx.ui.verbosity >= 2 {
-            ctx.ui.text(&format!("{} {} | {line}", image.job, image.arch));
-        }
+        run.line(image, line);
     };
     let limit = Limit::Build(image.timeout);
     let given =

@@ -2,16 +2,17 @@
 //! lost: those images are left, to be built one by one.
 
 use std::cell::RefCell;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use camino::Utf8PathBuf;
 use serde_json::Value;
 
-use super::build::pushed_digest;
-use super::cache;
-use super::images::BuildOptions;
-use super::log::{self, BuildLog};
+use super::BuildRun;
+use super::one::pushed_digest;
 use crate::model::{BuildRecord, BuildResult, Digest, Image, Output};
+use crate::publish::cache;
+use crate::publish::images::BuildOptions;
+use crate::publish::log::{self, BuildLog};
 use crate::run::{Context, write_file};
 use crate::tools::buildx;
 use crate::tools::process::{self, Limit, Options};
@@ -57,28 +58,27 @@ pub fn command(ctx: &Context, slice: &[&Image]) -> anyhow::Result<String> {
     process::shown(ctx, |sh| buildx::bake(sh, &file, builder(slice)))
 }
 
-/// Builds a slice, of a run that began at `began`. `on_pushed` is called with each image as it is pushed; with those
+/// Builds a slice. `on_pushed` is called with each image as it is pushed; with those
 /// that are missing in the end, it went wrong. Gives the images whose layers the registry did not keep, with the
 /// reasons.
 ///
 /// # Errors
 /// The file cannot be written, or the program cannot be started.
 pub fn run<'i>(
-    ctx: &Context,
+    run: &BuildRun<'_>,
     slice: &[&'i Image],
-    began: Instant,
     on_pushed: &(dyn Fn(&'i Image, Pushed) + Sync),
 ) -> anyhow::Result<Vec<String>> {
-    let (start, file) = (began.elapsed(), write_bake_file(ctx, slice)?);
+    let (ctx, start, file) = (run.ctx, run.now(), write_bake_file(run.ctx, slice)?);
     let builds = slice.iter().zip(names(slice));
     let builds = builds.map(|(image, name)| OneOf::new(image, BuildLog::of_target(name)));
     let builds: RefCell<Vec<OneOf<'i>>> = RefCell::new(builds.collect());
     let on_line = |line: &str| {
         let Some(event) = log::event(line) else { return };
         for build in builds.borrow_mut().iter_mut() {
-            let has_ended = build.read(ctx, &event, began.elapsed());
+            let has_ended = build.read(run, &event);
             let digest = has_ended.then(|| pushed_digest(&build.text, build.image)).flatten();
-            let pushed = build.pushed(digest, start, began.elapsed());
+            let pushed = build.pushed(digest, start, run.now());
             if let Some(pushed) = pushed {
                 on_pushed(build.image, pushed);
             }
@@ -92,7 +92,7 @@ pub fn run<'i>(
     let metadata: Value = serde_json::from_str(&metadata).unwrap_or_default();
     for (build, name) in builds.iter_mut().zip(names(slice)).filter(|_| outcome.success()) {
         let digest = metadata[name]["containerimage.digest"].as_str().and_then(|digest| digest.parse().ok());
-        let pushed = build.pushed(digest, start, began.elapsed());
+        let pushed = build.pushed(digest, start, run.now());
         if let Some(pushed) = pushed {
             on_pushed(build.image, pushed);
         }
@@ -126,12 +126,13 @@ impl<'i> OneOf<'i> {
     }
 
     /// Reads what buildx tells; whether a step of this image has ended.
-    fn read(&mut self, ctx: &Context, event: &Value, now: Duration) -> bool {
-        let lines = self.log.read(event, now);
+    fn read(&mut self, run: &BuildRun<'_>, event: &Value) -> bool {
+        let lines = self.log.read(event, run.now());
+        if !lines.is_empty() && !self.is_told {
+            run.told(self.image, &self.log);
+        }
         for line in &lines {
-            if ctx.ui.verbosity >= 2 {
-                ctx.ui.text(&format!("{} {} | {line}", self.image.job, self.image.arch));
-            }
+            run.line(self.image, line);
             self.text.push_str(line);
             self.text.push('\n');
         }
