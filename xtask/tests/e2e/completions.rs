@@ -109,19 +109,25 @@ const LINES: [(&str, &str); 12] = [
 
 /// What a shell offers for [`LINES`], by a script beside this file.
 fn offered(shell: &str, before: &[&str]) -> String {
-    let (tree, dir) = (Tree::with_jobs(&["job-a", "job-b", "other"]), TempDir::new());
+    let tree = Tree::with_jobs(&["job-a", "job-b", "other"]);
     tree.write("jobs/job-docs/README.md", "no job");
     tree.write("jobs/job-$(touch ran)/Dockerfile", "a name that no job can have");
+    let offered = offered_in(&tree, shell, before, &LINES.map(|(line, _)| line));
+    assert!(!tree.path().join("ran").exists());
+    offered
+}
+
+fn offered_in(tree: &Tree, shell: &str, before: &[&str], lines: &[&str]) -> String {
+    let dir = TempDir::new();
     let completions = dir.0.join("completions");
     std::fs::write(&completions, tree.run(&["completions", shell]).ended(0).stdout).unwrap();
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/e2e/completions/drive.{shell}"));
     let no_configuration = if shell == "fish" { "--no-config" } else { "-f" };
     let mut command = Command::new(shell);
-    command.arg(no_configuration).arg(script).arg(completions).args(before).args(LINES.map(|(line, _)| line));
+    command.arg(no_configuration).arg(script).arg(completions).args(before).args(lines);
     let output =
         command.current_dir(tree.path()).output().expect("zsh and fish are needed: `cargo xtask test --setup`");
     assert_eq!(String::from_utf8_lossy(&output.stderr), "");
-    assert!(!tree.path().join("ran").exists());
     String::from_utf8(output.stdout).unwrap()
 }
 
@@ -152,6 +158,19 @@ fn bash_completes_the_same_lines() {
     let tree = Tree::with_jobs(&["job-a", "job-b", "other"]);
     let lines = LINES.map(|(line, _)| format!("completions_of {line}")).join("\n");
     assert_eq!(bash(&tree, "", &lines), wanted(&[]));
+}
+
+#[test]
+fn jobs_are_offered_from_where_they_live() {
+    let dirs = "[workspace]\n[workspace.metadata.jobs]\njobs-dirs = [\"services\", \"apps/*\"] # of two teams\n";
+    let jobs = ["services/w-web", "apps/w-one", "apps/group/w-two", "tools/w-none"];
+    let files = jobs.map(|job| format!("{job}/Dockerfile"));
+    let files = files.iter().map(|file| (file.as_str(), "FROM scratch\n"));
+    let tree = Tree::new(&files.chain([("Cargo.toml", dirs), (".cargo/config.toml", "")]).collect::<Vec<_>>());
+    let line = "cargo xtask build w-";
+    assert_eq!(bash(&tree, "", &format!("completions_of {line}")), format!("{line}: w-web w-two w-one\n"));
+    assert_eq!(offered_in(&tree, "zsh", &[""], &[line]), format!("{line}: w-one w-two w-web\n"));
+    assert_eq!(offered_in(&tree, "fish", &[], &[line]), format!("{line}: w-one w-two w-web\n"));
 }
 
 #[test]

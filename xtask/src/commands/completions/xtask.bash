@@ -9,15 +9,21 @@ _xtask_and_jobs() {
     if [[ $2 == -* || $3 == "=" || " @OPTIONS@ " == *" $3 "* || ! $typed =~ $takes_jobs ]]; then
         return
     fi
-    local root=$PWD folder
-    while [[ -n $root && ! -d $root/jobs ]]; do
+    local root=$PWD dirs dir folder IFS=$' \t\n'
+    while [[ -n $root && ! -d $root/jobs && ! -f $root/.cargo/config.toml ]]; do
         root=${root%/*}
     done
-    for folder in "$root"/jobs/*; do
-        # A name that no job can have is left out: it may hold anything.
-        if [[ -f $folder/Dockerfile && ${folder##*/} == "$2"* && ${folder##*/} =~ ^[a-z][a-z0-9._-]*$ ]]; then
-            COMPREPLY+=("${folder##*/}")
-        fi
+    # `jobs-dirs` as Cargo.toml has it on a line. What a pattern matches may be a job itself.
+    dirs=$(sed -n 's/^jobs-dirs *= *\[\([^]]*\)\].*/\1/p' "$root/Cargo.toml" 2>/dev/null)
+    read -ra dirs <<<"${dirs//[\",]/ }"
+    for dir in "${dirs[@]:-jobs}"; do
+        for folder in "$root"/$dir/*/ "$root"/$dir/; do
+            folder=${folder%/}
+            # A name that no job can have is left out: it may hold anything.
+            if [[ -f $folder/Dockerfile && ${folder##*/} == "$2"* && ${folder##*/} =~ ^[a-z][a-z0-9._-]*$ ]]; then
+                COMPREPLY+=("${folder##*/}")
+            fi
+        done
     done
 }
 

@@ -1,9 +1,14 @@
 _xtask_jobs() {
     local root=$PWD
-    while [[ -n $root && ! -d $root/jobs ]]; do
+    while [[ -n $root && ! -d $root/jobs && ! -f $root/.cargo/config.toml ]]; do
         root=${root%/*}
     done
-    local -a names=("$root"/jobs/*/Dockerfile(N:h:t))
+    # `jobs-dirs` as Cargo.toml has it on a line. What a pattern matches may be a job itself.
+    local line=$(sed -n 's/^jobs-dirs *= *\[\([^]]*\)\].*/\1/p' "$root/Cargo.toml" 2>/dev/null) dir
+    local -a dirs=(${=line//[\",]/ }) names
+    for dir in ${dirs:-jobs}; do
+        names+=("$root"/${~dir}/*/Dockerfile(N:h:t) "$root"/${~dir}/Dockerfile(N:h:t))
+    done
     # A name that no job can have is left out: it may hold anything.
     compadd -- ${(M)names:#[a-z][a-z0-9._-]#}
 }

@@ -9,7 +9,7 @@ complete-all() {
     for line in "${(@f)$(<$LINES_FILE)}"; do
         offered=() BUFFER=$line CURSOR=$#line
         zle list-choices
-        print -r -- "$line: ${(ou)offered}" >>$OUT
+        print -r -- "$line: ${(j: :)${(@ou)offered}}" >>$OUT
     done
     BUFFER=exit; zle accept-line
 }
