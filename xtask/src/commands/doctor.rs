@@ -199,7 +199,7 @@ pub fn sample_base(mirrors: &BTreeMap<String, String>) -> anyhow::Result<Referen
     Ok(mirrored(Reference::normalized(SAMPLE_BASE)?, mirrors)?)
 }
 
-/// The commit, what its targets want, and jobs that are rebuilt more often than they need be.
+/// The commit, what its targets want, and what is hardly meant in the jobs' folders.
 fn of_repository(run: &Run) -> Vec<Requirement> {
     let Run { ctx, config, target, .. } = run;
     let mut requirements =

@@ -2,7 +2,7 @@
 
 use expect_test::expect;
 
-use crate::harness::{DOCKERFILE, OWN, TempDir, Tree, without_digests};
+use crate::harness::{DOCKERFILE, OWN, Registry, TempDir, Tree, without_digests};
 
 #[test]
 fn stdout_is_data_and_nothing_else() {
@@ -129,6 +129,64 @@ fn a_path_leads_to_a_job_from_where_it_is_typed() {
             assert!(!refused.contains("there is no such job"), "{command}: {refused}");
         }
     }
+}
+
+#[test]
+fn how_much_is_said_follows_the_flags() {
+    let tree = Tree::with_jobs(&["a"]);
+    // A summary that cannot be written is a warning, and git is started in any case.
+    let said = |flags: &[&str], more: &[(&str, &str)]| {
+        let env = [&[("GITHUB_STEP_SUMMARY", "/nowhere/summary")], more].concat();
+        let run = tree.run_with(&[&["discover", "--since", "HEAD"], flags].concat(), &env).ended(0);
+        assert_eq!(run.stdout, "[]\n", "data, and nothing else");
+        let says = |text: &str| run.stderr.contains(text);
+        [says("warning: "), says("Planned 1 job"), says(" Running git "), says(" Running cargo ")]
+    };
+    assert_eq!(said(&["-qq"], &[]), [false; 4]);
+    assert_eq!(said(&["-q"], &[]), [true, false, false, false]);
+    assert_eq!(said(&[], &[]), [true, true, false, false]);
+    assert_eq!(said(&["-v"], &[]), [true; 4]);
+    assert_eq!(said(&[], &[("RUNNER_DEBUG", "1")]), [true; 4]);
+    assert_eq!(said(&["-q"], &[("RUNNER_DEBUG", "1")]), [true, false, false, false], "a flag goes before");
+    // What is printed can be pasted.
+    let output = tree.command(&["discover", "--since", "HEAD", "-v"], &[]).output().unwrap();
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    let commands = stderr.lines().filter_map(|line| line.trim_start().strip_prefix("Running git "));
+    let commands: Vec<String> = commands.map(|command| format!("git {command} >/dev/null\n")).collect();
+    assert!(commands.len() > 3, "{stderr}");
+    let mut shell = std::process::Command::new("sh");
+    let pasted = shell.args(["-c", &commands.concat()]).current_dir(tree.path()).output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&pasted.stderr), "");
+}
+
+#[test]
+fn pipeline_names_the_equal_command_of_each_stage() {
+    let (registry, tree) =
+        (Registry::start(), Tree::new(&[("jobs/a/Dockerfile", "FROM scratch\nCOPY Cargo.toml /\n")]));
+    let run = tree.run_with(&["pipeline"], &[("JOBS_REGISTRY", &registry.address)]).ended(0);
+    let stages = ["discover: ", "plan: ", "build: ", "merge: ", "verify: "];
+    let stages = run.stderr.lines().filter(|line| stages.iter().any(|stage| line.starts_with(stage)));
+    expect![[r#"
+        discover: cargo xtask discover
+        plan: JOBS_REGISTRY=<registry> cargo xtask plan
+        build: JOBS_REGISTRY=<registry> cargo xtask build --arch amd64 --arch arm64 --push --emulate
+        merge: JOBS_REGISTRY=<registry> cargo xtask merge
+        verify: JOBS_REGISTRY=<registry> cargo xtask verify"#]]
+    .assert_eq(&stages.collect::<Vec<_>>().join("\n").replace(&registry.address, "<registry>"));
+}
+
+#[test]
+fn a_mistyped_flag_is_guessed() {
+    let tree = Tree::with_jobs(&["a"]);
+    expect![[r#"
+        error: unexpected argument '--paralel' found
+
+          tip: a similar argument exists: '--parallel'
+
+        Usage: cargo xtask build --parallel <N> [JOB]...
+
+        For more information, try '--help'."#]]
+    .assert_eq(tree.run(&["build", "--paralel", "2"]).ended(2).errors());
 }
 
 #[test]
