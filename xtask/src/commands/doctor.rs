@@ -183,7 +183,10 @@ fn mirror(ctx: &Context, registry: &str, mirrors: &BTreeMap<String, String>) -> 
 fn base_images(ctx: &Context, mirrors: &BTreeMap<String, String>) -> Requirement {
     let image = sample_base(mirrors);
     let found = match image.and_then(|image| Ok((RegistryClient::default().digest(ctx, &image)?, image))) {
-        Ok((Some(digest), image)) => Ok(format!("{} at {image}", digest.short())),
+        Ok((Some(digest), image)) => {
+            let registry = image.repository.registry.iter().map(ToString::to_string).collect::<String>();
+            Ok(format!("{} at {registry}", digest.short()))
+        }
         Ok((None, image)) => Err(format!("{image} does not exist")),
         Err(error) => Err(problem_of(&error).what),
     };

@@ -106,6 +106,16 @@ fn without_an_engine_the_remedy_is_setup() {
     );
 }
 
+#[test]
+fn the_table_fits_the_terminal() {
+    let tree = Tree::with_jobs(&["a"]);
+    for (env, code) in [(&[][..], 0), (&[("DOCKER_HOST", "unix:///nowhere.sock")], 4)] {
+        let table = tree.run_with(&["doctor"], env).ended(code).stdout;
+        assert!(table.lines().all(|line| line.chars().count() <= 80), "{table}");
+        assert!(table.lines().count() > 10, "{table}");
+    }
+}
+
 /// A folder with links to some programs.
 fn only(programs: &[&str]) -> TempDir {
     let (dir, path) = (TempDir::new(), std::env::var_os("PATH").unwrap());
