@@ -372,9 +372,7 @@ fn the_top_level_is_what_the_readme_says() {
         "LICENSE-APACHE",
         "LICENSE-MIT",
         "README.md",
-        "clippy.toml",
         "jobs",
-        "rustfmt.toml",
         "xtask",
     ];
     for entry in top {
