@@ -17,7 +17,7 @@ mod terminal;
 
 pub use aws::AwsClient;
 pub use builder::{Bootstrap, Builder, buildx_bounds, buildx_version};
-pub use cargo::{find_workspace, run_benchmarks, run_checks, working_directory};
+pub use cargo::{Checked, check_workflow, find_workspace, run_benchmarks, run_checks, working_directory};
 pub use cosign::{Signer, check_cosign};
 pub use docker::{docker_login, docker_version, engine_version, is_mended_by_setup, loaded_architectures};
 pub use gh::{check_gh, verify_attestation};

@@ -13,8 +13,11 @@ use super::process::{self, Limit, Options};
 use crate::model::{Exit, Problem};
 use crate::run::Context;
 
-/// The check whose lines count tests.
 const TESTS: &str = "unit, tidy, end-to-end and workflow tests";
+const FAULTS: &str = "the fault bench";
+const RULES: &str = ".github/workflows/images.yml";
+/// The checks whose lines count tests.
+const COUNTED: [&str; 3] = [TESTS, FAULTS, RULES];
 
 /// Where this program was started.
 ///
@@ -66,18 +69,33 @@ pub struct Checked {
     pub problems: Vec<Problem>,
 }
 
-/// Runs every check, in the order in which they fail fastest, their output to the terminal; of the cases of the fault
-/// bench `all`, or a `few`.
+/// Runs every check of the xtask itself, in the order in which they fail fastest, their output to the terminal; of the
+/// cases of the fault bench `all`, or a `few`.
 pub fn run_checks(ctx: &Context, mirrors: &BTreeMap<String, String>, faults: &str) -> anyhow::Result<Checked> {
     // The tests' own repositories pull from where this one does.
     let mirrors = as_variable(mirrors);
     let mut checked = Checked::default();
     checked.add(ctx, "formatting", |sh| cmd!(sh, "cargo fmt --all --check"))?;
     checked.add(ctx, "lints", |sh| cmd!(sh, "cargo clippy --workspace --all-targets --locked -- --deny warnings"))?;
+    checked.add(ctx, "lints of the benches", |sh| {
+        let of_these = ["--bench", "bench", "--test", "faults", "--test", "host"];
+        cmd!(sh, "cargo clippy --package xtask {of_these...} --locked -- --deny warnings")
+    })?;
     checked.add(ctx, TESTS, |sh| {
         let tests = cmd!(sh, "cargo test --workspace --locked --no-fail-fast");
-        tests.env("JOBS_MIRRORS", mirrors).env("JOBS_FAULTS", faults)
+        tests.env("JOBS_MIRRORS", &mirrors)
     })?;
+    checked.add(ctx, FAULTS, |sh| {
+        let faults_and_rules = cmd!(sh, "cargo test --package xtask --test faults --test host --locked --no-fail-fast");
+        faults_and_rules.env("JOBS_MIRRORS", &mirrors).env("JOBS_FAULTS", faults)
+    })?;
+    Ok(checked)
+}
+
+/// Checks the workflow of a repository that the xtask was moved into.
+pub fn check_workflow(ctx: &Context) -> anyhow::Result<Checked> {
+    let mut checked = Checked::default();
+    checked.add(ctx, RULES, |sh| cmd!(sh, "cargo test --package xtask --test host --locked"))?;
     Ok(checked)
 }
 
@@ -106,6 +124,13 @@ fn as_variable(mirrors: &BTreeMap<String, String>) -> String {
 }
 
 impl Checked {
+    /// Takes the results of further checks.
+    pub fn append(&mut self, mut further: Checked) {
+        self.passed += further.passed;
+        self.failed += further.failed;
+        self.problems.append(&mut further.problems);
+    }
+
     fn add(&mut self, ctx: &Context, what: &str, cmd: impl FnOnce(&Shell) -> Cmd<'_>) -> anyhow::Result<()> {
         ctx.ui.status("Checking", what);
         let (passed, failed) = (Cell::new(0), Cell::new(0));
@@ -117,7 +142,7 @@ impl Checked {
         let given = Options { on_line: Some(&on_line), limit: Limit::None, ..Options::default() };
         let outcome = process::run(ctx, cmd, &given)?;
         // A test run that ran nothing has checked nothing.
-        let is_good = outcome.success() && !(what == TESTS && passed.get() == 0);
+        let is_good = outcome.success() && !(COUNTED.contains(&what) && passed.get() == 0);
         self.passed += passed.get().max(usize::from(is_good));
         self.failed += failed.get().max(usize::from(!is_good));
         if !is_good {

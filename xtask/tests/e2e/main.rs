@@ -30,6 +30,7 @@ mod key;
 mod legs;
 mod machine;
 mod merge;
+mod moved;
 mod moving;
 mod new;
 mod plan;

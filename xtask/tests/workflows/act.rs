@@ -11,7 +11,7 @@ use crate::cloud::{BEARER, Issuer, JWT, OWN_PASSWORD, Programs, path_with_client
 use crate::ecr_front::{Ecr, OWN_ACCOUNT, authorization};
 use crate::harness::{DOCKERFILE, Run, TempDir, Tree, python_programs};
 use crate::rules::PROPOSALS;
-use crate::workflow::{self, Workflow, root};
+use crate::workflow::{self, images, root};
 
 /// A repository on GitHub, as far as the workflow can tell, and the registry that its targets name.
 pub struct Act {
@@ -348,7 +348,7 @@ head -n 1 "$9" | grep -qP -e "$7" && grep -qx "${name#*@}  ${name%@*}" "$9"
 
 /// An action as the workflow names it, with its commit.
 fn used_as(action: &str) -> String {
-    let images = Workflow::read(&root().join(".github/workflows/images.yml"));
+    let images = images();
     let mut uses = images.steps().filter_map(|(_, step)| step["uses"].as_str());
     uses.find(|used| used.starts_with(action)).unwrap_or_else(|| panic!("no step uses {action}")).to_owned()
 }

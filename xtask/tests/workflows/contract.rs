@@ -1,21 +1,16 @@
 //! The contract between the workflows and the xtask: every rule kept, every rule alive, and both sides at one.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::process::Command;
 
 use serde_json::Value;
 
 use crate::cloud::path_with_client;
 use crate::harness::{BOTH, Registry, Tree};
 use crate::rules::{RULES, other_secrets};
-use crate::workflow::{self, Workflow, root, words_after};
+use crate::workflow::{self, Workflow, images, own_runners, root, runners, words_after};
 
 fn workflows() -> Vec<Workflow> {
     workflow::paths().iter().map(|path| Workflow::read(path)).collect()
-}
-
-fn images() -> Workflow {
-    Workflow::read(&root().join(".github/workflows/images.yml"))
 }
 
 #[test]
@@ -168,32 +163,10 @@ fn the_pipeline_runs_when_it_should() {
     .assert_eq(&serde_json::to_string_pretty(&images.data["on"]).unwrap());
 }
 
-/// What cargo says of this repository.
-pub fn metadata() -> Value {
-    let output = Command::new("cargo")
-        .args(["metadata", "--no-deps", "--offline", "--format-version", "1"])
-        .current_dir(root())
-        .output()
-        .unwrap();
-    serde_json::from_slice(&output.stdout).unwrap()
-}
-
-/// What the configuration gives `runs-on`, by architecture.
-pub fn runners() -> BTreeMap<String, Value> {
-    let metadata = metadata();
-    let runners = metadata["metadata"]["jobs"]["runners"].as_object().expect("Cargo.toml names the runners");
-    runners.clone().into_iter().collect()
-}
-
 #[test]
 fn the_runners_are_those_of_the_configuration() {
     let runners = runners();
-    // One xtask is handed on, to the legs of its architecture; they all find their runners in the plan.
-    let images = images();
-    let mut own: Vec<&Value> =
-        images.jobs().map(|(_, job)| &job["runs-on"]).filter(|runner| **runner != "${{ matrix.runner }}").collect();
-    own.dedup();
-    assert_eq!(own, [&runners["amd64"]]);
+    assert_eq!(own_runners(&images()), [runners["amd64"].clone()]);
     // This repository is checked on every architecture.
     let ci = Workflow::read(&root().join(".github/workflows/ci.yml"));
     let checked = ci.data["jobs"]["test"]["strategy"]["matrix"]["runner"].as_array().unwrap();

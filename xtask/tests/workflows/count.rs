@@ -7,7 +7,7 @@ use expect_test::expect;
 use serde_json::Value;
 
 use crate::harness::{BOTH, DOCKERFILE, Registry, Tree};
-use crate::workflow::{Workflow, root, words_after};
+use crate::workflow::{Workflow, images, root, words_after};
 
 type Outputs = BTreeMap<String, String>;
 
@@ -99,7 +99,7 @@ fn outputs(tree: &Tree, registry: &Registry, args: &[&str]) -> Outputs {
 #[test]
 #[allow(clippy::print_stdout)] // the counts are what a person runs it for
 fn few_jobs_start_and_few_wait_for_each_other() {
-    let images = Workflow::read(&root().join(".github/workflows/images.yml"));
+    let images = images();
     let count = |case: &str, event, outputs: &Outputs| Counted::new(&images, event, outputs).shown(case);
     let names: Vec<String> = (0..100).map(|number| format!("job-{number:02}")).collect();
     let many = Tree::with_jobs(&names.iter().map(String::as_str).collect::<Vec<_>>());

@@ -3,9 +3,8 @@
 use serde_json::Value;
 
 use crate::cloud::Programs;
-use crate::contract::{metadata, runners};
 use crate::harness::Tree;
-use crate::workflow::root;
+use crate::workflow::{metadata, root, runners};
 
 fn facts() -> Value {
     let path = root().join("xtask/tests/workflows/runners.json");

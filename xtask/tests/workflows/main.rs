@@ -23,6 +23,8 @@ mod linters;
 #[allow(dead_code)] // each target uses its part of it
 #[path = "../e2e/proxy.rs"]
 mod proxy;
+#[path = "../../host/rules.rs"]
 mod rules;
 mod runs;
+#[path = "../../host/workflow.rs"]
 mod workflow;

@@ -4,8 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-use crate::contract::metadata;
-use crate::workflow::{Workflow, words_after};
+use crate::workflow::{Workflow, metadata, words_after};
 
 /// A rule by its name, and what it has to say about a workflow.
 pub struct Rule {

@@ -1,6 +1,8 @@
 //! A workflow as data: its jobs, its steps, and every text in it with the way to it.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use serde_json::Value;
 
@@ -17,6 +19,35 @@ pub fn paths() -> Vec<PathBuf> {
     let mut paths: Vec<PathBuf> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
     paths.sort();
     paths
+}
+
+/// The workflow of the images.
+pub fn images() -> Workflow {
+    Workflow::read(&root().join(FOLDER).join("images.yml"))
+}
+
+/// What cargo says of this repository.
+pub fn metadata() -> Value {
+    let output = Command::new("cargo")
+        .args(["metadata", "--no-deps", "--offline", "--format-version", "1"])
+        .current_dir(root())
+        .output()
+        .unwrap();
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+/// What the configuration gives `runs-on`, by architecture.
+pub fn runners() -> BTreeMap<String, Value> {
+    let runners = metadata()["metadata"]["jobs"]["runners"].take();
+    serde_json::from_value(runners).unwrap_or_default()
+}
+
+/// The runners that a workflow itself names, for jobs that begin before the plan is there.
+pub fn own_runners(workflow: &Workflow) -> Vec<Value> {
+    let all = workflow.jobs().map(|(_, job)| job["runs-on"].clone());
+    let mut own: Vec<Value> = all.filter(|runner| *runner != "${{ matrix.runner }}").collect();
+    own.dedup();
+    own
 }
 
 /// A text with something in it replaced, which has to be there.
