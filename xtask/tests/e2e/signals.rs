@@ -45,7 +45,9 @@ fn processes_with(text: &str) -> Vec<String> {
 #[test]
 fn a_signal_stops_the_builds_and_still_sums_up() {
     let slow = "FROM busybox:1.37\nRUN sleep 600\n";
-    let tree = Tree::new(&[("jobs/quick/Dockerfile", DOCKERFILE), ("jobs/slow/Dockerfile", slow)]);
+    let bad = "FROM busybox:1.37\nRUN false\n";
+    let (quick, slow) = (("jobs/quick/Dockerfile", DOCKERFILE), ("jobs/slow/Dockerfile", slow));
+    let tree = Tree::new(&[("jobs/bad/Dockerfile", bad), quick, slow]);
     let registry = Registry::start();
     let env = [("JOBS_REGISTRY", registry.address.as_str())];
     let child = tree.command(&["build", "--arch", OWN], &env).stderr(Stdio::piped()).spawn().unwrap();
@@ -53,17 +55,21 @@ fn a_signal_stops_the_builds_and_still_sums_up() {
     let is_slow = || std::fs::read_to_string(&log).is_ok_and(|text| text.contains("RUN sleep 600"));
     let is_pushed = || registry.digest("jobs/quick", &format!("{}-{OWN}", tree.tag())).is_some();
     // The registry knows of it before the build ends.
-    let has_ended = || processes_with(&format!("{}/jobs/quick:", registry.address)).is_empty();
+    let is_run = |job: &str| !processes_with(&format!("{}/jobs/{job}:", registry.address)).is_empty();
+    let has_ended = || !is_run("quick") && !is_run("bad");
     wait("one image, and a build that takes long", 120, || is_slow() && is_pushed() && has_ended());
     std::thread::sleep(Duration::from_secs(1));
     signal("-INT", &child);
     let (code, stderr) = end_of(child);
     assert_eq!(code, Some(130), "{stderr}");
-    assert!(stderr.contains("Finished 1 of 2 images built"), "{stderr}");
+    // What has failed is said in the end; what was interrupted has not failed.
+    let (_, end) = stderr.split_once("Finished 1 of 3 images built in ").unwrap();
+    assert!(end.contains(" (1 failed, 1 interrupted)\nerror: jobs/bad/Dockerfile:2: the build for"), "{stderr}");
+    assert_eq!(stderr.matches("error: ").count(), 2, "{stderr}");
     assert!(stderr.ends_with("error: interrupted (1 pushed): a re-run continues\n"), "{stderr}");
     let record = std::fs::read_to_string(tree.path().join("target/xtask/run.json")).unwrap();
     let results: Vec<&str> = record.lines().filter_map(|line| line.trim().strip_prefix("\"result\": ")).collect();
-    assert_eq!(results, ["\"interrupted\",", "\"built\",", "\"interrupted\","], "{record}");
+    assert_eq!(results, ["\"interrupted\",", "\"failed\",", "\"built\",", "\"interrupted\","], "{record}");
     let again = tree.run_with(&["build", "--arch", OWN, "quick"], &env).ended(0);
     assert!(again.stderr.contains("nothing to build"), "{}", again.stderr);
 }
