@@ -17,5 +17,7 @@ chmod +x "$demo"
 # A step that takes long is shown for a second and a half.
 termtosvg "$pictures/pipeline.svg" --command "$demo" --screen-geometry 88x36 --template window_frame \
     --min-frame-duration 400 --max-frame-duration 1500 --loop-delay 4000
+# The theme's bright green is all but black.
+sed -i 's/color10 {fill: #383830}/color10 {fill: #a6e22e}/' "$pictures/pipeline.svg"
 chromium-headless-shell --no-sandbox --window-size=1000,560 --screenshot="$pictures/timings.png" \
     "file://$PWD/target/xtask/timings.html"
