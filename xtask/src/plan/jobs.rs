@@ -16,7 +16,7 @@ use crate::model::{
 };
 use crate::run::{Context, fleet};
 use crate::settings::{Config, JobSettings, job_settings};
-use folders::{Folder, Origin};
+use folders::Folder;
 
 /// One image of a directory that holds a `Dockerfile`; most have one.
 #[derive(Clone, Debug)]
@@ -37,7 +37,7 @@ pub struct Job {
 fn all(ctx: &Context, config: &Config, broken: &mut BrokenJobs) -> anyhow::Result<Vec<Job>> {
     let folders = folders::all(ctx, &config.jobs_dirs)?;
     let jobs = fleet::each_on_all_cores(ctx, &folders, |folder| {
-        jobs_in(ctx, config, folder).map_err(|problems| Failure::of(Exit::Usage, problems))
+        jobs_in(ctx, config, &folders, folder).map_err(|problems| Failure::of(Exit::Usage, problems))
     });
     let named = folders.iter().zip(jobs).map(|(folder, jobs)| {
         let name = folder.shown.rsplit('/').next().unwrap_or_default();
@@ -45,6 +45,8 @@ fn all(ctx: &Context, config: &Config, broken: &mut BrokenJobs) -> anyhow::Resul
     });
     let mut jobs: Vec<Job> = broken.part(named.collect())?.into_iter().flatten().collect();
     jobs.sort_by(|a, b| a.name.cmp(&b.name));
+    // A link may lead to what is listed under the same name.
+    jobs.dedup_by(|a, b| a.name == b.name && a.files == b.files);
     for (position, job) in jobs.iter_mut().enumerate() {
         job.position = position;
     }
@@ -112,7 +114,7 @@ fn is_meant(ctx: &Context, name: &str, dir: &Utf8Path, typed: &str) -> bool {
 }
 
 /// The jobs of a folder: one for each image; none if it is not meant to be a job.
-fn jobs_in(ctx: &Context, config: &Config, folder: &Folder) -> Result<Vec<Job>, Vec<Problem>> {
+fn jobs_in(ctx: &Context, config: &Config, all: &[Folder], folder: &Folder) -> Result<Vec<Job>, Vec<Problem>> {
     let one = |problem| vec![problem];
     if folder.is_hidden() {
         ctx.ui.detail("Skipped", format!("{}: hidden", folder.shown));
@@ -121,12 +123,6 @@ fn jobs_in(ctx: &Context, config: &Config, folder: &Folder) -> Result<Vec<Job>, 
     let Some(path) = folder.real(ctx).map_err(one)? else { return Ok(Vec::new()) };
     let files = names_in(&path).map_err(|error| one(unread(&folder.shown, error)))?;
     let has = |name: &str| files.iter().any(|(file, _)| file == name);
-    if folder.origin == Origin::Matched && !has(DOCKERFILE) && !has(SETTINGS_FILE) {
-        return folders::within(ctx, folder)?.iter().try_fold(Vec::new(), |mut jobs, folder| {
-            jobs.extend(jobs_in(ctx, config, folder)?);
-            Ok(jobs)
-        });
-    }
     let Some(dir) = Utf8Path::from_path(&path).map(|path| ctx.shown(&path.to_owned())) else {
         let problem = Problem::new(&folder.shown, "its name is not UTF-8").rule(NAME_RULE).help("rename the folder");
         return if has(DOCKERFILE) { Err(one(problem)) } else { Ok(Vec::new()) };
@@ -147,6 +143,10 @@ fn jobs_in(ctx: &Context, config: &Config, folder: &Folder) -> Result<Vec<Job>, 
         let others = [own.clone().map(drop), check_dockerfile(ctx, &dir.join(DOCKERFILE))];
         others.into_iter().filter_map(Result::err).chain(found).collect::<Vec<_>>()
     })?;
+    // A second name of a folder adds nothing where each image has its own.
+    if settings.keys().all(Option::is_some) && all.iter().any(|other| dir == other.shown && dir != folder.shown) {
+        return Ok(Vec::new());
+    }
     let (mut jobs, mut problems) = (Vec::new(), Vec::new());
     for (named, settings) in settings {
         let name = match &named {

@@ -56,6 +56,19 @@ fn a_broken_job_is_named_and_the_others_are_published() {
 }
 
 #[test]
+fn a_broken_job_holds_up_none_of_its_folder() {
+    let tree = Tree::new(&[
+        ("Cargo.toml", "[workspace]\n[workspace.metadata.jobs]\njobs-dirs = [\"apps/*\"]\n"),
+        ("apps/group/Bad_Name/Dockerfile", DOCKERFILE),
+        ("apps/group/Another_One/Dockerfile", DOCKERFILE),
+        ("apps/group/sound/Dockerfile", DOCKERFILE),
+    ]);
+    let found = tree.run(&["discover", "--keep-going"]).ended(1);
+    assert_eq!(found.stdout, "[\"apps/group/sound\"]\n");
+    assert_eq!(errors(&found.stderr), ["apps/group/Another_One", "apps/group/Bad_Name"]);
+}
+
+#[test]
 fn the_legs_of_the_others_are_handed_on() {
     let (registry, tree) = (Registry::start(), tree());
     let env = [("JOBS_REGISTRY", registry.address.as_str())];

@@ -63,6 +63,30 @@ fn jobs_live_in_the_folders_that_are_configured() {
 }
 
 #[test]
+fn a_folder_that_is_named_twice_is_there_once() {
+    let plain = dockerfile("RUN echo plain > /what");
+    let images = r#"{"images": {"group-web": {}, "group-worker": {}}}"#;
+    let tree = tree(
+        "jobs-dirs = [\"jobs\", \"*\", \"jobs/\", \"more\", \"linked/inner\"]",
+        &[
+            ("jobs/one/Dockerfile", &plain),
+            ("jobs/group/Dockerfile", &plain),
+            ("jobs/group/job.json", images),
+            ("real/inner/two/Dockerfile", &plain),
+            ("more/three/Dockerfile", &plain),
+        ],
+    );
+    symlink("../jobs/one", tree.path().join("more/one")).unwrap();
+    symlink("../jobs/group", tree.path().join("more/alias")).unwrap();
+    symlink("real", tree.path().join("linked")).unwrap();
+    let table = tree.run(&["discover", "--format", "table"]).ended(0).stdout;
+    let jobs: Vec<&str> = table.lines().skip(1).filter_map(|line| line.split(' ').next()).collect();
+    assert_eq!(jobs, ["group-web", "group-worker", "one", "three", "two"]);
+    let folders = r#"["jobs/group","jobs/one","more/three","real/inner/two"]"#;
+    assert_eq!(tree.run(&["discover"]).ended(0).stdout, format!("{folders}\n"));
+}
+
+#[test]
 fn a_job_is_built_from_the_context_that_it_names() {
     let (registry, own) = (Registry::start(), dockerfile("COPY what /what"));
     let tree = tree(

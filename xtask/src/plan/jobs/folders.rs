@@ -1,5 +1,6 @@
 //! The folders that may be jobs: those in the folders that `jobs-dirs` names, and those that its patterns match.
 
+use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::fs::{DirEntry, FileType};
 use std::io::ErrorKind;
@@ -9,7 +10,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use glob::MatchOptions;
 
 use super::unread;
-use crate::model::{Exit, Failure, JOBS_DIR, Problem, clean};
+use crate::model::{DOCKERFILE, Exit, Failure, JOBS_DIR, Problem, SETTINGS_FILE, clean};
 use crate::run::Context;
 
 const RULE: &str = "jobs are the folders under `jobs/`, or under what `jobs-dirs` in Cargo.toml names";
@@ -28,11 +29,11 @@ pub struct Folder {
 pub enum Origin {
     /// In a folder that holds jobs.
     Listed,
-    /// A pattern matches it: it is a job itself, or else holds some.
+    /// A pattern matches it.
     Matched,
 }
 
-/// All of them, sorted by path within each folder.
+/// All of them, each once, sorted by path within each folder.
 ///
 /// # Errors
 /// A folder of jobs is not there or cannot be read, with exit code 2.
@@ -45,12 +46,9 @@ pub fn all(ctx: &Context, jobs_dirs: &[String]) -> anyhow::Result<Vec<Folder>> {
         }
     }
     Failure::unless_empty(Exit::Usage, problems)?;
+    let mut seen = BTreeSet::new();
+    folders.retain(|folder: &Folder| seen.insert(folder.shown.clone()));
     Ok(folders)
-}
-
-/// The folders in one that a pattern matches, and that is no job itself.
-pub fn within(ctx: &Context, folder: &Folder) -> Result<Vec<Folder>, Vec<Problem>> {
-    in_folder(ctx, &folder.shown).map_err(|problem| vec![problem])
 }
 
 fn in_folder(ctx: &Context, dir: &str) -> Result<Vec<Folder>, Problem> {
@@ -58,11 +56,7 @@ fn in_folder(ctx: &Context, dir: &str) -> Result<Vec<Folder>, Problem> {
     let mut path = ctx.root.join(dir);
     let problem = |what: String| Problem::new(shown, what).rule(RULE);
     match path.symlink_metadata() {
-        Ok(metadata) if metadata.is_symlink() => {
-            let real = led_to(ctx, path.as_std_path(), shown);
-            path = real.map_err(|problem| problem.help("replace the link by the folder"))?;
-        }
-        Ok(metadata) if !metadata.is_dir() => {
+        Ok(metadata) if !metadata.is_dir() && !metadata.is_symlink() => {
             let problem = problem("not a folder".to_owned());
             return Err(problem.help("make it a folder, with a folder in it for each job"));
         }
@@ -74,7 +68,12 @@ fn in_folder(ctx: &Context, dir: &str) -> Result<Vec<Folder>, Problem> {
             }));
         }
         // Any other mistake is met when the folder is read.
-        _ => {}
+        Err(_) => {}
+        // A link may also stand further up.
+        Ok(_) => {
+            let real = led_to(ctx, path.as_std_path(), shown);
+            path = real.map_err(|problem| problem.help("replace the link by the folder"))?;
+        }
     }
     // Not by walkdir, which opens each folder that it lists.
     let entries = path.read_dir().and_then(Iterator::collect::<std::io::Result<Vec<_>>>);
@@ -101,7 +100,12 @@ fn matching(ctx: &Context, pattern: &str) -> Result<Vec<Folder>, Problem> {
         let path = path.map_err(|error| unread(&error.error()))?;
         let shown = path.strip_prefix(&ctx.root).unwrap_or(&path).to_string_lossy().into_owned();
         let file_type = path.symlink_metadata().map_err(|error| super::unread(&shown, error))?.file_type();
-        folders.push(Folder { path, shown, file_type, origin: Origin::Matched });
+        let folder = Folder { path, shown, file_type, origin: Origin::Matched };
+        // Where it cannot be read, that is the folder's own problem.
+        match folder.is_group().then(|| in_folder(ctx, &folder.shown)) {
+            Some(Ok(within)) => folders.extend(within),
+            _ => folders.push(folder),
+        }
     }
     if folders.is_empty() {
         let problem = Problem::new(format!("jobs-dirs: `{pattern}`"), format!("matches nothing in {}", ctx.root));
@@ -113,6 +117,12 @@ fn matching(ctx: &Context, pattern: &str) -> Result<Vec<Folder>, Problem> {
 impl Folder {
     pub fn is_hidden(&self) -> bool {
         self.path.file_name().is_some_and(|name: &OsStr| name.as_encoded_bytes().starts_with(b"."))
+    }
+
+    /// Whether it is no job itself, and may hold some.
+    fn is_group(&self) -> bool {
+        let holds = |name| self.path.join(name).symlink_metadata().is_ok();
+        !self.is_hidden() && self.path.is_dir() && !holds(DOCKERFILE) && !holds(SETTINGS_FILE)
     }
 
     /// The folder itself, where a link leads to it; `None` if this is none.
