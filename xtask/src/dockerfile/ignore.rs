@@ -160,28 +160,35 @@ fn class(chars: &mut Peekable<Chars>, begins_name: bool) -> Option<String> {
     (!negated || begins_name || ends_name).then_some(class)
 }
 
-/// The text of a `.dockerignore` that lets these paths into the context, and no others.
-///
-/// A character that cannot be written there is a `?`, which stands for any other one.
-pub fn allow_list<'a>(paths: impl IntoIterator<Item = &'a [u8]>) -> String {
+/// The text of a `.dockerignore` that lets these paths into the context, these folders without what is in them, and
+/// nothing else.
+pub fn allow_list<'a>(empty: impl IntoIterator<Item = &'a [u8]>, paths: impl IntoIterator<Item = &'a [u8]>) -> String {
     let mut list = "*\n".to_owned();
-    for path in paths {
-        let path = String::from_utf8_lossy(path);
-        let last = path.chars().count().saturating_sub(1);
-        list.push('!');
-        for (at, c) in path.chars().enumerate() {
-            match c {
-                // BuildKit sends the patterns in a header of HTTP, which takes no control characters.
-                c if c.is_control() => list.push('?'),
-                '\\' | '*' | '?' | '[' | ']' | '^' => list.extend(['\\', c]),
-                // Blanks at the ends of a line would be taken away.
-                c if c.is_whitespace() && (at == 0 || at == last) => list.extend(['[', c, ']']),
-                c => list.push(c),
-            }
-        }
-        list.push('\n');
+    for folder in empty.into_iter().map(pattern) {
+        list.push_str(&format!("!{folder}\n{folder}/*\n"));
+    }
+    for path in paths.into_iter().map(pattern) {
+        list.extend(["!", &path, "\n"]);
     }
     list
+}
+
+/// The pattern of one path. A character that cannot be written there is a `?`, which stands for any other one.
+fn pattern(path: &[u8]) -> String {
+    let path = String::from_utf8_lossy(path);
+    let last = path.chars().count().saturating_sub(1);
+    let mut pattern = String::new();
+    for (at, c) in path.chars().enumerate() {
+        match c {
+            // BuildKit sends the patterns in a header of HTTP, which takes no control characters.
+            c if c.is_control() => pattern.push('?'),
+            '\\' | '*' | '?' | '[' | ']' | '^' => pattern.extend(['\\', c]),
+            // Blanks at the ends of a line would be taken away.
+            c if c.is_whitespace() && (at == 0 || at == last) => pattern.extend(['[', c, ']']),
+            c => pattern.push(c),
+        }
+    }
+    pattern
 }
 
 #[cfg(test)]

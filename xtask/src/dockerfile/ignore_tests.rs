@@ -149,8 +149,10 @@ fn an_allow_list_is_of_these_paths_alone() {
     let paths: [&[u8]; 8] =
         [b"a b/c", b" a ", b"[x]*?!", b"!#", b"#a", b"a\\b^", "a\nb\u{fffd}".as_bytes(), "\u{a0}".as_bytes()];
     assert_eq!(
-        allow_list(paths),
+        allow_list([], paths),
         "*\n!a b/c\n![ ]a[ ]\n!\\[x\\]\\*\\?!\n!!#\n!#a\n!a\\\\b\\^\n!a?b\u{fffd}\n![\u{a0}]\n"
     );
-    assert_eq!(allow_list([]), "*\n");
+    assert_eq!(allow_list([], []), "*\n");
+    let empty: [&[u8]; 2] = [b"a", b"b c/[d]"];
+    assert_eq!(allow_list(empty, [b"a/x".as_slice()]), "*\n!a\na/*\n!b c/\\[d\\]\nb c/\\[d\\]/*\n!a/x\n");
 }

@@ -53,6 +53,8 @@ pub struct Matched<'a> {
     pub missing: Vec<&'a ContextPath>,
     /// Sources that are there, but that the ignore file keeps out of the context.
     pub ignored: Vec<&'a ContextPath>,
+    /// Folders that are copied empty: they are not ignored, but all that is in them is. Sorted by path.
+    pub empty: Vec<TreeEntry>,
 }
 
 impl Inputs {
@@ -117,6 +119,7 @@ impl Inputs {
         let mut selected = Matched::default();
         let Inputs::Sources(sources) = self else {
             selected.files.extend(listing.iter().filter(|entry| !is_ignored(entry, ignore)));
+            selected.empty = empty_folders(listing.iter(), "", listing, ignore);
             return selected;
         };
         for source in sources {
@@ -124,6 +127,9 @@ impl Inputs {
             let files = selected.files.len();
             let is_named = source.line.is_none();
             selected.files.extend(found.iter().copied().filter(|entry| is_named || !is_ignored(entry, ignore)));
+            if !is_named {
+                selected.empty.extend(empty_folders(found.iter().copied(), &source.path, listing, ignore));
+            }
             if is_named || source.is_pattern || selected.files.len() > files {
                 continue;
             }
@@ -136,6 +142,8 @@ impl Inputs {
         }
         selected.files.sort_by(|a, b| a.path.cmp(&b.path));
         selected.files.dedup();
+        selected.empty.sort_by(|a, b| a.path.cmp(&b.path));
+        selected.empty.dedup();
         selected
     }
 }
@@ -145,6 +153,32 @@ fn is_ignored(entry: &TreeEntry, ignore: &Ignore) -> bool {
         FOLDER | SUBMODULE => ignore.ignored_with_all_below(&entry.path),
         _ => ignore.ignored(&entry.path),
     }
+}
+
+/// The folders whose paths begin with this one, in which some of the entries are, and which are copied empty.
+fn empty_folders<'a>(
+    entries: impl Iterator<Item = &'a TreeEntry>,
+    begins: &str,
+    listing: &[TreeEntry],
+    ignore: &Ignore,
+) -> Vec<TreeEntry> {
+    let parent = |path: &'a [u8]| Some(&path[..path.iter().rposition(|byte| *byte == b'/')?]);
+    let ignored = entries.filter(|entry| is_ignored(entry, ignore));
+    let parents: BTreeSet<&[u8]> = ignored.filter_map(|entry| parent(&entry.path)).collect();
+    let nearest = parents.into_iter().filter_map(|folder| {
+        let outwards = std::iter::successors(Some(folder), |folder| parent(folder));
+        outwards.take_while(|folder| folder.starts_with(begins.as_bytes())).find(|folder| !ignore.ignored(folder))
+    });
+    let is_empty = |folder: &&[u8]| {
+        let below = [folder, b"/".as_slice()].concat();
+        let first = listing.partition_point(|entry| entry.path < below);
+        listing[first..]
+            .iter()
+            .take_while(|entry| entry.path.starts_with(&below))
+            .all(|entry| is_ignored(entry, ignore))
+    };
+    let entry = |folder: &[u8]| TreeEntry { path: folder.to_vec(), mode: FOLDER, blob: String::new() };
+    nearest.collect::<BTreeSet<_>>().into_iter().filter(is_empty).map(entry).collect()
 }
 
 impl ContextPath {

@@ -36,6 +36,7 @@ fn told(inputs: &Inputs, entries: &[TreeEntry], ignore: &str) -> String {
     let matched = inputs.select(entries, &Ignore::parse(ignore));
     let mut told: Vec<String> =
         matched.files.iter().map(|entry| String::from_utf8_lossy(&entry.path).into_owned()).collect();
+    told.extend(matched.empty.iter().map(|entry| format!("{}/", String::from_utf8_lossy(&entry.path))));
     if let Inputs::Whole { line, because } = inputs {
         told.push(format!("all, line {}: {because}", line.unwrap_or_default()));
     }
@@ -43,6 +44,27 @@ fn told(inputs: &Inputs, entries: &[TreeEntry], ignore: &str) -> String {
     told.extend(matched.missing.iter().map(|source| format!("line {}: no {}", line(source), source.written)));
     told.extend(matched.ignored.iter().map(|source| format!("line {}: {} is ignored", line(source), source.written)));
     told.join(", ")
+}
+
+#[test]
+fn a_folder_of_which_all_but_itself_is_ignored_is_empty() {
+    let files = entries(&["a/b/c/x.md", "a/b/y", "a/d/e/x.md", "a/x.md", "f/x.md", "g/h/x.md", "g-x/x.md"]);
+    for (instruction, ignore, expected) in [
+        (
+            "COPY . /",
+            "**/*.md",
+            "a/b/y, a/b/c/, a/d/e/, f/, g-x/, g/h/, all, line 2: `COPY .` copies the whole context",
+        ),
+        ("COPY a /", "**/*.md", "a/b/y, a/b/c/, a/d/e/"),
+        ("COPY f g/h /", "**/*.md", "f/, g/h/"),
+        ("COPY g* /", "**/*.md", "g-x/, g/h/"),
+        ("COPY a /", "**/*.md\na/d/e", "a/b/y, a/b/c/, a/d/"),
+        ("COPY a /", "a/*\n!a/d", "a/d/e/x.md"),
+        ("COPY a/b /", "a\n!a/b/c/x.md", "a/b/c/x.md"),
+        ("COPY f /", "f", "line 2: f is ignored"),
+    ] {
+        assert_eq!(selected(instruction, &files, ignore), expected, "{instruction}, {ignore}");
+    }
 }
 
 #[test]
@@ -61,7 +83,7 @@ fn files_below_the_sources_are_selected() {
         ("USER u", "", ""),
         ("COPY d /", "d/e", "d/g"),
         ("COPY d /", "*\n!d/e", "d/e/f"),
-        ("COPY d /", "d/**", ""),
+        ("COPY d /", "d/**", "d/"),
         ("COPY a no/such jobs/c* /", "", "a, line 2: no no/such"),
         ("COPY a/b /", "", "line 2: no a/b"),
         ("COPY a d /", "a\nd", "line 2: a is ignored, line 2: d is ignored"),
@@ -135,7 +157,7 @@ fn a_folder_in_a_listing_stands_for_all_below_it() {
         // An exception may be about something below a folder that is ignored itself.
         ("COPY . /", "*\n!lib/a/b", "lib, all, line 2: `COPY .` copies the whole context"),
         ("COPY . /", "*\n!jobs/*/src", "jobs/new, all, line 2: `COPY .` copies the whole context"),
-        ("COPY . /", "*\n!jobs\n!libs\njobs/*", "all, line 2: `COPY .` copies the whole context"),
+        ("COPY . /", "*\n!jobs\n!libs\njobs/*", "jobs/, all, line 2: `COPY .` copies the whole context"),
     ] {
         assert_eq!(selected(instruction, &files, ignore), expected, "{instruction} {ignore:?}");
     }

@@ -83,13 +83,13 @@ impl Tree {
     fn key(&self, recipe: &Recipe, selected: &Matched<'_>) -> Key {
         let ignore = self.ignore(recipe);
         let context = recipe.whole.is_some().then(|| match recipe.own_ignore {
-            None => *self.whole.get_or_init(|| self.hash_of_context(&selected.files, ignore)),
-            Some(_) => self.hash_of_context(&selected.files, ignore),
+            None => *self.whole.get_or_init(|| self.hash_of_context(selected, ignore)),
+            Some(_) => self.hash_of_context(selected, ignore),
         });
         let named = self.named(&recipe.job);
         let files = match context {
             Some(_) => hash_of_files(named.select(&self.entries, ignore).files.into_iter(), None),
-            None => hash_of_files(selected.files.iter().copied(), None),
+            None => hash_of_files(selected.files.iter().copied().chain(&selected.empty), None),
         };
         let JobSettings { target, args, .. } = &recipe.job.settings;
         let folder = recipe.job.files.context.as_str();
@@ -103,10 +103,11 @@ impl Tree {
             return None;
         }
         let ignore = self.ignore(recipe);
-        let files = recipe.inputs.select(&self.entries, ignore).files;
+        let selected = recipe.inputs.select(&self.entries, ignore);
         // What counts by its name may be ignored, and is not part of the context then.
-        let files = files.iter().filter(|entry| !ignore.ignored(&entry.path));
-        Some(allow_list(files.filter_map(|entry| ignore.in_context(&entry.path))))
+        let files = selected.files.into_iter().filter(|entry| !ignore.ignored(&entry.path));
+        let empty = selected.empty.iter().filter_map(|entry| ignore.in_context(&entry.path));
+        Some(allow_list(empty, files.filter_map(|entry| ignore.in_context(&entry.path))))
     }
 
     /// Those of the paths, and of what is not committed, that count for the job: sorted.
@@ -163,9 +164,9 @@ impl Tree {
     }
 
     /// All of the context. Unless it is ignored, git's own folder is part of it, and another in every commit.
-    fn hash_of_context(&self, entries: &[&TreeEntry], ignore: &Ignore) -> [u8; 32] {
+    fn hash_of_context(&self, selected: &Matched<'_>, ignore: &Ignore) -> [u8; 32] {
         let history = self.commit.as_ref().filter(|_| !ignore.ignored(b".git/HEAD"));
-        hash_of_files(entries.iter().copied(), history)
+        hash_of_files(selected.files.iter().copied().chain(&selected.empty), history)
     }
 
     /// The first thing that counts and is not committed; the job's own Dockerfile before all.

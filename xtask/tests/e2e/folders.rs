@@ -32,6 +32,35 @@ fn publish(tree: &Tree, registry: &Registry, env: &[(&str, &str)]) {
     tree.run_with(&["merge"], &env).ended(0);
 }
 
+#[test]
+fn a_folder_of_which_all_is_ignored_is_copied_empty() {
+    let (registry, build) = (Registry::start(), "FROM busybox:1.37\nCOPY lib only /lib/\nCMD [\"find\", \"/lib\"]\n");
+    let tree = Tree::new(&[
+        ("jobs/one/Dockerfile", build),
+        ("lib/kept/file", ""),
+        ("lib/empty/gone.md", ""),
+        ("lib/empty/deep/gone.md", ""),
+        ("only/gone.md", ""),
+        (".dockerignore", "**/*.md\n"),
+    ]);
+    tree.run(&["build", "--load"]).ended(0);
+    let printed = printed(&tree, "one");
+    let mut found: Vec<&str> = printed.lines().collect();
+    found.sort_unstable();
+    assert_eq!(found, ["/lib", "/lib/empty", "/lib/empty/deep", "/lib/kept", "/lib/kept/file"]);
+    let key = || {
+        let run = tree.run_with(&["plan", "--format", "json"], &[("JOBS_REGISTRY", &registry.address)]).ended(0);
+        serde_json::from_str::<serde_json::Value>(&run.stdout).unwrap()[0]["key"].as_str().unwrap().to_owned()
+    };
+    let before = key();
+    tree.write("lib/empty/deep/more.md", "");
+    tree.commit("another file in it");
+    assert_eq!(key(), before);
+    tree.write("lib/new/gone.md", "");
+    tree.commit("another empty folder");
+    assert_ne!(key(), before);
+}
+
 /// What the image that was loaded prints.
 fn printed(tree: &Tree, job: &str) -> String {
     let reference = format!("jobs/{job}:{}", tree.tag());
