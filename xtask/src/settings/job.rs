@@ -338,6 +338,6 @@ mod tests {
         let schema = serde_json::to_string_pretty(&schemars::schema_for!(JobSettings)).unwrap();
         // An editor breaks lines where it likes.
         let schema = schema.replace("\\n", " ");
-        expect_test::expect_file!["../../schemas/job.json"].assert_eq(&format!("{schema}\n"));
+        expect_test::expect_file!["../../schemas/job.schema.json"].assert_eq(&format!("{schema}\n"));
     }
 }

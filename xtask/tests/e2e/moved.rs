@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::{Mutex, PoisonError};
 
 use crate::harness::{Run, Tree, mirrors};
 
@@ -41,8 +42,13 @@ fn move_into(host: &Tree) -> String {
     String::from_utf8(output.stderr).unwrap()
 }
 
-/// Runs `cargo xtask` in a folder of a repository. All of them compile into one folder.
+/// Runs `cargo xtask` in a folder of a repository.
 fn cargo_xtask(host: &Tree, folder: &str, args: &[&str]) -> Run {
+    cargo(host, folder, &[&["xtask"], args].concat())
+}
+
+/// Runs cargo. All of the repositories compile into one folder, under one profile, so that they share the crates.
+fn cargo(host: &Tree, folder: &str, args: &[&str]) -> Run {
     let mut command = Command::new("cargo");
     for (name, _) in std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value))) {
         let of_this_run = ["JOBS_", "GITHUB_", "CARGO_PKG_", "CARGO_MANIFEST_"];
@@ -52,7 +58,9 @@ fn cargo_xtask(host: &Tree, folder: &str, args: &[&str]) -> Run {
     }
     let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("moved");
     command.env("CARGO_TARGET_DIR", target).env("CARGO_NET_OFFLINE", "true").env("JOBS_MIRRORS", mirrors());
-    command.arg("xtask").args(args).current_dir(host.path().join(folder)).stdin(Stdio::null());
+    command.envs([("CARGO_PROFILE_DEV_DEBUG", "0"), ("CARGO_PROFILE_DEV_INCREMENTAL", "false")]);
+    command.env("CARGO_PROFILE_DEV_PANIC", "abort").env("CARGO_PROFILE_DEV_BUILD_OVERRIDE_CODEGEN_UNITS", "1");
+    command.args(args).current_dir(host.path().join(folder)).stdin(Stdio::null());
     let output = command.output().unwrap();
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).replace(host.path().to_str().unwrap(), "<tree>");
     let code = output.status.code().unwrap_or(-1);
@@ -65,11 +73,24 @@ fn replace(host: &Tree, path: &str, from: &str, to: &str) {
     host.write(path, &text.replace(from, to));
 }
 
+/// What is compiled from a folder of this run alone goes with it, and one test after the other does so.
+fn clean(host: &Tree) {
+    cargo(host, ".", &["clean", "--package", "xtask"]).ended(0);
+}
+
+static ONE_BY_ONE: Mutex<()> = Mutex::new(());
+
 const TABLE: &str = "[workspace.metadata.jobs]\n";
-const PLAN: &str = "JOB   PLAN   BUILDS       REASON\nvote  build  amd64 arm64  no registry is configured\n";
+const PLAN: &str =
+    "JOB   PLAN   BUILDS       REASON\nvote  build  amd64 arm64  there is no registry to find images in\n";
+
+const REFUSED: &str = "error: --faults: the fault bench is not in this repository\n  \
+                       rule: it tests the xtask itself, where that comes from\n  \
+                       help: leave it out; `cargo xtask test` checks the jobs and their workflow\n";
 
 #[test]
 fn a_repository_without_rust_gets_a_folder_more_and_its_own_checks() {
+    let _turn = ONE_BY_ONE.lock().unwrap_or_else(PoisonError::into_inner);
     let host = Tree::new(&JOB);
     std::fs::remove_file(host.path().join("Cargo.toml")).unwrap();
     host.commit("no Rust");
@@ -90,11 +111,8 @@ fn a_repository_without_rust_gets_a_folder_more_and_its_own_checks() {
     assert!(run.errors().contains("error: .github/workflows/images.yml: failed\n"), "{}", run.errors());
     assert!(run.stderr.contains("no-rights-by-default"), "{}", run.stderr);
     let refused = cargo_xtask(&host, ".", &["test", "--faults"]).ended(2);
-    expect_test::expect![[r#"
-        error: --faults: the fault bench is not in this repository
-          rule: it tests the xtask itself, where that comes from
-          help: leave it out; `cargo xtask test` checks the jobs and their workflow"#]]
-    .assert_eq(refused.errors());
+    assert!(refused.stderr.contains(REFUSED), "{}", refused.stderr);
+    clean(&host);
 }
 
 /// A workspace with lints, a profile and an alias of its own.
@@ -102,7 +120,7 @@ const WORKSPACE: [(&str, &str); 4] = [
     (
         "Cargo.toml",
         "[workspace]\nresolver = \"2\"\nmembers = [\"core\"]\n\n[workspace.lints.rust]\nunsafe_code = \"deny\"\n\n\
-         [profile.dev]\nopt-level = 1\n\n[workspace.metadata.jobs]\n",
+         [profile.release]\nlto = true\n\n[workspace.metadata.jobs]\n",
     ),
     (
         "core/Cargo.toml",
@@ -114,6 +132,7 @@ const WORKSPACE: [(&str, &str); 4] = [
 
 #[test]
 fn a_workspace_gets_a_member_more_and_keeps_its_own_settings() {
+    let _turn = ONE_BY_ONE.lock().unwrap_or_else(PoisonError::into_inner);
     let host = Tree::new(&[&JOB[..], &WORKSPACE[..]].concat());
     let said = move_into(&host);
     for kept in [".cargo/config.toml", "Cargo.toml"] {
@@ -125,4 +144,5 @@ fn a_workspace_gets_a_member_more_and_keeps_its_own_settings() {
     replace(&host, "Cargo.toml", TABLE, &format!("{TABLE}{SETTINGS}"));
     host.commit("moved in");
     assert_eq!(cargo_xtask(&host, "core", &["plan"]).ended(0).stdout, PLAN);
+    clean(&host);
 }
