@@ -56,9 +56,10 @@ fn all(ctx: &Context, config: &Config, broken: &mut BrokenJobs) -> anyhow::Resul
 
 /// What only all jobs together show: a name that two of them have, and what is allowed to none.
 fn check_together(config: &Config, jobs: &[Job], broken: &BrokenJobs) -> Vec<Problem> {
-    let twice = jobs.windows(2).filter(|pair| pair[0].name == pair[1].name).map(|pair| {
+    let twice = jobs.windows(2).enumerate().filter(|(_, pair)| pair[0].name == pair[1].name).map(|(at, pair)| {
         let (name, [one, other]) = (&pair[1].name, [&pair[0], &pair[1]].map(|job| &job.files.dir));
-        let image = format!("\"images\": {{\"{name}-2\": {{}}}}");
+        let number = jobs[..=at].iter().filter(|job| job.name == *name).count() + 1;
+        let image = format!("\"images\": {{\"{name}-{number}\": {{}}}}");
         Problem::new(other.as_str(), format!("the name `{name}` is that of {one} too"))
             .rule("a job's name is the name of its repository, and no other job's")
             .help(format!("rename the folder, or only its image, in {other}/{SETTINGS_FILE}: {image}"))

@@ -249,6 +249,10 @@ fn the_environment_gives_what_is_allowed() {
 #[test]
 fn names_of_images_are_their_folders_and_nobody_elses() {
     let plain = dockerfile("");
+    let paths = ["a/api/Dockerfile", "b/api/Dockerfile", "c/api/Dockerfile"].map(|path| (path, plain.as_str()));
+    let three = tree("jobs-dirs = [\"*\"]", &paths).run(&["discover"]).ended(2).stderr;
+    assert!(three.contains("b/api/job.json: \"images\": {\"api-2\": {}}\n"), "{three}");
+    assert!(three.contains("c/api/job.json: \"images\": {\"api-3\": {}}\n"), "{three}");
     let two = tree(
         "jobs-dirs = [\"jobs\", \"services\"]",
         &[("jobs/api/Dockerfile", &plain), ("services/api/Dockerfile", &plain)],
