@@ -139,6 +139,9 @@ pub enum Command {
         /// Run all cases of the fault bench, which takes some 15 minutes more, instead of a few
         #[arg(long)]
         faults: bool,
+        /// Where a registry's images are pulled from instead
+        #[arg(long, env = "JOBS_MIRRORS", value_name = "REGISTRY=PREFIX", value_delimiter = ',')]
+        mirrors: Vec<String>,
     },
     /// Compare this tool with what people use
     #[command(after_help = "Example: cargo xtask bench discover build --rounds 3 > table.md")]

@@ -58,7 +58,10 @@ pub fn dispatch(ctx: &Context, config: &Config, command: &Command) -> anyhow::Re
             let purpose = if *dry_run { Purpose::DryRun } else { Purpose::Pipeline };
             setup::run(ctx, config, destination, purpose)
         }
-        Command::Test { setup, faults } => test::run(ctx, config, *setup, *faults),
+        Command::Test { setup, faults, mirrors } => {
+            let config = Config { mirrors: config.mirrors_with(mirrors)?, ..config.clone() };
+            test::run(ctx, &config, *setup, *faults)
+        }
         Command::Bench { names, rounds, quick, mirrors } => {
             let config = Config { mirrors: config.mirrors_with(mirrors)?, ..config.clone() };
             bench::run(ctx, &config, names, *rounds, *quick)
