@@ -71,20 +71,23 @@ fn printed(tree: &Tree, job: &str) -> String {
 fn jobs_live_in_the_folders_that_are_configured() {
     let plain = dockerfile("RUN echo plain > /what");
     let tree = tree(
-        "jobs-dirs = [\"jobs\", \"services/\", \"apps/*\", \"tools\"]",
+        "jobs-dirs = [\"jobs\", \"services/\", \"apps/*\", \"tools\", \"x*\"]",
         &[
             ("jobs/one/Dockerfile", &plain),
             ("services/two/Dockerfile", &plain),
             ("apps/three/Dockerfile", &plain),
             ("apps/group/four/Dockerfile", &plain),
             ("apps/group/docs/README.md", ""),
+            ("x-jobs/seven/Dockerfile", &plain),
+            ("xtask/four/Dockerfile", &plain), // nobody's job: the folder of the tool
             ("elsewhere/five/Dockerfile", &plain),
             ("elsewhere/six/Dockerfile", &plain),
         ],
     );
     symlink("../elsewhere/five", tree.path().join("jobs/linked")).unwrap();
     symlink("elsewhere", tree.path().join("tools")).unwrap();
-    let folders = r#"["apps/group/four","apps/three","elsewhere/five","elsewhere/six","jobs/one","services/two"]"#;
+    let folders =
+        r#"["apps/group/four","apps/three","elsewhere/five","elsewhere/six","jobs/one","services/two","x-jobs/seven"]"#;
     assert_eq!(tree.run(&["discover"]).ended(0).stdout, format!("{folders}\n"));
     let table = tree.run(&["discover", "--format", "table", "three", "services/two", "elsewhere/five"]).ended(0).stdout;
     let jobs: Vec<&str> = table.lines().skip(1).filter_map(|line| line.split(' ').next()).collect();

@@ -15,6 +15,9 @@ use crate::run::Context;
 
 const RULE: &str = "jobs are the folders under `jobs/`, or under what `jobs-dirs` in Cargo.toml names";
 
+/// What no pattern means: this tool, with its templates of jobs, and what is built.
+const OWN: [&str; 2] = ["xtask", "target"];
+
 /// A folder, or a link, that may be a job.
 pub struct Folder {
     path: PathBuf,
@@ -99,6 +102,9 @@ fn matching(ctx: &Context, pattern: &str) -> Result<Vec<Folder>, Problem> {
     for path in found {
         let path = path.map_err(|error| unread(&error.error()))?;
         let shown = path.strip_prefix(&ctx.root).unwrap_or(&path).to_string_lossy().into_owned();
+        if shown.split('/').next().is_some_and(|first| OWN.contains(&first)) {
+            continue;
+        }
         let file_type = path.symlink_metadata().map_err(|error| super::unread(&shown, error))?.file_type();
         let folder = Folder { path, shown, file_type, origin: Origin::Matched };
         // Where it cannot be read, that is the folder's own problem.
