@@ -19,6 +19,8 @@ pub use context::Context;
 pub use environment::Environment;
 pub use files::{create_file, write_file};
 pub use github::{set_output, summary, too_long_for_output};
+#[cfg(test)]
+pub use hints::hints;
 pub use hints::{help_for, is_immutable, is_out_of_reach, is_unauthorized, last_error};
 pub use report::{Ui, count, human_time};
 pub use retry::{Tries, is_transient, is_transient_status, retry};

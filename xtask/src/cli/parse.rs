@@ -104,6 +104,37 @@ fn printable(mut error: clap::Error) -> clap::Error {
 mod tests {
     use super::*;
 
+    use expect_test::expect_file;
+
+    /// The help of a command and of those below it.
+    fn helps(command: &clap::Command, path: &str) -> String {
+        let mut command = command.clone().bin_name(path);
+        let help = help::fit(&command.render_help().to_string(), 100);
+        let own = format!("### {path}\n\n```text\n{}\n```\n\n", help.trim_end());
+        let below = command.get_subcommands().filter(|below| below.get_name() != "help");
+        below.fold(own, |text, below| text + &helps(below, &format!("{path} {}", below.get_name())))
+    }
+
+    #[test]
+    fn the_reference_is_what_the_program_says() {
+        let command = plain(Cli::command(), &|_| false);
+        let topic = |name: &str| help::topic(&command, &[name.to_owned()]).unwrap_or_default();
+        let hints = crate::run::hints().map(|(said, help)| {
+            let said: Vec<String> = said.iter().map(|text| format!("`{text}`")).collect();
+            format!("| {} | {help} |\n", said.join(", "))
+        });
+        expect_file!["../../REFERENCE.md"].assert_eq(&format!(
+            "# Reference\n\nWritten by a unit test, from what the program itself says; `UPDATE_EXPECT=1` writes it anew.\n\n\
+             ## Commands\n\n{}## Variables\n\n```text\n{}\n```\n\n## Exit codes\n\n```text\n{}\n```\n\n\
+             ## Troubleshooting\n\nWhere another program says one of these, the message names the remedy.\n\n\
+             | what is said | what to do |\n|---|---|\n{}",
+            helps(&command, "cargo xtask"),
+            topic("environment").trim_end(),
+            topic("exit-codes").trim_end(),
+            hints.collect::<String>(),
+        ));
+    }
+
     const COMMANDS: &str = "\u{1b}]0;P\u{7}x\n::add-mask::y\n##[group]z\u{202e}";
 
     /// Command lines that hold [`COMMANDS`] wherever this command takes a word.

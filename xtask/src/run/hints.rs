@@ -111,6 +111,12 @@ const HINTS_OF_ECR: [(&[&str], &str); 2] = [
     (&[": EOF"], "is the repository there? ECR ends the connection where it is not: cargo xtask ecr ensure"),
 ];
 
+/// What programs say, in a word or more, and what to do about it: for the reference.
+#[cfg(test)]
+pub fn hints() -> impl Iterator<Item = (Vec<&'static str>, &'static str)> {
+    HINTS.iter().chain(&HINTS_OF_ECR).map(|(texts, help)| (texts.to_vec(), *help))
+}
+
 /// What to do about a text, if it is known. It names the registry that it is about.
 pub fn help_for(said: &str) -> Option<&'static str> {
     let says = |texts: &[&str]| texts.iter().any(|text| said.contains(text));
