@@ -58,7 +58,7 @@ fn a_broken_job_is_named_and_the_others_are_published() {
 #[test]
 fn a_broken_job_holds_up_none_of_its_folder() {
     let tree = Tree::new(&[
-        ("Cargo.toml", "[workspace]\n[workspace.metadata.jobs]\njobs-dirs = [\"apps/*\"]\n"),
+        ("Cargo.toml", "[workspace]\n[workspace.metadata.jobs]\njobs-dirs = [\"apps/*\", \"apps/group\"]\n"),
         ("apps/group/Bad_Name/Dockerfile", DOCKERFILE),
         ("apps/group/Another_One/Dockerfile", DOCKERFILE),
         ("apps/group/sound/Dockerfile", DOCKERFILE),
@@ -66,6 +66,8 @@ fn a_broken_job_holds_up_none_of_its_folder() {
     let found = tree.run(&["discover", "--keep-going"]).ended(1);
     assert_eq!(found.stdout, "[\"apps/group/sound\"]\n");
     assert_eq!(errors(&found.stderr), ["apps/group/Another_One", "apps/group/Bad_Name"]);
+    let planned = tree.run(&["plan", "--keep-going"]).ended(1).stderr;
+    assert!(planned.contains("Planned 3 jobs: 0 done, 0 to reuse, 1 to build, 2 broken"), "{planned}");
 }
 
 #[test]
