@@ -7,6 +7,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use signal_hook::consts::SIGWINCH;
 
+/// Columns and rows where nobody knows.
+const USUAL: (usize, usize) = (80, 24);
+
 /// The terminal.
 pub struct Terminal {
     /// Set by the signal that tells of another size; at first, none is known.
@@ -19,7 +22,7 @@ impl Terminal {
         let is_resized = Arc::new(AtomicBool::new(true));
         // Without the signal, the size stays what it is at first.
         let _ = signal_hook::flag::register(SIGWINCH, Arc::clone(&is_resized));
-        Terminal { is_resized, columns_and_rows: (80, 24) }
+        Terminal { is_resized, columns_and_rows: USUAL }
     }
 
     /// How many columns and rows it has now.
@@ -42,7 +45,7 @@ fn measured() -> Option<(usize, usize)> {
     let output = Command::new("stty").arg("size").stdin(terminal).stderr(Stdio::null()).output().ok()?;
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     let (rows, columns) = text.trim().split_once(' ')?;
-    let size = (columns.parse().ok()?, rows.parse().ok()?);
+    let (columns, rows) = (columns.parse().ok()?, rows.parse().ok()?);
     // Some terminals do not know.
-    Some(size).filter(|&(columns, rows)| columns > 0 && rows > 0)
+    (columns > 0).then_some((columns, if rows > 0 { rows } else { USUAL.1 }))
 }

@@ -140,7 +140,7 @@ fn how_much_is_said_follows_the_flags() {
         let run = tree.run_with(&[&["discover", "--since", "HEAD"], flags].concat(), &env).ended(0);
         assert_eq!(run.stdout, "[]\n", "data, and nothing else");
         let says = |text: &str| run.stderr.contains(text);
-        [says("warning: "), says("Planned 1 job"), says(" Running git "), says(" Running cargo ")]
+        [says("warning: "), says("Nothing to build: 1 job"), says(" Running git "), says(" Running cargo ")]
     };
     assert_eq!(said(&["-qq"], &[]), [false; 4]);
     assert_eq!(said(&["-q"], &[]), [true, false, false, false]);

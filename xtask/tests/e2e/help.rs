@@ -212,6 +212,8 @@ fn help_has_topics_and_the_help_of_every_command() {
                                           whose engine `setup --ci` may change
           RUNNER_TEMP                     The folder for an identity token, instead of
                                           TMPDIR or /tmp
+          TERM                            `dumb`: a terminal on which nothing is drawn
+                                          anew
     "#]]
     .assert_eq(&said(&["help", "environment"]));
 }
