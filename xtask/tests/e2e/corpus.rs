@@ -133,8 +133,7 @@ impl<'a> Trial<'a> {
         plans.extend(self.plans(&more));
         changes.extend(more);
         self.tree.commit("as at first");
-        let images = self.states.build().into_iter().map(|image| image.map(|image| self.compared(image)));
-        let images: Vec<_> = images.collect();
+        let images = self.states.build();
         let mut states = plans.into_iter().zip(images).map(|(plan, image)| State { plan, image });
         self.first = states.next().unwrap();
         if self.first.image.is_err() {
@@ -149,11 +148,6 @@ impl<'a> Trial<'a> {
             changes.iter().skip(1).zip(states).for_each(|(change, state)| self.judge(change, &state));
             enforcement::check(self);
         }
-    }
-
-    /// What is compared of an image.
-    fn compared(&self, image: Image) -> Image {
-        if self.case.no_empty_folders.is_some() { image.without_empty_folders() } else { image }
     }
 
     fn complain(&mut self, what: &str, complaint: &str) {

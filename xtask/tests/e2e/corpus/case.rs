@@ -14,8 +14,6 @@ pub struct Case {
     pub whole_context: Option<String>,
     /// Why the program refuses what BuildKit builds, if it does.
     pub refused: Option<String>,
-    /// Whether folders of which all files are ignored are left out of the comparison, and why.
-    pub no_empty_folders: Option<String>,
     /// Images that the Dockerfile builds from, by name: Dockerfiles without a context.
     pub images: Vec<(String, String)>,
     pub files: Vec<File>,
@@ -67,7 +65,6 @@ impl Case {
             counts_anyway: BTreeMap::new(),
             whole_context: None,
             refused: None,
-            no_empty_folders: None,
             images: Vec::new(),
             files: Vec::new(),
             added: Vec::new(),
@@ -108,8 +105,6 @@ impl Case {
                 self.whole_context = Some(reason.to_owned());
             } else if let Some(reason) = line.strip_prefix("refused by the program: ") {
                 self.refused = Some(reason.to_owned());
-            } else if let Some(reason) = line.strip_prefix("no empty folders: ") {
-                self.no_empty_folders = Some(reason.to_owned());
             }
         }
     }

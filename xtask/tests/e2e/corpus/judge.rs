@@ -35,19 +35,6 @@ impl Image {
         Image(list)
     }
 
-    /// The image without the folders that hold no file.
-    pub fn without_empty_folders(&self) -> Image {
-        let lines: Vec<&str> = self.0.lines().collect();
-        let is_empty = |at: usize| {
-            let folder =
-                lines[at].split_once("\" 4").filter(|(_, mode)| mode.len() == 5).map(|(path, _)| format!("{path}/"));
-            folder.is_some_and(|folder| {
-                !lines[at + 1..].iter().any(|line| line.starts_with(&folder) && !line.ends_with(' '))
-            })
-        };
-        Image((0..lines.len()).filter(|&at| !is_empty(at)).map(|at| format!("{}\n", lines[at])).collect())
-    }
-
     /// The lines that only one of two images has.
     pub fn difference(&self, other: &Image) -> String {
         let only = |a: &Image, b: &Image, sign: &str| -> String {
