@@ -41,8 +41,10 @@ impl Ui {
         let debug = verbosity == 0 && env.get("RUNNER_DEBUG") == Some("1");
         let verbosity = if debug { 2 } else { verbosity };
         let (done, lost, area) = (Arc::default(), Arc::default(), Arc::default());
-        let is_live = verbosity >= 0 && env.get("TERM") != Some("dumb") && std::io::stderr().is_terminal();
-        Ui { verbosity, is_live, is_github: env.is_github_actions(), done, lost, area }
+        // A runner may give a step a terminal; but its log keeps every line.
+        let (is_github, is_dumb) = (env.is_github_actions(), env.get("TERM") == Some("dumb"));
+        let is_live = verbosity >= 0 && !is_github && !is_dumb && std::io::stderr().is_terminal();
+        Ui { verbosity, is_live, is_github, done, lost, area }
     }
 
     /// One line of what is going on, the verb right-aligned as cargo does it.
