@@ -29,7 +29,7 @@ pub use index::{Descriptor, Expected, Index, Manifest};
 pub use job::{DOCKERFILE, JOBS_DIR, JobFiles, JobName, NAME_RULE, SETTINGS_FILE};
 pub use key::{Key, TreeEntry, hash_of_files};
 pub use layer::{Layer, LayerFiles, LayerReader, clean};
-pub use pattern::PathPattern;
+pub use pattern::{PathPattern, is_pattern};
 pub use problem::{Exit, Failure, Problem, one_line, printable, whole_line};
 pub use programs::Programs;
 pub use record::{BuildRecord, BuildResult, Step};

@@ -8,7 +8,7 @@ use std::os::unix::fs::PermissionsExt;
 use camino::{Utf8Path, Utf8PathBuf};
 
 use crate::cli::Template;
-use crate::model::{Exit, JobName, Problem, clean};
+use crate::model::{Exit, JobName, Problem, clean, is_pattern};
 use crate::plan::{BrokenJobs, select_jobs};
 use crate::run::Context;
 use crate::settings::Config;
@@ -47,7 +47,7 @@ pub fn run(ctx: &Context, config: &Config, name: &str, template: Template, dry_r
 /// The folder of `jobs-dirs` that new jobs go to, from the root.
 fn place(config: &Config) -> anyhow::Result<Utf8PathBuf> {
     let mut folders = config.jobs_dirs.iter().map(|dir| clean(dir.strip_suffix("/*").unwrap_or(dir)));
-    let place = folders.find(|folder| !folder.contains(['*', '?', '[']));
+    let place = folders.find(|folder| !is_pattern(folder));
     place.map(Utf8PathBuf::from).ok_or_else(|| {
         Problem::new("jobs-dirs", "names no folder that a new job could go to")
             .rule("it goes to the first that is a folder, or ends in `/*`")

@@ -22,14 +22,11 @@ const COSIGN: &str = "cosign";
 const PYTHON: &str = "python3-venv";
 /// `ip`, with which the tests make a bridge for an engine of their own.
 const IPROUTE: &str = "iproute2";
-/// Shells whose completions are tested beside bash's.
-const SHELLS: [&str; 2] = ["zsh", "fish"];
-/// What some machines have in docker's place.
-const PODMAN: &str = "podman";
+/// What only the tests need, in packages of the same names: shells whose completions are tested beside bash's, what
+/// some machines have in docker's place, and a terminal.
+const FOR_TESTS: [&str; 4] = ["zsh", "fish", "podman", "tmux"];
 /// Browsers that need no display, in which the tests open pages; the first is the one that is installed.
 const BROWSERS: [&str; 4] = ["chromium-headless-shell", "chromium", "chromium-browser", "google-chrome"];
-/// A terminal for the tests: its package has the same name.
-const TMUX: &str = "tmux";
 /// The engine and what belongs to it.
 const ENGINE: [&str; 5] = ["docker.io", "docker-cli", "containerd", "tini-static", "docker-buildx"];
 /// How long a running engine may take to see emulation that was just installed: it looks for it from time to time only.
@@ -98,9 +95,8 @@ fn install_programs(ctx: &Context, machine: &Machine, purpose: Purpose, signs: b
     if purpose == Purpose::Tests {
         packages.extend((!has_python_environments(ctx)?).then_some(PYTHON));
         packages.extend((!has("ip")).then_some(IPROUTE));
-        packages.extend(SHELLS.into_iter().chain([PODMAN]).filter(|program| !has(program)));
+        packages.extend(FOR_TESTS.into_iter().filter(|program| !has(program)));
         packages.extend((!BROWSERS.into_iter().any(has)).then_some(BROWSERS[0]));
-        packages.extend((!has(TMUX)).then_some(TMUX));
     }
     packages.extend((signs && check_cosign(ctx).is_err()).then_some(COSIGN));
     if !has("dockerd") && engine_version(ctx).is_err() {

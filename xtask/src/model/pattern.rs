@@ -1,5 +1,10 @@
 //! Patterns of paths, with the wildcards of the crate `glob`: `*` and `?` do not cross a `/`, and `**` does.
 
+/// Whether a text has wildcards, and is more than the one name that it spells.
+pub fn is_pattern(text: &str) -> bool {
+    text.contains(['*', '?', '['])
+}
+
 /// A pattern of paths, git refs among them.
 ///
 /// It is matched name by name, because over a whole path the time that `glob` takes grows exponentially with the number

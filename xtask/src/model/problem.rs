@@ -138,6 +138,14 @@ impl Failure {
         problem.map_or_else(|| format!("{error:#}"), |problem| problem.what.clone())
     }
 
+    /// What an error says, as this about `at` where it is something else than complaints.
+    pub fn told(error: &anyhow::Error, at: &str) -> Failure {
+        match error.downcast_ref::<Failure>() {
+            Some(Failure { exit, problems }) => Failure { exit: *exit, problems: problems.clone() },
+            None => Failure { exit: Exit::Failed, problems: vec![Problem::new(at, format!("{error:#}"))] },
+        }
+    }
+
     /// `Ok` if there is nothing to complain about.
     pub fn unless_empty(exit: Exit, problems: Vec<Problem>) -> anyhow::Result<()> {
         if problems.is_empty() { Ok(()) } else { Err(Failure::of(exit, problems)) }
@@ -159,6 +167,17 @@ impl fmt::Display for Failure {
 impl std::error::Error for Failure {}
 
 impl Problem {
+    /// These, each of them once: several jobs may have the same thing wrong.
+    pub fn each_once(problems: impl IntoIterator<Item = Problem>) -> Vec<Problem> {
+        let mut once: Vec<Problem> = Vec::new();
+        for problem in problems {
+            if !once.contains(&problem) {
+                once.push(problem);
+            }
+        }
+        once
+    }
+
     /// The only complaint of a command that ends with it.
     pub fn exit(self, exit: Exit) -> anyhow::Error {
         Failure::of(exit, vec![self])

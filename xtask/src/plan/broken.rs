@@ -75,11 +75,5 @@ impl BrokenJobs {
 
 /// All that is wrong with them, each thing once: two jobs may lack the same.
 fn problems(broken: &[Broken]) -> Vec<Problem> {
-    let mut problems: Vec<Problem> = Vec::new();
-    for problem in broken.iter().flat_map(|broken| &broken.problems) {
-        if !problems.contains(problem) {
-            problems.push(problem.clone());
-        }
-    }
-    problems
+    Problem::each_once(broken.iter().flat_map(|broken| broken.problems.clone()))
 }

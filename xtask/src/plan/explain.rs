@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::Planned;
 use super::decide::{Action, Decision, Reason};
 use super::recipe::Recipe;
-use crate::model::{Commit, DOCKERFILE, Index, PathPattern, Reference, Tag, clean};
+use crate::model::{Commit, DOCKERFILE, Index, PathPattern, Reference, Tag, clean, is_pattern};
 use crate::run::Context;
 use crate::settings::{JobSettings, Run, job_settings};
 use crate::tools::git;
@@ -173,9 +173,7 @@ fn folder_of_job(jobs_dirs: &[String], path: &[u8]) -> Option<String> {
     let is_meant = |dir: &String| {
         let dir = clean(dir);
         let Ok(pattern) = PathPattern::new(&dir) else { return false };
-        dir.is_empty() && parent.is_empty()
-            || pattern.matches(parent)
-            || dir.contains(['*', '?', '[']) && pattern.matches(&names)
+        dir.is_empty() && parent.is_empty() || pattern.matches(parent) || is_pattern(&dir) && pattern.matches(&names)
     };
     jobs_dirs.iter().any(is_meant).then(|| folder.to_owned())
 }

@@ -86,9 +86,11 @@ impl Tree {
             None => *self.whole.get_or_init(|| self.hash_of_context(selected, ignore)),
             Some(_) => self.hash_of_context(selected, ignore),
         });
-        let named = self.named(&recipe.job);
         let files = match context {
-            Some(_) => hash_of_files(named.select(&self.entries, ignore).files.into_iter(), None),
+            Some(_) => {
+                let named = self.named(&recipe.job);
+                hash_of_files(named.select(&self.entries, ignore).files.into_iter(), None)
+            }
             None => hash_of_files(selected.files.iter().copied().chain(&selected.empty), None),
         };
         let JobSettings { target, args, .. } = &recipe.job.settings;

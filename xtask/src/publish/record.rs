@@ -276,10 +276,6 @@ impl<'a> Record<'a> {
             Some(_) => RunResult::Failed,
             None => RunResult::Done,
         };
-        let problems = |error: &anyhow::Error| match error.downcast_ref::<Failure>() {
-            Some(failure) => failure.problems.clone(),
-            None => vec![Problem::new(self.command, format!("{error:#}"))],
-        };
         RunRecord {
             schema: SCHEMA,
             version: env!("CARGO_PKG_VERSION"),
@@ -291,7 +287,7 @@ impl<'a> Record<'a> {
             result,
             images: lock(&self.images).values().cloned().collect(),
             published: lock(&self.published).clone(),
-            problems: error.map(problems).unwrap_or_default(),
+            problems: error.map(|error| Failure::told(error, self.command).problems).unwrap_or_default(),
         }
     }
 

@@ -51,8 +51,7 @@ pub fn on_all_cores<T: Sync, R: Send>(
     tasks: &[T],
     work: impl Fn(&T) -> anyhow::Result<R> + Sync,
 ) -> anyhow::Result<Vec<R>> {
-    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    run(ctx, cores, OnFailure::GoOn, tasks, |_| "reading", work).result()
+    run(ctx, cores(), OnFailure::GoOn, tasks, |_| "reading", work).result()
 }
 
 /// Works on all cores; gives the results in task order.
@@ -61,9 +60,11 @@ pub fn each_on_all_cores<T: Sync, R: Send>(
     tasks: &[T],
     work: impl Fn(&T) -> anyhow::Result<R> + Sync,
 ) -> Vec<anyhow::Result<R>> {
-    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    let results = results(ctx, cores, OnFailure::GoOn, tasks, work);
-    results.into_iter().map(|result| result.unwrap_or_else(|| Err(anyhow::anyhow!("interrupted")))).collect()
+    each(ctx, cores(), tasks, work).collect()
+}
+
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
 }
 
 /// The results in task order; a task that was never started has none.
@@ -102,8 +103,18 @@ pub fn all<T: Sync, R: Send>(
     tasks: &[T],
     work: impl Fn(&T) -> anyhow::Result<R> + Sync,
 ) -> anyhow::Result<Vec<R>> {
+    each(ctx, parallel, tasks, work).collect()
+}
+
+/// The results in task order; a task that was never started was interrupted.
+fn each<T: Sync, R: Send>(
+    ctx: &Context,
+    parallel: usize,
+    tasks: &[T],
+    work: impl Fn(&T) -> anyhow::Result<R> + Sync,
+) -> impl Iterator<Item = anyhow::Result<R>> {
     let results = results(ctx, parallel, OnFailure::GoOn, tasks, work);
-    results.into_iter().map(|result| result.unwrap_or_else(|| Err(anyhow::anyhow!("interrupted")))).collect()
+    results.into_iter().map(|result| result.unwrap_or_else(|| Err(anyhow::anyhow!("interrupted"))))
 }
 
 /// Results of parallel tasks: the successes, and one error for the failures.
@@ -157,12 +168,8 @@ impl<T> Tally<T> {
 /// Both failures as one, with the graver exit code.
 fn joined(first: anyhow::Result<()>, second: anyhow::Result<()>) -> anyhow::Result<()> {
     let (Err(first), Err(second)) = (&first, &second) else { return first.and(second) };
-    let problems = |error: &anyhow::Error| match error.downcast_ref::<Failure>() {
-        Some(failure) => (failure.exit, failure.problems.clone()),
-        None => (Exit::Failed, vec![Problem::new("error", format!("{error:#}"))]),
-    };
-    let ((exit, mut all), (other, more)) = (problems(first), problems(second));
-    all.extend(more);
+    let [first, second] = [first, second].map(|error| Failure::told(error, "error"));
+    let (exit, other, all) = (first.exit, second.exit, [first.problems, second.problems].concat());
     Err(Failure::of(exit.max(other), all))
 }
 

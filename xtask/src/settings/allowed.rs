@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use crate::model::{JobFiles, JobName, Problem};
+use crate::model::{JobFiles, JobName, Problem, is_pattern};
 
 /// What a build may be given of the environment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -172,10 +172,6 @@ fn check_variable<'a>(kind: Kind, name: &str, mut others: impl Iterator<Item = &
             .rule(format!("what allows a {word} stands in one entry"))
             .help("put their jobs into one of them")),
     }
-}
-
-fn is_pattern(job: &str) -> bool {
-    job.contains(['*', '?', '['])
 }
 
 #[cfg(test)]

@@ -74,21 +74,15 @@ const OWN_LABELS: [&str; 5] = [
 pub fn job_settings(path: &str, text: &str) -> Result<BTreeMap<Option<String>, JobSettings>, Vec<Problem>> {
     let settings: JobSettings = from_json(path, text).map_err(|problem| vec![problem])?;
     let within = settings.images.iter().filter(|(_, image)| !image.images.is_empty());
-    let mut problems: Vec<Problem> = within
-        .map(|(name, _)| {
-            Problem::new(format!("{path}: images: `{name}`"), "has images of its own")
-                .rule("`images` stands once, for all images of the folder")
-                .help("list them beside it")
-        })
-        .collect();
+    let within = within.map(|(name, _)| {
+        Problem::new(format!("{path}: images: `{name}`"), "has images of its own")
+            .rule("`images` stands once, for all images of the folder")
+            .help("list them beside it")
+    });
+    let within: Vec<Problem> = within.collect();
     let images = settings.into_images();
-    let found = images.values().flat_map(|settings| settings.check(path));
-    for problem in found {
-        // What all of the images have is wrong once.
-        if !problems.contains(&problem) {
-            problems.push(problem);
-        }
-    }
+    // What all of the images have is wrong once.
+    let problems = Problem::each_once(within.into_iter().chain(images.values().flat_map(|image| image.check(path))));
     if problems.is_empty() { Ok(images) } else { Err(problems) }
 }
 

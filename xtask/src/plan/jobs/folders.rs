@@ -10,7 +10,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use glob::MatchOptions;
 
 use super::unread;
-use crate::model::{DOCKERFILE, Exit, Failure, JOBS_DIR, Problem, SETTINGS_FILE, clean};
+use crate::model::{DOCKERFILE, Exit, Failure, JOBS_DIR, Problem, SETTINGS_FILE, clean, is_pattern};
 use crate::run::Context;
 
 const RULE: &str = "jobs are the folders under `jobs/`, or under what `jobs-dirs` in Cargo.toml names";
@@ -43,7 +43,7 @@ pub enum Origin {
 pub fn all(ctx: &Context, jobs_dirs: &[String]) -> anyhow::Result<Vec<Folder>> {
     let (mut folders, mut problems) = (Vec::new(), Vec::new());
     for dir in jobs_dirs {
-        match if dir.contains(['*', '?', '[']) { matching(ctx, dir) } else { in_folder(ctx, &clean(dir)) } {
+        match if is_pattern(dir) { matching(ctx, dir) } else { in_folder(ctx, &clean(dir)) } {
             Ok(found) => folders.extend(found),
             Err(problem) => problems.push(problem),
         }
