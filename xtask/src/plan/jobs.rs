@@ -2,7 +2,7 @@
 
 mod folders;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
 use std::fs::FileType;
 use std::path::Path;
@@ -10,7 +10,7 @@ use std::path::Path;
 use camino::{Utf8Path, Utf8PathBuf};
 use walkdir::WalkDir;
 
-use super::broken::{Broken, BrokenJobs};
+use super::broken::BrokenJobs;
 use crate::model::{
     Arch, DOCKERFILE, Exit, Failure, JOBS_DIR, JobFiles, JobName, NAME_RULE, Problem, SETTINGS_FILE, clean,
 };
@@ -85,33 +85,85 @@ pub fn select_jobs(
     if names.is_empty() {
         return Ok(jobs);
     }
-    let typed: Vec<&str> = names.iter().map(|name| name.trim_end_matches('/')).collect();
-    let names_job = |job: &Job, typed: &str| is_meant(ctx, job.name.as_str(), &job.files.dir, typed);
-    let names_broken = |broken: &Broken, typed: &str| is_meant(ctx, &broken.name, Utf8Path::new(&broken.folder), typed);
-    let unknown = typed.iter().filter(|typed| {
-        let is_broken = broken.aside().iter().any(|broken| names_broken(broken, typed));
-        !is_broken && !jobs.iter().any(|job| names_job(job, typed))
-    });
-    let problem = |typed: &&str| {
-        Problem::new(format!("job `{typed}`"), "there is no such job")
+    let typed: Vec<Typed> = names.iter().map(|name| Typed::new(ctx, name.trim_end_matches('/'))).collect();
+    let found = jobs.iter().map(|job| (job.name.as_str(), job.files.dir.as_path()));
+    let put_aside = broken.aside().iter().map(|broken| (broken.name.as_str(), Utf8Path::new(&broken.folder)));
+    let known = Handles::of(found.chain(put_aside));
+    let unknown = typed.iter().filter(|typed| !typed.is_one_of(&known));
+    let problem = |Typed { text, .. }: &Typed| {
+        Problem::new(format!("job `{text}`"), "there is no such job")
             .help("cargo xtask discover --format table lists the jobs")
-            .did_you_mean(typed, jobs.iter().map(|job| job.name.as_str()))
+            .did_you_mean(text, jobs.iter().map(|job| job.name.as_str()))
     };
     Failure::unless_empty(Exit::Usage, unknown.map(problem).collect())?;
-    jobs.retain(|job| typed.iter().any(|typed| names_job(job, typed)));
-    broken.retain(|broken| typed.iter().any(|typed| names_broken(broken, typed)));
+    let wanted = Handles::of_typed(&typed);
+    jobs.retain(|job| wanted.include(job.name.as_str(), &job.files.dir));
+    broken.retain(|broken| wanted.include(&broken.name, Utf8Path::new(&broken.folder)));
     Ok(jobs)
 }
 
-/// Whether a job is what was typed: its name, that of its folder, or the folder's path, from the root as completion by
-/// the shell gives it, or from where this was started, such as `.`.
-fn is_meant(ctx: &Context, name: &str, dir: &Utf8Path, typed: &str) -> bool {
-    let usual = typed.strip_prefix(JOBS_DIR).and_then(|rest| rest.strip_prefix('/')).unwrap_or(typed);
-    let is_path = typed.starts_with('.') || typed.contains('/');
-    name == usual
-        || dir == typed
-        || dir.file_name() == Some(typed)
-        || is_path && ctx.typed_path(typed).is_some_and(|folder| folder == dir)
+/// What was typed for a job: its name, that of its folder, or the folder's path, from the root as completion by the
+/// shell gives it, or from where this was started, such as `.`.
+struct Typed<'a> {
+    text: &'a str,
+    /// Without the usual folder before it.
+    name: &'a str,
+    /// The folder that it leads to, if it is a path.
+    folder: Option<Utf8PathBuf>,
+}
+
+impl Typed<'_> {
+    fn new<'a>(ctx: &Context, text: &'a str) -> Typed<'a> {
+        let name = text.strip_prefix(JOBS_DIR).and_then(|rest| rest.strip_prefix('/')).unwrap_or(text);
+        let is_path = text.starts_with('.') || text.contains('/');
+        Typed { text, name, folder: ctx.typed_path(text).filter(|_| is_path) }
+    }
+
+    fn is_one_of(&self, known: &Handles) -> bool {
+        known.names.contains(self.name)
+            || known.folder_names.contains(self.text)
+            || known.folders.contains(Utf8Path::new(self.text))
+            || self.folder.as_ref().is_some_and(|folder| known.folders.contains(folder.as_path()))
+    }
+}
+
+/// By what jobs can be found. Many names may be typed of many jobs, so no list is gone through for each.
+#[derive(Default)]
+struct Handles<'a> {
+    names: BTreeSet<&'a str>,
+    folder_names: BTreeSet<&'a str>,
+    folders: BTreeSet<&'a Utf8Path>,
+}
+
+impl<'a> Handles<'a> {
+    fn of(jobs: impl Iterator<Item = (&'a str, &'a Utf8Path)>) -> Handles<'a> {
+        let mut handles = Handles::default();
+        for (name, folder) in jobs {
+            handles.names.insert(name);
+            handles.folder_names.extend(folder.file_name());
+            handles.folders.insert(folder);
+        }
+        handles
+    }
+
+    fn of_typed(typed: &'a [Typed<'a>]) -> Handles<'a> {
+        let texts = || typed.iter().map(|typed| typed.text);
+        Handles {
+            names: typed.iter().map(|typed| typed.name).collect(),
+            folder_names: texts().collect(),
+            folders: texts()
+                .map(Utf8Path::new)
+                .chain(typed.iter().filter_map(|typed| typed.folder.as_deref()))
+                .collect(),
+        }
+    }
+
+    /// Whether a job of this name and folder is among what these were typed for.
+    fn include(&self, name: &str, folder: &Utf8Path) -> bool {
+        self.names.contains(name)
+            || folder.file_name().is_some_and(|name| self.folder_names.contains(name))
+            || self.folders.contains(folder)
+    }
 }
 
 /// The jobs of a folder: one for each image; none if it is not meant to be a job.
@@ -160,14 +212,7 @@ fn jobs_in(ctx: &Context, config: &Config, all: &[Folder], folder: &Folder) -> R
         }
     }
     // What all images of a folder have is wrong once.
-    let mut seen = Vec::new();
-    problems.retain(|problem: &Problem| {
-        !seen.contains(problem) && {
-            seen.push(problem.clone());
-            true
-        }
-    });
-    if problems.is_empty() { Ok(jobs) } else { Err(problems) }
+    if problems.is_empty() { Ok(jobs) } else { Err(Problem::each_once(problems)) }
 }
 
 /// The name of one image of a folder. It begins with the folder's, or whoever owns one folder could take the names, and
