@@ -42,6 +42,11 @@ impl Drop for TempDir {
     }
 }
 
+/// The root of this repository.
+pub fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
+}
+
 /// The folder with the programs of `tests/requirements.txt`, installed by the first test that asks for it.
 pub fn python_programs() -> &'static Path {
     static PROGRAMS: OnceLock<PathBuf> = OnceLock::new();
@@ -215,6 +220,21 @@ impl Tree {
         Tree::new(&paths.iter().map(|path| (path.as_str(), DOCKERFILE)).collect::<Vec<_>>())
     }
 
+    /// This repository as it stands, in one commit.
+    pub fn of_this_repository() -> Tree {
+        let list = ["ls-files", "-z", "--cached", "--others", "--exclude-standard"];
+        let output = Command::new("git").args(list).current_dir(root()).output().unwrap();
+        let tree = Tree { dir: TempDir::new() };
+        tree.git(&["init", "--quiet", "--initial-branch=main"]);
+        for path in String::from_utf8(output.stdout).unwrap().split('\0').filter(|path| root().join(path).is_file()) {
+            let copy = tree.path().join(path);
+            std::fs::create_dir_all(copy.parent().unwrap()).unwrap();
+            std::fs::copy(root().join(path), copy).unwrap();
+        }
+        tree.commit("as it stands");
+        tree
+    }
+
     /// A copy of a repository, with all of its commits.
     pub fn copy_of(folder: &Path) -> Tree {
         let tree = Tree { dir: TempDir::new() };
@@ -273,7 +293,14 @@ impl Tree {
     }
 
     pub fn command(&self, args: &[&str], env: &[(&str, &str)]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_xtask"));
+        let mut command = self.program(env!("CARGO_BIN_EXE_xtask"), env);
+        command.args(args);
+        command
+    }
+
+    /// Another program, to be run as ours is.
+    pub fn program(&self, program: &str, env: &[(&str, &str)]) -> Command {
+        let mut command = Command::new(program);
         for (name, _) in std::env::vars_os() {
             let name = name.to_string_lossy().into_owned();
             let ours = ["JOBS_", "GITHUB_", "RUNNER_", "CARGO_", "ACTIONS_", "AWS_", "COLUMNS"];
@@ -282,7 +309,7 @@ impl Tree {
             }
         }
         command.env("JOBS_MIRRORS", mirrors()).envs([engine().env()]);
-        command.args(args).current_dir(self.path()).envs(env.iter().copied()).stdin(Stdio::null());
+        command.current_dir(self.path()).envs(env.iter().copied()).stdin(Stdio::null());
         command
     }
 

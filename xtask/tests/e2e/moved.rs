@@ -1,9 +1,10 @@
 //! Moved into another repository by the commands of README: into one without Rust, and into a workspace of its own.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::{Mutex, PoisonError};
 
+use crate::examples::example;
 use crate::harness::{Run, Tree, mirrors};
 
 const DOCKERFILE: &str = "FROM busybox:1.37\nCOPY vote.sh /\nCMD [\"/vote.sh\"]\n";
@@ -11,31 +12,11 @@ const JOB: [(&str, &str); 2] = [("vote/Dockerfile", DOCKERFILE), ("vote/vote.sh"
 /// What step 3 of the section says of such a layout.
 const SETTINGS: &str = "jobs-dirs = [\".\"]\ncontext = \"job\"\n";
 
-fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
-}
-
-/// This repository as it stands, committed.
-fn this_repository() -> Tree {
-    let list = ["ls-files", "-z", "--cached", "--others", "--exclude-standard"];
-    let output = Command::new("git").args(list).current_dir(root()).output().unwrap();
-    let tree = Tree::new(&[]);
-    for path in String::from_utf8(output.stdout).unwrap().split('\0').filter(|path| root().join(path).is_file()) {
-        let copy = tree.path().join(path);
-        std::fs::create_dir_all(copy.parent().unwrap()).unwrap();
-        std::fs::copy(root().join(path), copy).unwrap();
-    }
-    tree.commit("as it stands");
-    tree
-}
-
 /// Runs the commands of README's section; what they say.
 fn move_into(host: &Tree) -> String {
-    let readme = std::fs::read_to_string(root().join("README.md")).unwrap();
-    let section = readme.split("\n## ").find(|section| section.starts_with("Move into a repository\n")).unwrap();
-    let commands = section.split("```").nth(1).unwrap().trim_start_matches("sh\n");
+    let commands = example("README.md", "Move into a repository", 0);
     assert!(commands.contains("../jobs"), "{commands}");
-    let from = this_repository();
+    let from = Tree::of_this_repository();
     let commands = commands.replace("../jobs", from.path().to_str().unwrap());
     let output = Command::new("bash").args(["-c", &commands]).current_dir(host.path()).output().unwrap();
     assert!(output.stdout.is_empty(), "{output:?}");

@@ -1,6 +1,6 @@
 //! `plan`, `discover --changed`, and what `build` and `merge` make of it.
 
-mod why;
+pub mod why;
 
 use std::process::Command;
 

@@ -12,7 +12,7 @@ use crate::harness::{DOCKERFILE, OWN, Registry, TempDir, Tree, python_programs, 
 use crate::proxy::{Answer, Proxy};
 
 /// Whether values are as a schema of `xtask/schemas/` says, in the eyes of others.
-fn validate(schema: &str, values: &[Value]) -> Result<(), String> {
+pub fn validate(schema: &str, values: &[Value]) -> Result<(), String> {
     let dir = TempDir::new();
     let file = |(i, value): (usize, &Value)| {
         let path = dir.0.join(format!("{i}.json"));

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use crate::examples::example;
 use crate::harness::{TempDir, python_programs};
 use crate::workflow::{self, root};
 
@@ -76,6 +77,39 @@ fn the_linters_find_what_is_wrong() {
         let reported = lint(&broken(&dir, path, from, to)).expect_err(name);
         assert!(reported.contains(name), "{name}: {reported}");
     }
+}
+
+/// What README adds to the workflow, put where it says.
+#[test]
+fn what_the_readme_adds_to_the_workflow_is_judged_too() {
+    let indented = |text: &str| text.lines().map(|line| format!("      {line}\n")).collect::<String>();
+    let cosign = indented(&example("README.md", "Set up on GitHub and AWS", 3));
+    let secret = example("README.md", "Secrets of jobs", 0);
+    let password = example("README.md", "Other registries", 1);
+    let deploy = format!(
+        "\n  deploy:\n    name: Deploy\n    needs: [plan, merge]\n    if: \"!cancelled()\"\n    runs-on: *runner\n    \
+         timeout-minutes: 5\n    permissions: {{}}\n    steps:\n      - name: A token for the other repository\n        \
+         id: app\n        run: echo token=of-an-app >> \"$GITHUB_OUTPUT\"\n{}",
+        example("README.md", "Hand the images over", 3)
+    );
+    let (dir, path) = (TempDir::new(), ".github/workflows/images.yml");
+    let show = "      - name: Show where images go\n";
+    let build = "          ARCH: ${{ matrix.arch }}\n";
+    let login = "        name: Log in to the registry\n";
+    let images = "\n  images:\n";
+    let mut text = std::fs::read_to_string(root().join(path)).unwrap();
+    for (at, more) in [
+        (show, format!("{cosign}{show}")),
+        (build, format!("{build}{secret}")),
+        (login, format!("{login}{password}")),
+        (images, format!("{deploy}{images}")),
+    ] {
+        text = workflow::replaced(&text, at, &more);
+    }
+    std::fs::create_dir_all(dir.0.join(".github/workflows")).unwrap();
+    std::fs::write(dir.0.join(path), text).unwrap();
+    actionlint(&[dir.0.join(path)]).unwrap();
+    zizmor(&[dir.0.join(path)]).unwrap();
 }
 
 #[test]

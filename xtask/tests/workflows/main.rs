@@ -15,6 +15,9 @@ mod ecr_front;
 #[allow(dead_code)] // each target uses its part of it
 #[path = "../e2e/engine.rs"]
 mod engine;
+#[allow(dead_code)] // each target uses its part of it
+#[path = "../e2e/examples.rs"]
+mod examples;
 mod facts;
 #[allow(dead_code)] // each target uses its part of it
 #[path = "../e2e/harness.rs"]
