@@ -362,6 +362,9 @@ pub struct PipelineArgs {
     /// Rebuild even if the image exists; needs a tag that is not published yet
     #[arg(long, env = "JOBS_FORCE", value_parser = FalseyValueParser::new())]
     pub force: bool,
+    /// Go on without jobs that are broken, and fail in the end
+    #[arg(long, env = "JOBS_KEEP_GOING", value_parser = FalseyValueParser::new())]
+    pub keep_going: bool,
     /// Print the commands that would be run, and run none that changes anything
     #[arg(long, conflicts_with_all = ["message_format", "timings"])]
     pub dry_run: bool,

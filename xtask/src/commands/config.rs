@@ -1,5 +1,7 @@
 //! `config`: where this run's images go, and where each value came from.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Value, json};
 
 use crate::cli::Format;
@@ -15,10 +17,6 @@ pub fn run(run: &Run, format: Format) -> anyhow::Result<()> {
     }
     let moving_tags: Vec<String> = target.moving_tags.iter().map(ToString::to_string).collect();
     let of_target = target.name.as_ref().map(|name| format!("target `{}` in Cargo.toml", name.value));
-    let mirrors = match &config.mirror_of_setup {
-        Some(_) => "Cargo.toml, JOBS_MIRRORS, and cargo xtask setup on this machine",
-        None => "Cargo.toml and JOBS_MIRRORS",
-    };
     let Timeouts { read, write, build } = config.timeouts.value;
     let timeouts = json!({ "read": read.as_secs(), "write": write.as_secs(), "build": build.as_secs() });
     let rows = [
@@ -31,7 +29,7 @@ pub fn run(run: &Run, format: Format) -> anyhow::Result<()> {
         ("region", row(target.region.as_ref())),
         ("moving-tags", json!({ "value": moving_tags, "source": of_target.as_deref().unwrap_or("default") })),
         ("copies", json!({ "value": target.copies, "source": of_target.as_deref().unwrap_or("default") })),
-        ("mirrors", json!({ "value": target.mirrors, "source": mirrors })),
+        ("mirrors", json!({ "value": target.mirrors, "source": mirrors_from(run) })),
         ("min-free-gb", row(Some(&config.min_free_gb))),
         ("timeouts", json!({ "value": timeouts, "source": config.timeouts.source })),
     ];
@@ -43,6 +41,18 @@ pub fn run(run: &Run, format: Format) -> anyhow::Result<()> {
         }
     }
     Ok(())
+}
+
+/// Where the mirrors came from.
+fn mirrors_from(Run { ctx, config, target, .. }: &Run) -> String {
+    let source = |(registry, mirror): (&String, &String)| match &config.mirror_of_setup {
+        Some(noted) if registry == "docker.io" && noted == mirror => "cargo xtask setup on this machine",
+        _ if config.mirrors.get(registry) == Some(mirror) => "Cargo.toml",
+        _ if ctx.env.get("JOBS_MIRRORS").is_some() => "JOBS_MIRRORS",
+        _ => "--mirrors",
+    };
+    let sources: BTreeSet<&str> = target.mirrors.iter().map(source).collect();
+    if sources.is_empty() { "default".to_owned() } else { sources.into_iter().collect::<Vec<_>>().join(", ") }
 }
 
 fn row<T: ToString>(sourced: Option<&Sourced<T>>) -> Value {

@@ -39,7 +39,7 @@ pub fn run(ctx: &Context, config: &Config, name: &str, template: Template, dry_r
     }
     files.iter().for_each(|(file, _)| ctx.ui.data(folder.join(file)));
     if !dry_run {
-        ctx.ui.text(&format!("\nNext: cargo xtask build --load {name}\n"));
+        ctx.ui.text(&format!("\nNext: cargo xtask build --load {name}\n      cargo xtask pipeline {name}\n"));
     }
     Ok(())
 }

@@ -7,7 +7,7 @@ use clap::ValueEnum;
 use super::setup::{self, Purpose};
 use crate::cli::PipelineArgs;
 use crate::model::{Arch, Exit, Expected, Output, Problem, one_line};
-use crate::plan::{self, Basis, BrokenJobs, Planned, select_jobs};
+use crate::plan::{self, Basis, BrokenJobs, select_jobs};
 use crate::publish::{
     BuildOptions, Built, Merged, Moves, Record, build_all, build_commands, merge_all, settle, verify_all,
 };
@@ -35,34 +35,51 @@ pub fn run(ctx: &Context, config: &Config, args: &PipelineArgs) -> anyhow::Resul
 /// Does all of it; gives what is published.
 fn rehearse(run: &Run, args: &PipelineArgs, record: &Record, start: Instant) -> anyhow::Result<Tally<String>> {
     let ctx = &run.ctx;
-    let registry = run.target.published_registry("pipeline")?;
-    ctx.ui.heading("discover: cargo xtask discover");
-    let jobs = select_jobs(ctx, &run.config, &args.jobs, &mut BrokenJobs::default())?;
+    let stage = |command: &str, flags: &[&str]| heading(run, command, flags, args);
+    stage("discover", &[])?;
+    let mut broken = BrokenJobs::new(args.keep_going);
+    let jobs = select_jobs(ctx, &run.config, &args.jobs, &mut broken)?;
     ctx.ui.status("Discovered", count(jobs.len(), "job"));
     if jobs.is_empty() {
         ctx.ui.status("Finished", "nothing to build: no jobs");
-        return Ok(Tally { done: Vec::new(), failures: Ok(()) });
+        return Ok(Tally { done: Vec::new(), failures: broken.result() });
     }
-    ctx.ui.heading(format!("plan: JOBS_REGISTRY={registry} cargo xtask plan"));
-    let mut plan = plan::make(run, jobs, &Basis::Registry { force: args.force }, &mut BrokenJobs::default())?;
+    stage("plan", &[])?;
+    let mut plan = plan::make(run, jobs, &Basis::Registry { force: args.force }, &mut broken)?;
     plan::explain(run, &mut plan)?;
     for planned in &plan {
         let (job, decision) = (&planned.recipe.job.name, &planned.decision);
         ctx.ui.status("Planned", format!("{job}: {}, {}", decision.action, decision.reason));
     }
-    let built = build(run, &plan, args.options.clone(), record)?;
-    ctx.ui.heading(format!("merge: JOBS_REGISTRY={registry} cargo xtask merge"));
+    let arches: Vec<Arch> = run.config.runners.keys().copied().collect();
+    let flags: Vec<&str> = arches.iter().flat_map(|arch| ["--arch", arch.as_str()]).collect();
+    stage("build", &[&flags[..], &["--push", "--emulate"]].concat())?;
+    // A rehearsal on one machine cannot be native for all.
+    let options = BuildOptions { emulate: true, ..args.options.clone() };
+    let images = settle(run, &plan, &arches, Output::Push, &options, record)?;
+    let built = build_all(ctx, &images, &options, record)?.result()?;
+    stage("merge", &[])?;
     let recipes: Vec<_> = plan.iter().map(|planned| &planned.recipe).collect();
     let merged = merge_all(run, &recipes, None, Moves::Forward)?;
     record.published(&merged.done);
     merged.result()?;
-    ctx.ui.heading(format!("verify: JOBS_REGISTRY={registry} cargo xtask verify"));
+    stage("verify", &[])?;
     let expected: Vec<Expected> = recipes.iter().map(|recipe| recipe.expected.clone()).collect();
     let verified = verify_all(run, expected.clone(), None, |_| Ok(expected.clone()))?.result()?;
     report(ctx, &expected, &verified, &built);
     let images = count(verified.len(), "multi-platform image");
     ctx.ui.status("Finished", format!("{images} in {}", human_time(start.elapsed())));
-    Ok(Tally { done: verified, failures: Ok(()) }.shown())
+    Ok(Tally { done: verified, failures: broken.result() }.shown())
+}
+
+/// Names the command that a stage is equal to.
+fn heading(run: &Run, command: &str, flags: &[&str], args: &PipelineArgs) -> anyhow::Result<()> {
+    let registry = run.target.published_registry("pipeline")?;
+    let variable = if command == "discover" { String::new() } else { format!("JOBS_REGISTRY={registry} ") };
+    let words = flags.iter().copied().chain(args.jobs.iter().map(String::as_str));
+    let words: String = words.map(|word| format!(" {}", quote(word))).collect();
+    run.ctx.ui.heading(format!("{command}: {variable}cargo xtask {command}{words}"));
+    Ok(())
 }
 
 /// Prints what would be run: the builds as far as the registry can be asked what there is, and the equal commands.
@@ -123,19 +140,6 @@ fn flags_of(options: &BuildOptions) -> impl Iterator<Item = String> {
     values.chain(flags.into_iter().filter(|(_, is_given)| *is_given).map(|(flag, _)| flag.to_owned()))
 }
 
-/// Builds what the plan says, every architecture on this machine.
-fn build(run: &Run, plan: &[Planned], options: BuildOptions, record: &Record) -> anyhow::Result<Vec<Built>> {
-    let arches: Vec<Arch> = run.config.runners.keys().copied().collect();
-    let flags: Vec<String> = arches.iter().map(|arch| format!("--arch {arch}")).collect();
-    let registry = run.target.published_registry("pipeline")?;
-    let flags = flags.join(" ");
-    run.ctx.ui.heading(format!("build: JOBS_REGISTRY={registry} cargo xtask build {flags} --push --emulate"));
-    // A rehearsal on one machine cannot be native for all.
-    let options = BuildOptions { emulate: true, ..options };
-    let images = settle(run, plan, &arches, Output::Push, &options, record)?;
-    build_all(&run.ctx, &images, &options, record)?.result()
-}
-
 /// The run of a rehearsal: a loopback registry, and neither a role nor tags that move.
 fn rehearsal(ctx: &Context, config: &Config, mut given: Given) -> anyhow::Result<Run> {
     if given.registry.is_none() {
@@ -169,7 +173,10 @@ fn report(ctx: &Context, expected: &[Expected], verified: &[Merged], built: &[Bu
     let headings = ["JOB", "PLATFORMS", "DIGEST", "SIZE", "BUILD TIME"];
     ctx.ui.text(&format!("\n{}", table(ctx, &headings, &rows)));
     summary(ctx, &markdown(&headings, &rows));
-    if let Some(Merged { reference, .. }) = verified.first() {
+    // What this run has made is what a person wants to try.
+    let is_new = |(expected, _): &(&Expected, &Merged)| built.iter().any(|built| built.job == expected.job);
+    let new = expected.iter().zip(verified).find(is_new).map(|(_, merged)| merged);
+    if let Some(Merged { reference, .. }) = new.or(verified.first()) {
         ctx.ui.text(&format!("\nRun one: docker run --rm {} --help\n", one_line(&reference.to_string())));
     }
 }

@@ -43,6 +43,8 @@ pub struct Image {
     pub timeout: Option<Duration>,
     /// The reason of the plan.
     pub why: String,
+    /// The command that builds it again.
+    pub rerun: String,
 }
 
 impl Image {

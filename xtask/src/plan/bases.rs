@@ -220,7 +220,12 @@ fn check_platforms(expected: &Expected, base: &PinnedBase, platforms: &[String])
 fn no_such_image(base: &PinnedBase) -> Problem {
     let (written, pulled) = (base.registry(), &base.pulled);
     let at_mirror = !pulled.to_string().starts_with(&format!("{written}/"));
-    let mirrored = if at_mirror { format!(", or copy the image to the mirror of {written}") } else { String::new() };
+    let mirrored = match at_mirror {
+        true => {
+            format!(", copy the image to the mirror of {written}, or name another: JOBS_MIRRORS={written}=<mirror>")
+        }
+        false => String::new(),
+    };
     Problem::new(&base.at, format!("base `{}` cannot be resolved to a digest: there is no {pulled}", base.written))
         .help(format!("mend the name or the tag{mirrored}"))
 }

@@ -91,7 +91,10 @@ pub fn select_jobs(
     let known = Handles::of(found.chain(put_aside));
     let unknown = typed.iter().filter(|typed| !typed.is_one_of(&known));
     let problem = |Typed { text, .. }: &Typed| {
-        Problem::new(format!("job `{text}`"), "there is no such job")
+        let mut folders = config.jobs_dirs.iter().map(|dir| Utf8PathBuf::from(clean(dir)).join(text));
+        let folder = folders.find(|folder| JobName::at("", text).is_ok() && ctx.root.join(folder).is_dir());
+        let why = folder.map_or_else(String::new, |folder| format!(": {folder} has no {DOCKERFILE}"));
+        Problem::new(format!("job `{text}`"), format!("there is no such job{why}"))
             .help("cargo xtask discover --format table lists the jobs")
             .did_you_mean(text, jobs.iter().map(|job| job.name.as_str()))
     };

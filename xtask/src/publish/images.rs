@@ -10,10 +10,11 @@ use clap::{Args, ValueEnum, value_parser};
 use super::cache;
 use super::record::Record;
 use crate::dockerfile::BaseRole;
-use crate::model::{Arch, BuildResult, DOCKERFILE, Exit, Image, Output, Problem, Provenance};
+use crate::model::{Arch, BuildResult, DOCKERFILE, Exit, Image, JobName, Output, Problem, Provenance};
 use crate::plan::{Planned, Recipe};
 use crate::run::{Context, write_file};
-use crate::settings::Run;
+use crate::settings::{Run, Target};
+use crate::tools::process::quote;
 use crate::tools::{Bootstrap, Builder, git};
 
 /// How images are built, as the flags of `build` and `pipeline` say.
@@ -82,6 +83,7 @@ pub fn settle(
     let revision = run.target.revision.as_ref();
     let common = Common {
         run,
+        builder: &builder,
         options,
         output,
         provenance,
@@ -127,6 +129,7 @@ fn check_checkout(run: &Run, output: Output) -> anyhow::Result<()> {
 /// What all images of a run have in common.
 struct Common<'a> {
     run: &'a Run,
+    builder: &'a Builder,
     options: &'a BuildOptions,
     output: Output,
     provenance: Provenance,
@@ -173,7 +176,23 @@ impl Common<'_> {
             metadata_file: run.ctx.shown(&metadata_file).into_string(),
             timeout: job.settings.timeout_minutes.map(|minutes| Duration::from_secs(60 * u64::from(minutes))),
             why: planned.decision.reason.to_string(),
+            rerun: self.rerun(&job.name, arch),
         })
+    }
+
+    /// The command that builds an image again, with what flags have said of where it goes.
+    fn rerun(&self, job: &JobName, arch: Arch) -> String {
+        let Target { name, registry, prefix, tag, .. } = &self.run.target;
+        let place = [
+            registry.as_ref().map(|registry| (&registry.source, registry.value.to_string())),
+            Some((&prefix.source, prefix.value.clone())),
+            Some((&tag.source, tag.value.to_string())),
+            name.as_ref().map(|name| (&name.source, name.value.clone())),
+        ];
+        let by_flag = place.into_iter().flatten().filter(|(source, _)| source.starts_with("--"));
+        let flags: String = by_flag.map(|(flag, value)| format!(" {flag} {}", quote(value))).collect();
+        let emulate = if self.builder.check_native(&[arch]).is_err() { " --emulate" } else { "" };
+        format!("cargo xtask build --arch {arch} {job}{emulate}{flags}")
     }
 
     /// The file that BuildKit is given. An image with a key is built from the files that were hashed and from no

@@ -18,7 +18,7 @@ use super::config::{Cache, Config, TargetSettings, password_variable};
 #[derive(Args, Clone, Debug, Default)]
 #[command(next_help_heading = "Where images go")]
 pub struct Given {
-    /// The registry's host; without one, images stay in the local engine
+    /// The registry's host; without one, `pipeline` starts one, and other commands keep images in the local engine
     #[arg(long, env = "JOBS_REGISTRY", value_name = "HOST")]
     pub registry: Option<String>,
     /// What stands between the registry and the job's name
@@ -386,22 +386,23 @@ fn source(ctx: &Context) -> anyhow::Result<Option<String>> {
     if let (Some(server), Some(repository)) = (ctx.env.get("GITHUB_SERVER_URL"), ctx.env.get("GITHUB_REPOSITORY")) {
         return Ok(Some(format!("{server}/{repository}")));
     }
-    Ok(git::origin(ctx)?.map(|url| public_url(&url)))
+    Ok(git::origin(ctx)?.and_then(|url| public_url(&url)))
 }
 
-/// `git@github.com:acme/jobs.git` as `https://github.com/acme/jobs`, and no credentials.
-fn public_url(url: &str) -> String {
+/// `git@github.com:acme/jobs.git` as `https://github.com/acme/jobs`, and no credentials; `None` for a folder of this
+/// machine, which is nobody else's business.
+fn public_url(url: &str) -> Option<String> {
     let url = url.trim_end_matches(".git");
-    if let Some((scheme, rest)) = url.split_once("://") {
+    if let Some((scheme, rest)) = url.split_once("://").filter(|(scheme, _)| *scheme != "file") {
         let (host, path) = rest.split_once('/').unwrap_or((rest, ""));
         let host = host.rsplit_once('@').map_or(host, |(_, host)| host);
         let scheme = if scheme == "ssh" { "https" } else { scheme };
-        return format!("{scheme}://{host}/{path}").trim_end_matches('/').to_owned();
+        return Some(format!("{scheme}://{host}/{path}").trim_end_matches('/').to_owned());
     }
-    match url.split_once('@').and_then(|(_, rest)| rest.split_once(':')) {
-        Some((host, path)) => format!("https://{host}/{path}"),
-        None => url.to_owned(),
-    }
+    // As git tells them apart: a colon before the first slash is the end of a host.
+    let (host, path) = url.split_once(':').filter(|(host, path)| !host.contains('/') && !path.starts_with("//"))?;
+    let host = host.rsplit_once('@').map_or(host, |(_, host)| host);
+    Some(format!("https://{host}/{}", path.trim_start_matches('/')))
 }
 
 #[cfg(test)]
@@ -425,9 +426,12 @@ mod tests {
             ("git@github.com:acme/jobs.git", "https://github.com/acme/jobs"),
             ("https://me:token@github.com/acme/jobs.git", "https://github.com/acme/jobs"),
             ("ssh://git@github.com/acme/jobs", "https://github.com/acme/jobs"),
-            ("/srv/jobs.git", "/srv/jobs"),
+            ("github.com:acme/jobs", "https://github.com/acme/jobs"),
         ] {
-            assert_eq!(public_url(url), public);
+            assert_eq!(public_url(url).as_deref(), Some(public));
+        }
+        for folder in ["/srv/jobs.git", "../jobs", "./a:b", "file:///srv/jobs"] {
+            assert_eq!(public_url(folder), None, "{folder}");
         }
     }
 }

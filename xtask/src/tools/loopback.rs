@@ -140,7 +140,10 @@ pub fn noted_mirror(ctx: &Context) -> Option<String> {
 /// No instruction of the base runs anything, so nothing is emulated.
 pub fn fill_registry(ctx: &Context, machine: &Machine, address: &str, image: &Reference) -> anyhow::Result<()> {
     let context = build_context(ctx, machine)?;
-    ctx.ui.status("Filling", format!("{address} with {image}: Docker Hub cannot be reached from here"));
+    ctx.ui.status(
+        "Filling",
+        format!("{address} with a stand-in for {image}, made from {PACKAGE}: Docker Hub cannot be reached from here"),
+    );
     let output = "type=image,oci-mediatypes=true,store=false";
     let mut sources = Vec::new();
     for arch in Arch::ALL {

@@ -96,6 +96,15 @@ fn the_legs_of_the_others_are_handed_on() {
 }
 
 #[test]
+fn a_rehearsal_goes_on_without_them() {
+    let (registry, tree) = (Registry::start(), tree());
+    let env = [("JOBS_REGISTRY", registry.address.as_str())];
+    let run = tree.run_with(&["pipeline", "--keep-going"], &env).ended(4);
+    let sound: Vec<&str> = run.stdout.lines().filter_map(|line| line.split('@').next()).collect();
+    assert_eq!(sound, ["a", "z"].map(|job| format!("{}/jobs/{job}:<sha>", registry.address)));
+}
+
+#[test]
 fn without_being_asked_to_nothing_goes_on() {
     let (registry, tree) = (Registry::start(), tree());
     let env = [("JOBS_REGISTRY", registry.address.as_str())];

@@ -92,6 +92,20 @@ fn without_a_registry_images_are_loaded_into_the_engine() {
 }
 
 #[test]
+fn the_command_that_is_told_builds_the_image_again() {
+    let registry = Registry::start();
+    let tree = Tree::new(&[("jobs/bad/Dockerfile", "FROM busybox:1.37\nRUN exit 3\n")]);
+    let given = ["--registry", &registry.address, "--tag", "again"];
+    let run = tree.run(&[&["build", "--emulate", "--arch", OTHER], &given[..]].concat()).ended(1);
+    let again = run.errors().lines().find_map(|line| line.trim().strip_prefix("rerun: cargo xtask ")).unwrap();
+    let told = format!("build --arch {OTHER} bad --emulate {}", given.join(" "));
+    assert_eq!(again, told);
+    tree.write("jobs/bad/Dockerfile", "FROM busybox:1.37\nRUN exit 0\n");
+    tree.run(&again.split(' ').collect::<Vec<_>>()).ended(0);
+    assert_eq!(registry.tags("jobs/bad"), [format!("again-{OTHER}")]);
+}
+
+#[test]
 fn a_job_that_fails_does_not_stop_the_others() {
     let registry = Registry::start();
     let tree = Tree::new(&[

@@ -163,15 +163,15 @@ fn how_much_is_said_follows_the_flags() {
 fn pipeline_names_the_equal_command_of_each_stage() {
     let (registry, tree) =
         (Registry::start(), Tree::new(&[("jobs/a/Dockerfile", "FROM scratch\nCOPY Cargo.toml /\n")]));
-    let run = tree.run_with(&["pipeline"], &[("JOBS_REGISTRY", &registry.address)]).ended(0);
+    let run = tree.run_with(&["pipeline", "a"], &[("JOBS_REGISTRY", &registry.address)]).ended(0);
     let stages = ["discover: ", "plan: ", "build: ", "merge: ", "verify: "];
     let stages = run.stderr.lines().filter(|line| stages.iter().any(|stage| line.starts_with(stage)));
     expect![[r#"
-        discover: cargo xtask discover
-        plan: JOBS_REGISTRY=<registry> cargo xtask plan
-        build: JOBS_REGISTRY=<registry> cargo xtask build --arch amd64 --arch arm64 --push --emulate
-        merge: JOBS_REGISTRY=<registry> cargo xtask merge
-        verify: JOBS_REGISTRY=<registry> cargo xtask verify"#]]
+        discover: cargo xtask discover a
+        plan: JOBS_REGISTRY=<registry> cargo xtask plan a
+        build: JOBS_REGISTRY=<registry> cargo xtask build --arch amd64 --arch arm64 --push --emulate a
+        merge: JOBS_REGISTRY=<registry> cargo xtask merge a
+        verify: JOBS_REGISTRY=<registry> cargo xtask verify a"#]]
     .assert_eq(&stages.collect::<Vec<_>>().join("\n").replace(&registry.address, "<registry>"));
 }
 
@@ -214,8 +214,7 @@ fn config_tells_every_value_and_where_it_came_from() {
         Cargo.toml
         copies - target `staging` in
         Cargo.toml
-        mirrors docker.io=127.0.0.1:5000 Cargo.toml and
-        JOBS_MIRRORS
+        mirrors docker.io=127.0.0.1:5000 JOBS_MIRRORS
         min-free-gb 1 default
         timeouts build=3600 read=60 write=600 default
     "#]]
@@ -231,7 +230,7 @@ fn config_tells_every_value_and_where_it_came_from() {
         region - default
         moving-tags - target `release` in Cargo.toml
         copies - target `release` in Cargo.toml
-        mirrors docker.io=127.0.0.1:5000 Cargo.toml and JOBS_MIRRORS
+        mirrors docker.io=127.0.0.1:5000 JOBS_MIRRORS
         min-free-gb 1 default
         timeouts build=3600 read=60 write=600 default
     "#]]
@@ -247,7 +246,7 @@ fn config_tells_every_value_and_where_it_came_from() {
         region - default
         moving-tags - default
         copies - default
-        mirrors docker.io=127.0.0.1:5000 Cargo.toml and JOBS_MIRRORS
+        mirrors docker.io=127.0.0.1:5000 JOBS_MIRRORS
         min-free-gb 1 default
         timeouts build=3600 read=60 write=600 default
     "#]]

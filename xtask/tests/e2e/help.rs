@@ -75,8 +75,9 @@ fn a_commands_own_options_come_first_and_lines_fit() {
                                  json]
 
         Where images go:
-              --registry <HOST>            The registry's host; without one, images stay
-                                           in the local engine [env: JOBS_REGISTRY]
+              --registry <HOST>            The registry's host; without one, `pipeline`
+                                           starts one, and other commands keep images in
+                                           the local engine [env: JOBS_REGISTRY]
               --prefix <PATH>              What stands between the registry and the
                                            job's name [env: JOBS_PREFIX]
               --tag <TAG>                  The tag, instead of the commit's or the git
@@ -194,8 +195,9 @@ fn help_has_topics_and_the_help_of_every_command() {
                                           name [--prefix]
           JOBS_PROVENANCE                 How much provenance the images carry
                                           [--provenance]
-          JOBS_REGISTRY                   The registry's host; without one, images stay
-                                          in the local engine [--registry]
+          JOBS_REGISTRY                   The registry's host; without one, `pipeline`
+                                          starts one, and other commands keep images in
+                                          the local engine [--registry]
           JOBS_TAG                        The tag, instead of the commit's or the git
                                           tag's [--tag]
           JOBS_TARGET                     The target of the configuration, instead of

@@ -29,6 +29,7 @@ fn a_new_job_builds_and_runs() {
              Created jobs/report
 
         Next: cargo xtask build --load report
+              cargo xtask pipeline report
     "#]]
     .assert_eq(&run.stderr);
     assert_eq!(tree.run(&["build", "--load", "report"]).ended(0).stdout, "jobs/report:<sha>-dirty\n");

@@ -130,6 +130,7 @@ fn a_job_is_added() {
     let _images = LocalImages(vec![image.clone()]);
     let said = reader.types(&example("README.md", "Add a job", 0));
     assert!(said.contains("Created jobs/report\n") && said.contains(&format!("\n{image}\n")), "{said}");
+    assert!(said.contains(&format!("\nRun one: docker run --rm 127.0.0.1:5000/{image} --help\n")), "{said}");
 }
 
 #[test]
@@ -155,7 +156,7 @@ fn the_configuration_is_one() {
         region eu-west-0 target `staging` in Cargo.toml
         moving-tags latest target `staging` in Cargo.toml
         copies - target `staging` in Cargo.toml
-        mirrors docker.io=000.0.0.0:0000 Cargo.toml and JOBS_MIRRORS
+        mirrors docker.io=000.0.0.0:0000 JOBS_MIRRORS
         min-free-gb 0 Cargo.toml
         timeouts build=0000 read=00 write=000 Cargo.toml"#]]
     .assert_eq(&words(&config).join("\n"));

@@ -26,7 +26,7 @@ const ENGINE_GONE: [&str; 8] = [
 /// Says what failed, and where, with all that is needed to see why.
 pub fn failure(ctx: &Context, image: &Image, outcome: &Outcome, log: &Utf8Path) -> anyhow::Error {
     let lines: Vec<&str> = outcome.stderr.trim_end().lines().collect();
-    let more = format!("the log is {log}\nrerun: cargo xtask build --arch {} {}", image.arch, image.job);
+    let more = format!("the log is {log}\nrerun: {}", image.rerun);
     let said = last_error(&outcome.stderr).filter(|_| matches!(outcome.end, End::Failure(_)));
     let said = said.map(|said| said.replace("failed to build: ", "").replace("failed to solve: ", ""));
     match said {

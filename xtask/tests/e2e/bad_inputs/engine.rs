@@ -30,9 +30,9 @@ fn engines_and_architectures() {
             .file("jobs/other/Dockerfile", "FROM busybox:nothing-either\n")
             .env("JOBS_MIRRORS", "docker.io=127.0.0.1:5000").says(expect![[r#"
                 error: jobs/job/Dockerfile:2: base `busybox:nothing` cannot be resolved to a digest: there is no 127.0.0.1:5000/library/busybox:nothing
-                  help: mend the name or the tag, or copy the image to the mirror of docker.io
+                  help: mend the name or the tag, copy the image to the mirror of docker.io, or name another: JOBS_MIRRORS=docker.io=<mirror>
                 error: jobs/other/Dockerfile:1: base `busybox:nothing-either` cannot be resolved to a digest: there is no 127.0.0.1:5000/library/busybox:nothing-either
-                  help: mend the name or the tag, or copy the image to the mirror of docker.io"#]]),
+                  help: mend the name or the tag, copy the image to the mirror of docker.io, or name another: JOBS_MIRRORS=docker.io=<mirror>"#]]),
         case("no mirror of this name", &["build"]).missing().env("JOBS_MIRRORS", "docker.io=127.0.0.1:1").says(expect![[r#"
             error: jobs/job/Dockerfile:1: base `busybox:1.37` cannot be resolved to a digest at 127.0.0.1:1: Failed to connect to 127.0.0.1 port 1: Couldn't connect to server
               help: nothing listens there: cargo xtask setup starts the loopback registry; or set JOBS_MIRRORS=docker.io=<mirror> (or `mirrors` in Cargo.toml)"#]]),
