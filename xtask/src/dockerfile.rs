@@ -116,6 +116,17 @@ enum Effect {
     Other,
 }
 
+impl Effect {
+    /// What is read, now or in the builds on this image.
+    fn transfers(&self) -> &[Transfer] {
+        match self {
+            Effect::Reads { transfers, .. } => transfers,
+            Effect::Onbuild(effect) => effect.transfers(),
+            _ => &[],
+        }
+    }
+}
+
 /// One variable of an `ARG`, where it may have no value, or of an `ENV`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Assignment {

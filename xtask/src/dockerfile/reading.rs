@@ -2,6 +2,8 @@
 //!
 //! The rule for every doubt: too much is an input, never too little.
 
+mod stages;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::expand::{NoValue, expand};
@@ -9,8 +11,8 @@ use super::{Assignment, Base, BaseRole, ContextPath, Dockerfile, Effect, Fault, 
 use crate::model::Arch;
 
 const PLATFORM_RULE: &str = "an image holds programs of its own architecture, as do the stages that it begins with";
-const PLATFORM_HELP: &str = "leave `--platform` out here; to run tools of the builder's architecture, keep it in an \
-    earlier stage and `COPY --from` the result";
+const PLATFORM_HELP: &str = "leave `--platform` out here; tools of the builder's architecture go into a stage that the \
+    image does not begin with, and that hands over files by `COPY --from`";
 
 /// Build arguments, by name.
 type Arguments = BTreeMap<String, String>;
@@ -79,6 +81,19 @@ impl Dockerfile {
         }
         let readings = self.readings(args, arches).map(Reading::walked);
         readings.map(|reading| reading.inputs).fold(Inputs::default(), Inputs::union)
+    }
+
+    /// The paths of the build context that have to be there, also where all of the context counts: those that are
+    /// named in the stages which `stage`, or else the last, needs. BuildKit leaves out the others.
+    pub fn named_sources(&self, args: &Arguments, arches: &[Arch], stage: Option<&str>) -> Inputs {
+        let mut sources = BTreeSet::new();
+        if self.foreign_frontend(args).is_none() {
+            for reading in self.readings(args, arches).map(Reading::walked) {
+                let needed = reading.needed(stage);
+                sources.extend(needed.into_iter().flat_map(|at| reading.named[at].iter().cloned()));
+            }
+        }
+        Inputs::Sources(sources)
     }
 
     /// The stages that the built one, `stage` or else the last, begins with, and whose `FROM --platform=` may be
@@ -233,6 +248,8 @@ struct Reading<'a> {
     bases: Vec<Base>,
     faults: Vec<Fault>,
     inputs: Inputs,
+    /// The sources of each stage that are known, whatever else counts.
+    named: Vec<BTreeSet<ContextPath>>,
 }
 
 impl<'a> Reading<'a> {
@@ -249,13 +266,14 @@ impl<'a> Reading<'a> {
                 }
             }
         }
-        Reading { file, target, args, globals, bases: Vec::new(), faults, inputs: Inputs::default() }
+        Reading { file, target, args, globals, bases: Vec::new(), faults, inputs: Inputs::default(), named: Vec::new() }
     }
 
     /// Reads all stages.
     fn walked(mut self) -> Reading<'a> {
         let mut ends: BTreeMap<&str, Variables> = BTreeMap::new();
         for stage in &self.file.stages {
+            self.named.push(BTreeSet::new());
             let mut variables = self.begin(stage, &ends);
             for instruction in &stage.instructions {
                 self.follow(&instruction.effect, instruction.line, &mut variables);
@@ -343,26 +361,12 @@ impl<'a> Reading<'a> {
             }
             return;
         }
-        self.read(match sources(transfer, line, variables) {
+        let sources = sources(transfer, line, variables);
+        self.named.last_mut().into_iter().for_each(|named| named.extend(sources.iter().flatten().cloned()));
+        self.read(match sources {
             Ok(sources) => Inputs::Sources(sources),
             Err(because) => Inputs::Whole { line: Some(line), because },
         });
-    }
-
-    /// The stages that the built one begins with, itself the first of them.
-    fn chain(&self, built: Option<&str>) -> Vec<&'a Stage> {
-        let stages = &self.file.stages;
-        let named = |end: usize, name: &str| stages[..end].iter().rposition(|s| s.name.as_deref() == Some(name));
-        let mut chain = Vec::new();
-        let mut next = match built {
-            Some(name) => named(stages.len(), &name.to_lowercase()),
-            None => stages.len().checked_sub(1),
-        };
-        while let Some(at) = next {
-            chain.push(&stages[at]);
-            next = self.image_of(&stages[at]).ok().and_then(|image| named(at, &image));
-        }
-        chain
     }
 
     /// What is wrong with the platform of a stage, if it may be another one than the target's.

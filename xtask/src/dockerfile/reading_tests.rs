@@ -375,7 +375,7 @@ FROM two
         file.foreign_platforms(&args(&[]), &Arch::ALL, None)[0].at("jobs/job/Dockerfile").to_string(),
         "jobs/job/Dockerfile:2: `FROM --platform=$BUILDPLATFORM` gives an image for amd64 the programs of another architecture
   rule: an image holds programs of its own architecture, as do the stages that it begins with
-  help: leave `--platform` out here; to run tools of the builder's architecture, keep it in an earlier stage and `COPY --from` the result"
+  help: leave `--platform` out here; tools of the builder's architecture go into a stage that the image does not begin with, and that hands over files by `COPY --from`"
     );
 }
 

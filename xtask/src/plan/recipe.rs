@@ -19,6 +19,8 @@ pub struct Recipe {
     pub job: Job,
     /// What is read of the build context: by its Dockerfile, and by what else counts once the tree is known.
     pub inputs: Inputs,
+    /// What its Dockerfile names of the build context and needs.
+    pub named: Inputs,
     /// The ignore file that stands beside its Dockerfile, if there is one, or that of its own context.
     pub own_ignore: Option<Arc<Ignore>>,
     /// Sorted by name.
@@ -132,9 +134,11 @@ fn read(run: &Run, job: &Job, basis: &Basis) -> Result<Recipe, Vec<Problem>> {
     check_stage(job, &dockerfile)?;
     let bases = bases::of_job(run, job, &dockerfile)?;
     expected.begins_with = dockerfile.first_images(args, &job.arches, job.settings.target.as_deref());
-    let inputs = dockerfile.inputs(args, &job.arches).of_context(job.files.context.as_str());
+    let context = job.files.context.as_str();
+    let inputs = dockerfile.inputs(args, &job.arches).of_context(context);
+    let named = dockerfile.named_sources(args, &job.arches, job.settings.target.as_deref()).of_context(context);
     let (job, tree) = (job.clone(), Arc::default());
-    Ok(Recipe { job, inputs, own_ignore: None, bases, tree, expected, uncommitted: None, whole: None })
+    Ok(Recipe { job, inputs, named, own_ignore: None, bases, tree, expected, uncommitted: None, whole: None })
 }
 
 /// What a job's images have to be in this run, as far as that is known without its files.

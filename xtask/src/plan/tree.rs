@@ -67,7 +67,9 @@ impl Tree {
         };
         let selected = recipe.inputs.select(&self.entries, self.ignore(recipe));
         recipe.uncommitted = self.first_uncommitted(ctx, recipe, &selected);
-        let missing = missing(ctx, &recipe.job, &selected);
+        let named = self.needed(recipe);
+        let needed = named.select(&self.entries, self.ignore(recipe));
+        let missing = [unreadable(&recipe.job, &selected), self.missing(ctx, &recipe.job, &needed)].concat();
         let digest = |base: &PinnedBase| Some((base.written.clone(), base.digest.clone()?));
         recipe.expected.bases = recipe.bases.iter().filter_map(digest).collect();
         if recipe.uncommitted.is_none() && recipe.expected.bases.len() == recipe.bases.len() {
@@ -151,6 +153,13 @@ impl Tree {
         inputs.union(self.named(&recipe.job)).through_links(&self.entries)
     }
 
+    /// What has to be there; nothing, where a link is on the way or it is not certain what is ignored.
+    fn needed(&self, recipe: &Recipe) -> Inputs {
+        let is_certain = self.ignore(recipe).unclear.is_none();
+        let named = recipe.named.clone().through_links(&self.entries);
+        if is_certain && !named.is_whole() { named } else { Inputs::default() }
+    }
+
     /// The files that count by their names, whatever the Dockerfile copies and whatever is ignored.
     fn named(&self, job: &Job) -> Inputs {
         let JobFiles { dockerfile, context, .. } = &job.files;
@@ -171,6 +180,41 @@ impl Tree {
         hash_of_files(selected.files.iter().copied().chain(&selected.empty), history)
     }
 
+    /// Sources that are neither in the commit nor on the disk, and those that are kept out of the context.
+    fn missing(&self, ctx: &Context, job: &Job, needed: &Matched<'_>) -> Vec<Problem> {
+        let at = |source: &ContextPath| format!("{}:{}", job.files.dockerfile, source.line.unwrap_or(1));
+        let ignored = needed.ignored.iter().map(|source| {
+            let what = format!("`{}` is kept out of the build context by .dockerignore", source.written);
+            Problem::new(at(source), what).help("copy something else, or except it there with `!`")
+        });
+        let missing = needed.missing.iter().filter(|source| !is_on_disk(ctx, source)).map(|source| {
+            let written = source.written.trim_start_matches(['.', '/']);
+            let is_there = |path: &Utf8Path| !written.is_empty() && ctx.root.join(path).exists();
+            let (in_job, context) = (job.files.dir.join(written), job.files.context.as_str());
+            let rule = match context {
+                "" => ROOT_RULE.to_owned(),
+                _ => format!("paths start at `{context}`, which is the build context"),
+            };
+            let problem = Problem::new(at(source), format!("there is no `{}` to copy", source.written)).rule(rule);
+            match context {
+                "" if is_there(&in_job) => problem.help(format!("did you mean `{in_job}`?")),
+                context if !context.is_empty() && is_there(written.into()) => problem.help(
+                    "it is in the repository's root: to copy it from there, write \"context\": \".\" in job.json",
+                ),
+                _ => self.nearest(problem.help("add the file, or mend the path"), &source.path),
+            }
+        });
+        ignored.chain(missing).collect()
+    }
+
+    /// Names the file of the same folder whose name is nearest.
+    fn nearest(&self, problem: Problem, path: &str) -> Problem {
+        let (folder, name) = path.rsplit_once('/').map_or(("", path), |(folder, name)| (folder, name));
+        let paths = self.entries.iter().filter_map(|entry| std::str::from_utf8(&entry.path).ok());
+        let siblings = paths.filter_map(|path| path.strip_prefix(folder)).map(|path| path.trim_start_matches('/'));
+        problem.did_you_mean(name, siblings.filter(|path| !path.contains('/')))
+    }
+
     /// The first thing that counts and is not committed; the job's own Dockerfile before all.
     fn first_uncommitted(&self, ctx: &Context, recipe: &Recipe, selected: &Matched<'_>) -> Option<String> {
         let dockerfile = &recipe.job.files.dockerfile;
@@ -183,33 +227,8 @@ impl Tree {
     }
 }
 
-/// Sources that are neither in the commit nor on the disk, those that are kept out of the context, and names that
-/// BuildKit does not take.
-fn missing(ctx: &Context, job: &Job, selected: &Matched<'_>) -> Vec<Problem> {
-    let at = |source: &ContextPath| format!("{}:{}", job.files.dockerfile, source.line.unwrap_or(1));
-    let ignored = selected.ignored.iter().map(|source| {
-        let what = format!("`{}` is kept out of the build context by .dockerignore", source.written);
-        Problem::new(at(source), what).help("copy something else, or except it there with `!`")
-    });
-    let missing = selected.missing.iter().filter(|source| !is_on_disk(ctx, source)).map(|source| {
-        let written = source.written.trim_start_matches(['.', '/']);
-        let is_there = |path: &Utf8Path| !written.is_empty() && ctx.root.join(path).exists();
-        let (in_job, context) = (job.files.dir.join(written), &job.files.context);
-        let (rule, help) = match context.as_str() {
-            "" if is_there(&in_job) => (ROOT_RULE.to_owned(), format!("did you mean `{in_job}`?")),
-            "" => (ROOT_RULE.to_owned(), "add the file, or mend the path".to_owned()),
-            _ if is_there(written.into()) => (
-                format!("paths start at `{context}`, which is the build context"),
-                "it is in the repository's root: to copy it from there, write \"context\": \".\" in job.json"
-                    .to_owned(),
-            ),
-            _ => (
-                format!("paths start at `{context}`, which is the build context"),
-                "add the file, or mend the path".to_owned(),
-            ),
-        };
-        Problem::new(at(source), format!("there is no `{}` to copy", source.written)).rule(rule).help(help)
-    });
+/// Inputs with names that BuildKit does not take.
+fn unreadable(job: &Job, selected: &Matched<'_>) -> Vec<Problem> {
     let is_unreadable = |entry: &&&TreeEntry| std::str::from_utf8(&entry.path).is_err();
     let unreadable = selected.files.iter().filter(is_unreadable).map(|entry| {
         let what = format!("`{}` is an input, and its name is not UTF-8", String::from_utf8_lossy(&entry.path));
@@ -217,7 +236,7 @@ fn missing(ctx: &Context, job: &Job, selected: &Matched<'_>) -> Vec<Problem> {
             .rule("BuildKit takes no file with another name into a build")
             .help("rename the file, or list it in .dockerignore")
     });
-    unreadable.chain(ignored).chain(missing).collect()
+    unreadable.collect()
 }
 
 fn is_on_disk(ctx: &Context, source: &ContextPath) -> bool {

@@ -219,17 +219,17 @@ fn platforms() {
             .says(expect![[r#"
                 error: jobs/job/Dockerfile:1: `FROM --platform=$BUILDPLATFORM` gives an image for amd64 the programs of another architecture
                   rule: an image holds programs of its own architecture, as do the stages that it begins with
-                  help: leave `--platform` out here; to run tools of the builder's architecture, keep it in an earlier stage and `COPY --from` the result
+                  help: leave `--platform` out here; tools of the builder's architecture go into a stage that the image does not begin with, and that hands over files by `COPY --from`
                 error: jobs/other/Dockerfile:2: `FROM --platform=linux/amd64` gives an image for arm64 the programs of another architecture
                   rule: an image holds programs of its own architecture, as do the stages that it begins with
-                  help: leave `--platform` out here; to run tools of the builder's architecture, keep it in an earlier stage and `COPY --from` the result"#]]),
+                  help: leave `--platform` out here; tools of the builder's architecture go into a stage that the image does not begin with, and that hands over files by `COPY --from`"#]]),
         case("in the chain of the stage that is built", &["plan"])
             .file("jobs/job/Dockerfile", "FROM --platform=linux/arm/v7 busybox:1.37 AS old\nFROM busybox:1.37\n")
             .file("jobs/job/job.json", r#"{"target": "old"}"#)
             .says(expect![[r#"
                 error: jobs/job/Dockerfile:1: `FROM --platform=linux/arm/v7` gives an image for amd64 the programs of another architecture
                   rule: an image holds programs of its own architecture, as do the stages that it begins with
-                  help: leave `--platform` out here; to run tools of the builder's architecture, keep it in an earlier stage and `COPY --from` the result"#]]),
+                  help: leave `--platform` out here; tools of the builder's architecture go into a stage that the image does not begin with, and that hands over files by `COPY --from`"#]]),
     ]);
 }
 
@@ -282,6 +282,23 @@ fn sources_to_copy() {
             .says(expect![[r#"
             error: jobs/job/Dockerfile:2: `jobs/job/run.sh` is kept out of the build context by .dockerignore
               help: copy something else, or except it there with `!`"#]]),
+        case("beside a copy of all", &["plan"])
+            .file(
+                "jobs/job/Dockerfile",
+                "FROM busybox:1.37\nCOPY . /\nCOPY jobs/job/rnu.sh secret /\nCOPY jobs/job/a /\n",
+            )
+            .file("jobs/job/run.sh", "")
+            .file("secret", "")
+            .file(".dockerignore", ".git\ntarget\nsecret\n")
+            .says(expect![[r#"
+                error: jobs/job/Dockerfile:3: `secret` is kept out of the build context by .dockerignore
+                  help: copy something else, or except it there with `!`
+                error: jobs/job/Dockerfile:3: there is no `jobs/job/rnu.sh` to copy
+                  rule: paths start at the repository's root, which is the build context
+                  help: did you mean `run.sh`?
+                error: jobs/job/Dockerfile:4: there is no `jobs/job/a` to copy
+                  rule: paths start at the repository's root, which is the build context
+                  help: add the file, or mend the path"#]]),
         case("out of the context", &["build"])
             .file("jobs/job/Dockerfile", "FROM busybox:1.37\nCOPY ../secret /\n")
             .says(expect![[r#"
