@@ -89,9 +89,9 @@ pub fn mirrored(image: Reference, mirrors: &BTreeMap<String, String>) -> Result<
 }
 
 /// Looks up the digest of every base, each image once, all at the same time; a pinned one keeps its own. Gives for each
-/// job what is wrong with its bases: with exit code 4, every image that cannot be resolved, with the first line that
-/// names it; with 2, every base that copies folders by `ONBUILD` which the job does not name, or that is not there for
-/// one of its architectures.
+/// job what is wrong with its bases: with exit code 4, every image that cannot be resolved, with its line; with 2,
+/// every base that copies folders by `ONBUILD` which the job does not name, or that is not there for one of its
+/// architectures.
 ///
 /// # Errors
 /// No registry can be asked.
@@ -108,7 +108,7 @@ pub fn resolve(run: &Run, recipes: &mut [Recipe]) -> anyhow::Result<Vec<anyhow::
         for base in &mut recipe.bases {
             match found.get(&base.pulled) {
                 None => {}
-                Some(Err(problem)) => missing.push(problem.clone()),
+                Some(Err(problem)) => missing.push(Problem { at: base.at.clone(), ..problem.clone() }),
                 Some(Ok(PinnedBase { digest, on_build, platforms, .. })) => {
                     (base.digest, base.on_build) = (digest.clone(), on_build.clone());
                     problems.extend(check_platforms(&recipe.expected, base, platforms));

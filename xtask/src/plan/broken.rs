@@ -73,7 +73,31 @@ impl BrokenJobs {
     }
 }
 
-/// All that is wrong with them, each thing once: two jobs may lack the same.
+/// How many further places of what several jobs lack are named.
+const PLACES: usize = 3;
+
+/// All that is wrong with them, each thing once: what several jobs lack is said of the first, with the others' places.
 fn problems(broken: &[Broken]) -> Vec<Problem> {
-    Problem::each_once(broken.iter().flat_map(|broken| broken.problems.clone()))
+    let mut once: Vec<(Problem, Vec<String>)> = Vec::new();
+    for (exit, problem) in broken.iter().flat_map(|it| it.problems.iter().map(|problem| (it.exit, problem))) {
+        let is_same = |(first, _): &&mut (Problem, Vec<String>)| {
+            let elsewhere = Problem { at: first.at.clone(), ..problem.clone() };
+            elsewhere == *first && (exit == Exit::Missing || problem.at == first.at)
+        };
+        match once.iter_mut().find(is_same) {
+            Some((first, others)) if problem.at != first.at => others.push(problem.at.clone()),
+            Some(_) => {}
+            None => once.push((problem.clone(), Vec::new())),
+        }
+    }
+    once.into_iter().map(|(problem, others)| with_places(problem, &others)).collect()
+}
+
+fn with_places(problem: Problem, others: &[String]) -> Problem {
+    if others.is_empty() {
+        return problem;
+    }
+    let rest = if others.len() > PLACES { ", …" } else { "" };
+    let named = others.iter().take(PLACES).map(String::as_str).collect::<Vec<_>>().join(", ");
+    Problem { what: format!("{} (and {} more: {named}{rest})", problem.what, others.len()), ..problem }
 }

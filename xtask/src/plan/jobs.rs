@@ -247,7 +247,11 @@ fn job(
     let files = JobFiles { dir: dir.to_owned(), dockerfile, context };
     let mut problems: Vec<Problem> = name.as_ref().err().cloned().into_iter().collect();
     problems.extend(check_dockerfile(ctx, &files.dockerfile).err());
-    problems.extend(check_context(ctx, &files).err());
+    let named_in = match settings.context {
+        Some(_) => files.settings_file().into_string(),
+        None => "Cargo.toml: [workspace.metadata.jobs]".to_owned(),
+    };
+    problems.extend(check_context(ctx, &files, &named_in).err());
     let Ok(name) = name else { return Err(problems) };
     let uses =
         [(&config.secrets, &settings.secrets), (&config.env_args, &settings.env_args), (&config.ssh, &settings.ssh)];
@@ -341,13 +345,13 @@ fn check_dockerfile(ctx: &Context, shown: &Utf8Path) -> Result<(), Problem> {
 }
 
 /// The build context is a folder of the repository, by its own name: BuildKit follows no link out of it.
-fn check_context(ctx: &Context, files: &JobFiles) -> Result<(), Problem> {
+fn check_context(ctx: &Context, files: &JobFiles, named_in: &str) -> Result<(), Problem> {
     let JobFiles { dir, context, .. } = files;
     if context.as_str().is_empty() || context == dir {
         return Ok(());
     }
     let problem = |what: &str| {
-        Problem::new(format!("{}: context: `{context}`", files.settings_file()), what)
+        Problem::new(format!("{named_in}: context: `{context}`"), what)
             .rule("`.` for the root, `job` for the job's own folder, or a folder from the root")
     };
     let (path, root) = (ctx.root.join(context), ctx.root.canonicalize_utf8());
@@ -355,7 +359,9 @@ fn check_context(ctx: &Context, files: &JobFiles) -> Result<(), Problem> {
         Ok(real) if !real.is_dir() => Err(problem("not a folder").help("name a folder")),
         Ok(real) if root.is_ok_and(|root| real == root.join(context)) => Ok(()),
         Ok(_) => Err(problem("leads through a link").help("name the folder that the link leads to")),
-        Err(_) => Err(problem("there is no such folder").help("mend the path, or remove the key")),
+        Err(_) => Err(problem("there is no such folder")
+            .help("mend the path, or remove the key")
+            .did_you_mean(context.as_str(), ["job"])),
     }
 }
 

@@ -71,6 +71,18 @@ fn a_broken_job_holds_up_none_of_its_folder() {
 }
 
 #[test]
+fn each_is_shown_with_its_own_line() {
+    let tree = Tree::new(&[
+        ("jobs/a/Dockerfile", "FROM busybox:no-such-tag\n"),
+        ("jobs/b/Dockerfile", "FROM busybox:1.37\nFROM busybox:no-such-tag\n"),
+    ]);
+    let planned = tree.run(&["plan", "--keep-going", "--format", "json"]).ended(4).stdout;
+    let jobs: Vec<Value> = serde_json::from_str(&planned).unwrap();
+    let places = jobs.iter().map(|job| job["reason"].as_str().unwrap().split(": ").next().unwrap());
+    assert_eq!(places.collect::<Vec<_>>(), ["jobs/a/Dockerfile:1", "jobs/b/Dockerfile:2"]);
+}
+
+#[test]
 fn the_legs_of_the_others_are_handed_on() {
     let (registry, tree) = (Registry::start(), tree());
     let env = [("JOBS_REGISTRY", registry.address.as_str())];

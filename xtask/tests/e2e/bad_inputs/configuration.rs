@@ -112,6 +112,13 @@ fn the_manifest() {
             error: Cargo.toml: [workspace.metadata.jobs.secrets] `path`: its variable PATH has a meaning of its own
               rule: no secret is named `PATH` or `HOME`, ends with `_PROXY`, or begins with `ACTIONS_`, `AWS_`, `BUILDX_`, `COSIGN_`, `DOCKER_`, `GITHUB_`, `JOBS_`, `LD_`, `RUNNER_`
               help: give it a name that begins with what it is for"#]]),
+        case("a context that is not there, for all jobs", &["discover"])
+            .file("Cargo.toml", "[workspace]\n[workspace.metadata.jobs]\ncontext = \"jib\"\n")
+            .file("jobs/other/Dockerfile", "FROM scratch\n")
+            .says(expect![[r#"
+                error: Cargo.toml: [workspace.metadata.jobs]: context: `jib`: there is no such folder
+                  rule: `.` for the root, `job` for the job's own folder, or a folder from the root
+                  help: mend the path, or remove the key"#]]),
         case("a key twice", &["discover"]).file("Cargo.toml", twice).says(expect![[r#"
             error: Cargo.toml: cargo cannot read it: duplicate key
                  --> Cargo.toml:4:1

@@ -33,6 +33,15 @@ fn engines_and_architectures() {
                   help: mend the name or the tag, copy the image to the mirror of docker.io, or name another: JOBS_MIRRORS=docker.io=<mirror>
                 error: jobs/other/Dockerfile:1: base `busybox:nothing-either` cannot be resolved to a digest: there is no 127.0.0.1:5000/library/busybox:nothing-either
                   help: mend the name or the tag, copy the image to the mirror of docker.io, or name another: JOBS_MIRRORS=docker.io=<mirror>"#]]),
+        case("no such image, for several jobs", &["plan"]).missing()
+            .file("jobs/job/Dockerfile", "FROM busybox:nothing\n")
+            .file("jobs/l/Dockerfile", "FROM busybox:1.37\nFROM busybox:nothing\n")
+            .file("jobs/m/Dockerfile", "FROM busybox:nothing\n")
+            .file("jobs/n/Dockerfile", "FROM busybox:nothing\n")
+            .file("jobs/o/Dockerfile", "FROM busybox:nothing\n")
+            .env("JOBS_MIRRORS", "docker.io=127.0.0.1:5000").says(expect![[r#"
+                error: jobs/job/Dockerfile:1: base `busybox:nothing` cannot be resolved to a digest: there is no 127.0.0.1:5000/library/busybox:nothing (and 4 more: jobs/l/Dockerfile:2, jobs/m/Dockerfile:1, jobs/n/Dockerfile:1, …)
+                  help: mend the name or the tag, copy the image to the mirror of docker.io, or name another: JOBS_MIRRORS=docker.io=<mirror>"#]]),
         case("no mirror of this name", &["build"]).missing().env("JOBS_MIRRORS", "docker.io=127.0.0.1:1").says(expect![[r#"
             error: jobs/job/Dockerfile:1: base `busybox:1.37` cannot be resolved to a digest at 127.0.0.1:1: Failed to connect to 127.0.0.1 port 1: Couldn't connect to server
               help: nothing listens there: cargo xtask setup starts the loopback registry; or set JOBS_MIRRORS=docker.io=<mirror> (or `mirrors` in Cargo.toml)"#]]),
