@@ -30,7 +30,7 @@ pub struct Given {
     /// The target of the configuration, instead of the one whose `refs` match
     #[arg(long, env = "JOBS_TARGET", value_name = "NAME")]
     pub target: Option<String>,
-    /// Where a registry's images are pulled from instead
+    /// Where a registry's images are pulled from instead; of several, with commas between them
     #[arg(long, env = "JOBS_MIRRORS", value_name = "REGISTRY=PREFIX", value_delimiter = ',')]
     pub mirrors: Vec<String>,
 }

@@ -85,7 +85,8 @@ fn a_commands_own_options_come_first_and_lines_fit() {
               --target <NAME>              The target of the configuration, instead of
                                            the one whose `refs` match [env: JOBS_TARGET]
               --mirrors <REGISTRY=PREFIX>  Where a registry's images are pulled from
-                                           instead [env: JOBS_MIRRORS]
+                                           instead; of several, with commas between them
+                                           [env: JOBS_MIRRORS]
 
         Global options:
           -q, --quiet...      Say less: once only warnings and errors, twice only errors
@@ -183,7 +184,8 @@ fn help_has_topics_and_the_help_of_every_command() {
           JOBS_KEEP_GOING                 Go on without jobs that are broken, and fail
                                           in the end [--keep-going]
           JOBS_MIRRORS                    Where a registry's images are pulled from
-                                          instead [--mirrors]
+                                          instead; of several, with commas between them
+                                          [--mirrors]
           JOBS_PARALLEL                   How many builds run side by side [--parallel]
           JOBS_PASSWORD                   The password with which `login` logs in
           JOBS_PASSWORD_<TARGET>          The password for one target, before

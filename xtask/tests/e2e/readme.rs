@@ -167,6 +167,37 @@ fn the_configuration_is_one() {
     .assert_eq(&discovered);
 }
 
+/// The spans of code in a text.
+fn spans(text: &str) -> Vec<&str> {
+    text.split('`').skip(1).step_by(2).collect()
+}
+
+#[test]
+fn a_repository_is_moved_by_these_settings() {
+    let readme = text_of(&root().join("README.md"));
+    let rows = readme.lines().skip_while(|line| !line.contains("| Dockerfiles | built by | settings |")).skip(2);
+    let mut settings = Vec::new();
+    let mut count = 0;
+    for row in rows.take_while(|line| line.trim_start().starts_with('|')) {
+        let cells: Vec<&str> = row.trim().trim_matches('|').split('|').collect();
+        let (path, command) = (spans(cells[0])[0], spans(cells[1])[0]);
+        let (files, lines): (Vec<&str>, Vec<&str>) = spans(cells[2]).into_iter().partition(|it| !it.contains(" = "));
+        settings = if cells[2].contains("the same") { settings } else { lines };
+        let manifest = format!("[workspace]\n[workspace.metadata.jobs]\n{}\n", settings.join("\n"));
+        // Only in the context that the command names, this file is there.
+        let context = command.rsplit(' ').next().unwrap();
+        let (dockerfile, mark) = ("FROM scratch\nCOPY of-the-context /\n", format!("{context}/of-the-context"));
+        let tree = Tree::new(&[("Cargo.toml", &manifest), (path, dockerfile), (&mark, "")]);
+        files.chunks(2).for_each(|file| tree.write(file[0], file[1]));
+        tree.commit("settings");
+        let plan = tree.run(&["plan", "--why", "vote"]).ended(0).stdout;
+        assert!(plan.contains(mark.trim_start_matches("./")), "{row}\n{plan}");
+        assert_eq!(tree.run(&["discover", "--format", "table"]).ended(0).stdout.lines().count(), 2, "{row}");
+        count += 1;
+    }
+    assert_eq!(count, 4);
+}
+
 #[test]
 fn images_are_named_so() {
     let shown = example("README.md", "Configuration", 1);
