@@ -33,11 +33,15 @@ const LONGEST_SUMMARY: usize = 900 * 1024;
 
 /// Appends Markdown to the summary of the step. It is for people: what was done stays done without it.
 pub fn summary(ctx: &Context, markdown: &str) {
-    let mut end = markdown.len().min(LONGEST_SUMMARY);
-    while !markdown.is_char_boundary(end) {
-        end -= 1;
-    }
-    if let Err(problem) = append(ctx, "GITHUB_STEP_SUMMARY", &format!("{}\n", &markdown[..end])) {
+    let variable = "GITHUB_STEP_SUMMARY";
+    // All that the step appends counts together.
+    let before = ctx.env.get(variable).and_then(|path| Some(std::fs::metadata(path).ok()?.len() as usize));
+    let room = LONGEST_SUMMARY.saturating_sub(before.unwrap_or_default());
+    let lines = markdown.split_inclusive('\n').scan(0, |length, line| {
+        *length += line.len();
+        (*length <= room).then_some(line)
+    });
+    if let Err(problem) = append(ctx, variable, &format!("{}\n", lines.collect::<String>())) {
         ctx.ui.warning(problem);
     }
 }

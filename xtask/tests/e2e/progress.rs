@@ -131,3 +131,13 @@ fn all_that_is_printed_is_shown_after_the_jobs_name() {
     assert!(!quiet.stderr.contains("two words"), "{}", quiet.stderr);
     assert!(quiet.stderr.contains(", 1/1 steps cached\n"), "{}", quiet.stderr);
 }
+
+#[test]
+fn a_long_silence_is_broken_where_nobody_watches() {
+    let tree = Tree::new(&[("jobs/slow/Dockerfile", "FROM busybox:1.37\nRUN echo begun && sleep 65\n")]);
+    let registry = Registry::start();
+    let env = [("JOBS_REGISTRY", registry.address.as_str())];
+    let run = tree.run_with(&["build", "--arch", OWN, "--no-cache"], &env).ended(0);
+    let told = run.stderr.lines().find(|line| line.trim_start().starts_with("Building (0/1) slow")).unwrap_or_default();
+    assert!(told.contains("] RUN echo begun && sleep 65"), "{}", run.stderr);
+}

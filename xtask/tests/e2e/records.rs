@@ -215,6 +215,18 @@ fn the_summary_has_failures_first_and_the_ends_of_their_logs() {
 }
 
 #[test]
+fn a_summary_is_no_longer_than_github_takes() {
+    let registry = Registry::start();
+    let dockerfile =
+        "FROM busybox:1.37\nRUN for i in $(seq 39); do head -c 2000 /dev/zero | tr '\\0' x; echo; done; exit 3\n";
+    let jobs: Vec<String> = (1..=12).map(|job| format!("jobs/job-{job}/Dockerfile")).collect();
+    let tree = Tree::new(&jobs.iter().map(|path| (path.as_str(), dockerfile)).collect::<Vec<_>>());
+    let Left { summary, .. } = Left::by(&tree, &registry, &["build", "--arch", OWN], 1);
+    assert!((300_000..900 * 1024).contains(&summary.len()), "{}", summary.len());
+    assert_eq!(summary.matches(") | failed | ").count(), 12);
+}
+
+#[test]
 fn what_merge_and_pipeline_publish_is_told_too() {
     let registry = Registry::start();
     let tree = Tree::with_jobs(&["a"]);
