@@ -105,7 +105,7 @@ fn excerpt(log: &[&str], dockerfile: &str) -> String {
         .take_while(|line| !is_end(line))
         .map(|line| line.trim_end().into())
         .collect();
-    let step = log.iter().rposition(|line| line.starts_with(" > ["));
+    let step = failed_step(log);
     let printed: Vec<&&str> = rest_of(step).iter().take_while(|line| !is_end(line)).collect();
     if let Some((name, _)) = step.and_then(|step| log[step][3..].split_once(']')).filter(|_| !printed.is_empty()) {
         shown.push(format!("the last lines of step {name}]:"));
@@ -117,6 +117,17 @@ fn excerpt(log: &[&str], dockerfile: &str) -> String {
         shown.extend(log[log.len().saturating_sub(LAST_LINES)..].iter().map(|line| format!("  | {line}")));
     }
     shown.join("\n")
+}
+
+/// Where the log repeats the last lines of the step that the build's error is about. Of steps that run side by side,
+/// several may fail before the first failure cancels them.
+fn failed_step(log: &[&str]) -> Option<usize> {
+    let said = log.iter().rfind(|line| line.starts_with("ERROR: "))?;
+    let is_said = |number: &str, error: &str| number.starts_with('#') && !number.contains(' ') && said.ends_with(error);
+    let is_its_error = |line: &&str| line.split_once(" ERROR: ").is_some_and(|(number, error)| is_said(number, error));
+    let error = log.iter().position(is_its_error)?;
+    let step = log[error..].iter().position(|line| line.starts_with(" > "))?;
+    Some(error + step).filter(|&step| log[step].starts_with(" > ["))
 }
 
 /// A file of the repository that BuildKit did not find, because it was not given it.
@@ -162,5 +173,27 @@ mod tests {
         assert_eq!(shown(log), format!("{dockerfile}\n{step}"));
         assert_eq!(shown(&log.replace("0.1 no rule\n0.2 stop\n", "")), dockerfile);
         assert_eq!(shown("#1 [internal] x\n#2 [2/2] RUN sleep"), "  | #1 [internal] x\n  | #2 [2/2] RUN sleep");
+    }
+
+    /// As buildx 0.29.1 tells of two stages that both fail: either may be the one that it names, and either end last.
+    #[test]
+    fn of_two_steps_that_fail_at_once_the_one_of_the_error_is_shown() {
+        let error = |code| format!("process \"exit {code}\" did not complete successfully: exit code: {code}");
+        let step = |number, stage, code| {
+            let error = error(code);
+            format!("#{number} ERROR: {error}\n------\n > [{stage} 1/3] RUN exit {code}:\n0.2 in {stage}\n------\n\n")
+        };
+        let (builder, last) = (step(4, "builder", 3), step(5, "stage-1", 4));
+        let excerpt_of = |first: &str, second: &str, line, code| {
+            let end = format!("Dockerfile:{line}\n----------\n   {line} | >>> RUN exit {code}\n----------\n");
+            let log = format!("{first}{second}{end}ERROR: failed to build: failed to solve: {}", error(code));
+            excerpt(&log.lines().collect::<Vec<_>>(), "jobs/a/Dockerfile")
+        };
+        for (first, second) in [(&builder, &last), (&last, &builder)] {
+            let shown = "   2 | >>> RUN exit 3\nthe last lines of step [builder 1/3]:\n  | in builder";
+            assert_eq!(excerpt_of(first, second, 2, 3), shown);
+            let shown = "   6 | >>> RUN exit 4\nthe last lines of step [stage-1 1/3]:\n  | in stage-1";
+            assert_eq!(excerpt_of(first, second, 6, 4), shown);
+        }
     }
 }
