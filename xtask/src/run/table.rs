@@ -1,4 +1,4 @@
-//! Tables: for a terminal, which fit its width by breaking cells between words, and in Markdown.
+//! Tables: for a terminal, which fit its width by breaking cells, and in Markdown.
 
 use super::context::Context;
 use crate::model::one_line;
@@ -7,8 +7,13 @@ use crate::model::one_line;
 const COLUMNS: usize = 80;
 /// The narrowest terminal that a table is fitted to.
 const NARROWEST: usize = 40;
+/// How far the further lines of a name are indented, so that they do not look like rows.
+const INDENT: usize = 2;
+/// A word that is longer than its column is broken after one of these if it can be.
+const BREAKS: [char; 5] = ['/', '@', ':', '-', '.'];
 
-/// Rows under headings, no wider than the terminal as far as that needs no word to be cut: names stay whole.
+/// Rows under headings, no wider than the terminal. Cells are broken between words; a word is broken only if the table
+/// does not fit otherwise.
 pub fn table(ctx: &Context, headings: &[&str], rows: &[Vec<String>]) -> String {
     let columns = ctx.env.get("COLUMNS").and_then(|columns| columns.parse().ok());
     fitted(columns.unwrap_or(COLUMNS).max(NARROWEST), headings, rows)
@@ -18,9 +23,15 @@ fn fitted(columns: usize, headings: &[&str], rows: &[Vec<String>]) -> String {
     let plain = |row: &Vec<String>| row.iter().map(|cell| one_line(cell)).collect();
     let mut cells: Vec<Vec<String>> = vec![headings.iter().map(ToString::to_string).collect()];
     cells.extend(rows.iter().map(plain));
-    let widths = widths(columns, &cells);
-    let broken: Vec<Vec<Vec<String>>> =
-        cells.iter().map(|row| row.iter().zip(&widths).map(|(cell, width)| lines(cell, *width)).collect()).collect();
+    // The first column with a heading names the rows.
+    let names = headings.iter().position(|heading| !heading.is_empty());
+    let indents: Vec<usize> = (0..headings.len()).map(|at| if names == Some(at) { INDENT } else { 0 }).collect();
+    let widths = widths(columns, &cells, &indents);
+    let lines = |row: &Vec<String>| {
+        let columns = row.iter().zip(widths.iter().zip(&indents));
+        columns.map(|(cell, (width, indent))| lines(cell, *width, *indent)).collect()
+    };
+    let broken: Vec<Vec<Vec<String>>> = cells.iter().map(lines).collect();
     // Between words, a column may have become narrower than it had to.
     let column = |at: usize| broken.iter().filter_map(move |row| row.get(at)).flatten().map(|line| length(line));
     let widths: Vec<usize> = (0..headings.len()).map(|at| column(at).max().unwrap_or_default()).collect();
@@ -36,17 +47,19 @@ fn fitted(columns: usize, headings: &[&str], rows: &[Vec<String>]) -> String {
     out.join("\n")
 }
 
-/// How wide the columns become: the widest give way first, none below its longest word.
-fn widths(columns: usize, rows: &[Vec<String>]) -> Vec<usize> {
-    let widest =
-        |of: fn(&str) -> usize, at: usize| rows.iter().filter_map(|row| row.get(at)).map(|cell| of(cell)).max();
-    let count = rows.first().map_or(0, Vec::len);
+/// How wide the columns become: the widest give way first, down to their longest words; then words are broken.
+fn widths(columns: usize, rows: &[Vec<String>], indents: &[usize]) -> Vec<usize> {
+    let widest = |of: &dyn Fn(&str) -> usize, at: usize| {
+        rows.iter().filter_map(|row| row.get(at)).map(|cell| of(cell)).max().unwrap_or_default()
+    };
     let word = |cell: &str| cell.split(' ').map(length).max().unwrap_or_default();
-    let least: Vec<usize> = (0..count).map(|at| widest(word, at).unwrap_or_default()).collect();
-    let mut widths: Vec<usize> = (0..count).map(|at| widest(length, at).unwrap_or_default()).collect();
-    while widths.iter().sum::<usize>() + 2 * count.saturating_sub(1) > columns {
-        let gives_way = (0..count).filter(|&at| widths[at] > least[at]).max_by_key(|&at| widths[at]);
-        let Some(at) = gives_way else { break };
+    let word_below = |cell: &str| word(cell) + if cell.contains(' ') { INDENT } else { 0 };
+    let least = |at: usize| widest(if indents[at] > 0 { &word_below } else { &word }, at);
+    let least: Vec<usize> = (0..indents.len()).map(least).collect();
+    let mut widths: Vec<usize> = (0..indents.len()).map(|at| widest(&length, at)).collect();
+    while widths.iter().sum::<usize>() + 2 * widths.len().saturating_sub(1) > columns {
+        let may_give_way = (0..widths.len()).filter(|&at| widths[at] > INDENT + 1);
+        let Some(at) = may_give_way.max_by_key(|&at| (widths[at] > least[at], widths[at])) else { break };
         widths[at] -= 1;
     }
     widths
@@ -56,16 +69,37 @@ fn length(text: &str) -> usize {
     text.chars().count()
 }
 
-/// The lines of a cell that is so wide.
-fn lines(cell: &str, width: usize) -> Vec<String> {
-    let mut lines: Vec<String> = Vec::new();
+/// The lines of a cell that is so wide, all but the first of them indented.
+fn lines(cell: &str, width: usize, indent: usize) -> Vec<String> {
+    if length(cell) <= width {
+        return vec![cell.to_owned()];
+    }
+    let (mut lines, room): (Vec<String>, usize) = (Vec::new(), width - indent);
     for word in cell.split(' ') {
-        match lines.last_mut().filter(|line| length(line) + 1 + length(word) <= width) {
-            Some(line) => *line = format!("{line} {word}"),
-            None => lines.push(word.to_owned()),
+        let mut gap = " ";
+        for part in parts(word, room) {
+            match lines.last_mut().filter(|line| length(line) + gap.len() + length(&part) <= room) {
+                Some(line) => *line = format!("{line}{gap}{part}"),
+                None => lines.push(part),
+            }
+            gap = "";
         }
     }
+    lines.iter_mut().skip(1).for_each(|line| line.insert_str(0, &" ".repeat(indent)));
     lines
+}
+
+/// The parts of a word that stay whole, none longer than this.
+fn parts(word: &str, longest: usize) -> Vec<String> {
+    if length(word) <= longest {
+        return vec![word.to_owned()];
+    }
+    let mut parts = Vec::new();
+    for part in word.split_inclusive(BREAKS) {
+        let letters: Vec<char> = part.chars().collect();
+        parts.extend(letters.chunks(longest).map(|part| part.iter().collect::<String>()));
+    }
+    parts
 }
 
 /// The same as a table in Markdown.
@@ -116,11 +150,70 @@ mod tests {
                                        changed since
                                        3f2a9c1
             b                  -       never built"#]]
-        .assert_eq(&fitted(40, &["JOB", "BUILDS", "REASON"], &long));
-        // What cannot be broken is wider.
-        expect![[r#"
-            JOB  REASON
-            x    wordwordwordwordwordwordwordwordwordwordwordword"#]]
-        .assert_eq(&fitted(40, &["JOB", "REASON"], &rows([&["x", &"word".repeat(12)]])));
+        .assert_eq(&fitted(43, &["JOB", "BUILDS", "REASON"], &long));
+    }
+
+    #[test]
+    fn a_word_that_no_column_can_hold_is_broken_and_what_goes_on_below_a_name_is_indented() {
+        let digest = "sha256:827edb472f367780aed84dddf51d27a9ef7e06b9363ee421fc986d2453b57ca3";
+        let base = format!("base registry.example.com/mirrors/library/python:3.14.6-alpine@{digest}");
+        let reason = format!("{base} moved");
+        let (name, letters) = ("the-job-with-the-longest-name-of-all-of-them", "x".repeat(100));
+        let chain = ["", "WHAT", "NOW", "AT 3f2a9c1"];
+        let changed: [&[&str]; 2] =
+            [&["changed", &base, "not committed", "827edb472f36"], &["", "jobs/a/Dockerfile", "3f2a9c1", ""]];
+        let cases = [
+            (
+                80,
+                &chain[..],
+                rows(changed),
+                expect![[r#"
+                         WHAT                                            NOW        AT 3f2a9c1
+                changed  base registry.example.com/mirrors/library/      not        827edb472f36
+                           python:3.14.6-alpine@sha256:                  committed
+                           827edb472f367780aed84dddf51d27a9ef7e06b9363e
+                           e421fc986d2453b57ca3
+                         jobs/a/Dockerfile                               3f2a9c1"#]],
+            ),
+            (
+                80,
+                &["JOB", "PLAN", "REASON"][..],
+                rows([&[name, "build", &reason]]),
+                expect![[r#"
+                JOB                                PLAN   REASON
+                the-job-with-the-longest-name-of-  build  base registry.example.com/mirrors/
+                  all-of-them                             library/python:3.14.6-alpine@
+                                                          sha256:
+                                                          827edb472f367780aed84dddf51d27a9ef7
+                                                          e06b9363ee421fc986d2453b57ca3 moved"#]],
+            ),
+            (
+                40,
+                &["JOB", "REASON"][..],
+                rows([&[name, &letters], &["x", "-"]]),
+                expect![[r#"
+                JOB                 REASON
+                the-job-with-the-   xxxxxxxxxxxxxxxxxxx
+                  longest-name-of-  xxxxxxxxxxxxxxxxxxx
+                  all-of-them       xxxxxxxxxxxxxxxxxxx
+                                    xxxxxxxxxxxxxxxxxxx
+                                    xxxxxxxxxxxxxxxxxxx
+                                    xxxxx
+                x                   -"#]],
+            ),
+        ];
+        let sorted = |text: String| {
+            let mut letters: Vec<char> = text.chars().filter(|letter| !letter.is_whitespace()).collect();
+            letters.sort_unstable();
+            letters
+        };
+        for (columns, headings, rows, expected) in cases {
+            expected.assert_eq(&fitted(columns, headings, &rows));
+            for columns in NARROWEST..200 {
+                let shown = fitted(columns, headings, &rows);
+                assert!(shown.lines().all(|line| length(line) <= columns), "{columns} columns:\n{shown}");
+                assert_eq!(sorted(shown), sorted(headings.concat() + &rows.concat().concat()), "{columns} columns");
+            }
+        }
     }
 }
