@@ -7,6 +7,8 @@ use crate::model::one_line;
 const COLUMNS: usize = 80;
 /// The narrowest terminal that a table is fitted to.
 const NARROWEST: usize = 40;
+/// How wide a column stays whose words are broken, if others can give way.
+const BROKEN: usize = 12;
 /// How far the further lines of a name are indented, so that they do not look like rows.
 const INDENT: usize = 2;
 /// A word that is longer than its column is broken after one of these if it can be.
@@ -47,7 +49,8 @@ fn fitted(columns: usize, headings: &[&str], rows: &[Vec<String>]) -> String {
     out.join("\n")
 }
 
-/// How wide the columns become: the widest give way first, down to their longest words; then words are broken.
+/// How wide the columns become: the widest give way first, down to their longest words. Where these do not fit, the
+/// longest of them are broken.
 fn widths(columns: usize, rows: &[Vec<String>], indents: &[usize]) -> Vec<usize> {
     let widest = |of: &dyn Fn(&str) -> usize, at: usize| {
         rows.iter().filter_map(|row| row.get(at)).map(|cell| of(cell)).max().unwrap_or_default()
@@ -55,9 +58,14 @@ fn widths(columns: usize, rows: &[Vec<String>], indents: &[usize]) -> Vec<usize>
     let word = |cell: &str| cell.split(' ').map(length).max().unwrap_or_default();
     let word_below = |cell: &str| word(cell) + if cell.contains(' ') { INDENT } else { 0 };
     let least = |at: usize| widest(if indents[at] > 0 { &word_below } else { &word }, at);
-    let least: Vec<usize> = (0..indents.len()).map(least).collect();
+    let mut least: Vec<usize> = (0..indents.len()).map(least).collect();
+    let is_too_wide = |widths: &[usize]| widths.iter().sum::<usize>() + 2 * widths.len().saturating_sub(1) > columns;
+    while is_too_wide(&least) {
+        let Some(longest) = least.iter_mut().max().filter(|longest| **longest > BROKEN) else { break };
+        *longest = BROKEN;
+    }
     let mut widths: Vec<usize> = (0..indents.len()).map(|at| widest(&length, at)).collect();
-    while widths.iter().sum::<usize>() + 2 * widths.len().saturating_sub(1) > columns {
+    while is_too_wide(&widths) {
         let may_give_way = (0..widths.len()).filter(|&at| widths[at] > INDENT + 1);
         let Some(at) = may_give_way.max_by_key(|&at| (widths[at] > least[at], widths[at])) else { break };
         widths[at] -= 1;
@@ -168,24 +176,25 @@ mod tests {
                 &chain[..],
                 rows(changed),
                 expect![[r#"
-                         WHAT                                            NOW        AT 3f2a9c1
-                changed  base registry.example.com/mirrors/library/      not        827edb472f36
-                           python:3.14.6-alpine@sha256:                  committed
-                           827edb472f367780aed84dddf51d27a9ef7e06b9363e
-                           e421fc986d2453b57ca3
-                         jobs/a/Dockerfile                               3f2a9c1"#]],
+                             WHAT                                        NOW            AT 3f2a9c1
+                    changed  base registry.example.com/mirrors/          not committed  827edb472f36
+                               library/python:3.14.6-alpine@sha256:
+                               827edb472f367780aed84dddf51d27a9ef7e06b9
+                               363ee421fc986d2453b57ca3
+                             jobs/a/Dockerfile                           3f2a9c1"#]],
             ),
             (
                 80,
                 &["JOB", "PLAN", "REASON"][..],
                 rows([&[name, "build", &reason]]),
                 expect![[r#"
-                JOB                                PLAN   REASON
-                the-job-with-the-longest-name-of-  build  base registry.example.com/mirrors/
-                  all-of-them                             library/python:3.14.6-alpine@
-                                                          sha256:
-                                                          827edb472f367780aed84dddf51d27a9ef7
-                                                          e06b9363ee421fc986d2453b57ca3 moved"#]],
+                    JOB                                           PLAN   REASON
+                    the-job-with-the-longest-name-of-all-of-them  build  base registry.example.com/
+                                                                         mirrors/library/python:3.
+                                                                         14.6-alpine@sha256:
+                                                                         827edb472f367780aed84dddf51
+                                                                         d27a9ef7e06b9363ee421fc986d
+                                                                         2453b57ca3 moved"#]],
             ),
             (
                 40,

@@ -32,11 +32,11 @@ fn what_is_to_be_done_stands_first_and_the_rest_is_a_number() {
     tree.commit("one of 200, and a new one");
     let run = tree.run(&[&["plan"], &since[..]].concat()).ended(0);
     expect![[r#"
-        JOB                                    PLAN   BUILDS  REASON
-        job-150                                build  amd64   jobs/job-150/Dockerfile
-                                                      arm64   changed since 0000000
-        the-job-with-the-longest-name-of-all-  build  amd64   new since 0000000
-          of-them                                     arm64
+        JOB                        PLAN   BUILDS       REASON
+        job-150                    build  amd64 arm64  jobs/job-150/Dockerfile
+                                                       changed since 0000000
+        the-job-with-the-longest-  build  amd64 arm64  new since 0000000
+          name-of-all-of-them
     "#]]
     .assert_eq(&plain(&run.stdout));
     let said: Vec<&str> = run.stderr.lines().map(str::trim).collect();
