@@ -121,8 +121,8 @@ impl Machine {
         if !is_debian && packages.contains(&"docker-buildx") && !self.dry_run {
             check_candidate(ctx)?;
         }
-        // Ubuntu's docker.io holds the client too.
-        let packages = packages.iter().filter(|&&package| is_debian || package != "docker-cli");
+        // Ubuntu's docker.io holds the client and the first process of containers too.
+        let packages = packages.iter().filter(|&package| is_debian || !["docker-cli", "tini-static"].contains(package));
         let packages = packages.map(|package| match *package {
             package if is_newer(package) => format!("{package}/{NEWER_SUITE}"),
             // Ubuntu has Chromium as a snap alone, which this package brings.
