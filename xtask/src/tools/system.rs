@@ -213,6 +213,16 @@ impl Machine {
     /// Downloads a package of every architecture and unpacks each into the folder of its name, without installing it.
     pub fn unpack(&self, ctx: &Context, package: &str, into: &Utf8Path) -> anyhow::Result<()> {
         self.check_distribution(&[package])?;
+        if self.id != "debian" {
+            // Ubuntu keeps its other architectures in another archive.
+            return Err(Problem::new(
+                "base images",
+                format!("Docker Hub cannot be reached, nor {package} be had for all architectures"),
+            )
+            .rule("on Debian, a base image made from its packages stands in for Docker Hub's")
+            .help("name a mirror: JOBS_MIRRORS=docker.io=<mirror>, or `mirrors` in Cargo.toml")
+            .exit(Exit::Missing));
+        }
         let mut options = apt::options(ctx, "apt-arches", &self.codename, None)?;
         options.extend(Arch::ALL.map(|arch| format!("-oAPT::Architectures::={arch}")));
         let options = &options;
@@ -386,11 +396,24 @@ mod tests {
         assert_eq!(with(r#"{"features": 1}"#).unwrap_err(), "/etc/docker/daemon.json: features: not an object");
     }
 
+    fn ubuntu() -> Machine {
+        Machine::parse("ID=ubuntu\nVERSION_ID=\"24.04\"\nVERSION_CODENAME=noble\n")
+    }
+
+    #[test]
+    fn where_no_base_can_be_made_it_names_what_can_be_done() {
+        assert_eq!(
+            ubuntu().unpack(&Context::for_tests(), "busybox-static", "/nowhere".into()).unwrap_err().to_string(),
+            "base images: Docker Hub cannot be reached, nor busybox-static be had for all architectures\n  rule: on \
+             Debian, a base image made from its packages stands in for Docker Hub's\n  help: name a mirror: \
+             JOBS_MIRRORS=docker.io=<mirror>, or `mirrors` in Cargo.toml"
+        );
+    }
+
     #[test]
     fn where_there_is_no_package_of_cosign_it_says_where_else() {
-        let ubuntu = Machine::parse("ID=ubuntu\nVERSION_ID=\"24.04\"\nVERSION_CODENAME=noble\n");
         assert_eq!(
-            ubuntu.install(&Context::for_tests(), &["git", "cosign"]).unwrap_err().to_string(),
+            ubuntu().install(&Context::for_tests(), &["git", "cosign"]).unwrap_err().to_string(),
             "cosign: ubuntu 24.04 has no package of it\n  rule: signatures take cosign 3 or newer\n  help: install \
              cosign 3 as docs.sigstore.dev/cosign/system_config/installation says, in a workflow by the action \
              sigstore/cosign-installer; or let the target say `attest = true` instead"
