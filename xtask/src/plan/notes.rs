@@ -63,13 +63,10 @@ impl Note {
 
 /// The ignore files in the folders of jobs that no build takes.
 fn unread(files: &BTreeSet<String>, jobs: &[&JobFiles]) -> BTreeSet<String> {
-    let reads = |file: &str| {
-        let is_read = |job: &&JobFiles| {
-            job.context.join(".dockerignore") == file || file == format!("{}.dockerignore", job.dockerfile)
-        };
-        jobs.iter().any(is_read)
-    };
-    files.iter().filter(|file| file.ends_with(".dockerignore") && !reads(file)).cloned().collect()
+    let of_contexts = jobs.iter().map(|job| job.context.join(".dockerignore").into_string());
+    let of_jobs = jobs.iter().map(|job| format!("{}.dockerignore", job.dockerfile));
+    let read: BTreeSet<String> = of_contexts.chain(of_jobs).collect();
+    files.iter().filter(|file| file.ends_with(".dockerignore") && !read.contains(*file)).cloned().collect()
 }
 
 /// What has the name of a Dockerfile in the folders of jobs, and is none's.
@@ -82,8 +79,8 @@ fn unbuilt(files: &BTreeSet<String>, jobs: &[&JobFiles]) -> BTreeSet<String> {
         });
         has_name && !name.ends_with(".dockerignore") && !name.ends_with(".md")
     };
-    let is_built = |file: &str| jobs.iter().any(|job| job.dockerfile == file);
-    files.iter().filter(|file| is_dockerfile(file) && !is_built(file)).cloned().collect()
+    let built: BTreeSet<&str> = jobs.iter().map(|job| job.dockerfile.as_str()).collect();
+    files.iter().filter(|file| is_dockerfile(file) && !built.contains(file.as_str())).cloned().collect()
 }
 
 #[cfg(test)]
