@@ -20,7 +20,7 @@ mod verify;
 
 use crate::cli::Command;
 use crate::model::{Exit, Problem};
-use crate::plan::Told;
+use crate::plan::{BrokenJobs, Job, Told, note_of_dockerfiles};
 use crate::run::Context;
 use crate::run::fleet::Tally;
 use crate::settings::{Config, Given, Run};
@@ -71,6 +71,13 @@ pub fn dispatch(ctx: &Context, config: &Config, command: &Command) -> anyhow::Re
         Command::Completions { shell } => completions::run(ctx, *shell),
     };
     done.map(|()| 0)
+}
+
+/// Says which Dockerfiles there are where no job is.
+fn tell_of_dockerfiles(ctx: &Context, config: &Config, jobs: &[Job], broken: &BrokenJobs) {
+    if jobs.is_empty() && broken.aside().is_empty() {
+        note_of_dockerfiles(ctx, &config.jobs_dirs, &[], &[]).iter().for_each(|note| ctx.ui.warning(note));
+    }
 }
 
 fn no_jobs(command: &str) -> anyhow::Error {

@@ -19,7 +19,7 @@ pub use bases::mirrored;
 pub use broken::{Broken, BrokenJobs};
 pub use decide::{Action, Decision, Reason, RegistryState};
 pub use explain::{Chain, Factor, explain, why};
-pub use jobs::{Job, select_jobs};
+pub use jobs::{Job, note_of_dockerfiles, select_jobs};
 pub use leg::{Leg, LegJob, Told, Work, into_files, matrix};
 pub use look::{for_copy, for_merge, for_verify};
 pub use notes::{note_of_inputs, notes_of_files};

@@ -22,6 +22,7 @@ fn build(run: &Run, args: &BuildArgs, record: &Record) -> anyhow::Result<Tally<S
     let told = super::told(&run.ctx, &args.jobs, args.plan.as_deref())?;
     let mut broken = told.broken(args.keep_going);
     let jobs = select_jobs(&run.ctx, &run.config, &told.jobs, &mut broken)?;
+    super::tell_of_dockerfiles(&run.ctx, &run.config, &jobs, &broken);
     let basis = Basis::Registry { force: args.force }.or_slice(&told.plan)?;
     // What is loaded is for this engine, whatever a registry holds.
     let local = Run { target: Target { registry: None, ..run.target.clone() }, ..run.clone() };

@@ -16,6 +16,7 @@ use crate::tools::{Bootstrap, Builder};
 pub fn run(ctx: &Context, config: &Config, args: &DiscoverArgs) -> anyhow::Result<()> {
     let mut broken = BrokenJobs::new(args.keep_going);
     let jobs = select_jobs(ctx, config, &args.jobs, &mut broken)?;
+    super::tell_of_dockerfiles(ctx, config, &jobs, &broken);
     let work = find(ctx, config, args, jobs, &mut broken)?;
     let folders = json!(folders(&work.build)).to_string();
     let here = Arch::of_this_machine();

@@ -39,6 +39,7 @@ fn rehearse(run: &Run, args: &PipelineArgs, record: &Record, start: Instant) -> 
     stage("discover", &[])?;
     let mut broken = BrokenJobs::new(args.keep_going);
     let jobs = select_jobs(ctx, &run.config, &args.jobs, &mut broken)?;
+    super::tell_of_dockerfiles(ctx, &run.config, &jobs, &broken);
     ctx.ui.status("Discovered", count(jobs.len(), "job"));
     if jobs.is_empty() {
         ctx.ui.status("Finished", "nothing to build: no jobs");

@@ -1,6 +1,7 @@
 //! Finding the jobs: the folders with a `Dockerfile`, and every reason why one cannot be a job.
 
 mod folders;
+mod unreached;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
@@ -17,6 +18,8 @@ use crate::model::{
 use crate::run::{Context, fleet};
 use crate::settings::{Config, JobSettings, job_settings};
 use folders::Folder;
+
+pub use unreached::note_of_dockerfiles;
 
 /// One image of a directory that holds a `Dockerfile`; most have one.
 #[derive(Clone, Debug)]

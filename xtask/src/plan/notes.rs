@@ -1,10 +1,12 @@
 //! What is no mistake, but hardly meant: all of the repository as an input, an ignore file that nobody reads, a
-//! Dockerfile that nobody builds. Each is said once, for all jobs that it is true of.
+//! Dockerfile that nobody builds, or that is part of no job. Each is said once, for all jobs that it is true of.
 
 use std::collections::BTreeSet;
 
 use camino::Utf8Path;
 
+use super::broken::Broken;
+use super::jobs::note_of_dockerfiles;
 use super::recipe::Recipe;
 use crate::model::{JobFiles, Problem};
 use crate::run::Context;
@@ -28,8 +30,13 @@ pub fn note_of_inputs<'a>(recipes: impl Iterator<Item = &'a Recipe>) -> Option<P
     note.said()
 }
 
-/// The files in the folders of all jobs that nobody takes.
-pub fn notes_of_files<'a>(ctx: &Context, recipes: impl Iterator<Item = &'a Recipe>) -> Vec<Problem> {
+/// The files in the folders of all jobs that nobody takes, and the Dockerfiles elsewhere.
+pub fn notes_of_files<'a>(
+    ctx: &Context,
+    jobs_dirs: &[String],
+    recipes: impl Iterator<Item = &'a Recipe>,
+    broken: &[Broken],
+) -> Vec<Problem> {
     let jobs: Vec<&JobFiles> = recipes.map(|recipe| &recipe.job.files).collect();
     let folders: BTreeSet<&Utf8Path> = jobs.iter().map(|job| job.dir.as_path()).collect();
     let in_folder = |dir: &Utf8Path| {
@@ -50,7 +57,7 @@ pub fn notes_of_files<'a>(ctx: &Context, recipes: impl Iterator<Item = &'a Recip
             help: "name it in job.json: \"dockerfile\", or one of several \"images\"; or remove it",
         },
     ];
-    notes.iter().filter_map(Note::said).collect()
+    notes.iter().filter_map(Note::said).chain(note_of_dockerfiles(ctx, jobs_dirs, &jobs, broken)).collect()
 }
 
 impl Note {

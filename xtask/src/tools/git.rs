@@ -3,10 +3,12 @@
 //! A git that cannot answer is an error, and never "no files" or "nothing changed". Whatever comes from outside stands
 //! behind `--end-of-options` or `--`, so that it cannot be taken for an option.
 
+use std::collections::BTreeSet;
 use std::fmt::Display;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use camino::Utf8PathBuf;
 use xshell::{Cmd, Shell, cmd};
 
 use super::process::{self, End, Limit, Options, Outcome};
@@ -115,6 +117,14 @@ pub fn changed_since(ctx: &Context, commit: &Commit) -> anyhow::Result<Option<Ve
     }
     let diff = ["diff", "--name-only", "--no-renames", "--no-ext-diff", "--relative", "-z"];
     Ok(Some(paths_of(&answer(ctx, |sh| cmd!(sh, "git {EXACT...} {diff...} --end-of-options {commit} --"))?)))
+}
+
+/// The tracked files of these names, in whichever folder below the working directory; none where there is no
+/// repository.
+pub fn tracked(ctx: &Context, names: &[&str]) -> anyhow::Result<BTreeSet<Utf8PathBuf>> {
+    let patterns = names.iter().map(|name| format!(":(glob)**/{name}"));
+    let listed = optional(ctx, |sh| cmd!(sh, "git ls-files -z -- {patterns...}"))?.unwrap_or_default();
+    Ok(listed.split_terminator('\0').map(Utf8PathBuf::from).collect())
 }
 
 fn paths_of(list: &[u8]) -> Vec<Vec<u8>> {

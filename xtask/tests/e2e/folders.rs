@@ -327,3 +327,49 @@ fn what_is_hardly_meant_is_said_once() {
     let said = tree.run(&["plan"]).ended(0).stderr;
     assert!(!said.contains("warning"), "{said}");
 }
+
+#[test]
+fn dockerfiles_of_no_job_are_named_with_what_makes_jobs_of_them() {
+    let plain = dockerfile("");
+    let file = |path: &'static str| (path, plain.as_str());
+    let services = [file("src/ad/Dockerfile"), file("src/pay/Dockerfile"), file("src/web/Dockerfile")];
+    let others = [file("src/cart/src/Dockerfile"), file("xtask/x/Dockerfile"), file(".devcontainer/Dockerfile")];
+    let tree = tree("jobs-dirs = [\"src\"]", &[&services[..], &others].concat());
+    let warning = "warning: src/cart/src/Dockerfile: part of no job\n      \
+                   help: write {\"dockerfile\": \"src/Dockerfile\"} in src/cart/job.json\n";
+    let said = |command: &str| tree.run(&[command]).ended(0).stderr;
+    assert!(said("plan").starts_with(warning), "{}", said("plan"));
+    assert!(tree.run(&["doctor", "--format", "json"]).stdout.contains("src/cart/src/Dockerfile: part of no job"));
+    for quiet in [&["plan", "web"][..], &["discover"], &["build", "--dry-run", "--load"]] {
+        assert!(!tree.run(quiet).ended(0).stderr.contains("part of no job"), "{quiet:?}");
+    }
+    // Nothing at all is found.
+    tree.write("Cargo.toml", &format!("{MANIFEST}jobs-dirs = [\".\"]\n"));
+    let places = "src/ad/Dockerfile, src/cart/src/Dockerfile, src/pay/Dockerfile and 1 more";
+    let remedy = "write jobs-dirs = [\"src\"] in [workspace.metadata.jobs] of Cargo.toml; \
+                  write {\"dockerfile\": \"src/Dockerfile\"} in src/cart/job.json";
+    let warning = format!("warning: {places}: part of no job\n      help: {remedy}\n");
+    assert_eq!(said("plan"), format!("{warning}     Nothing to build: no jobs\n"));
+    for command in ["discover", "build"] {
+        assert_eq!(said(command).matches(&warning).count(), 1, "{command}: {}", said(command));
+    }
+    // There is not even the folder.
+    tree.write("Cargo.toml", MANIFEST);
+    let missing = tree.run(&["plan"]).ended(2).stderr;
+    let (error, help) = missing.rsplit_once("  help: ").unwrap();
+    assert!(error.starts_with("error: jobs: there is no such folder in "), "{error}");
+    assert_eq!(help, format!("there are {places}: {remedy}\n"));
+    // What it says makes jobs of them all.
+    tree.write("Cargo.toml", &format!("{MANIFEST}jobs-dirs = [\"src\"]\n"));
+    tree.write("src/cart/job.json", r#"{"dockerfile": "src/Dockerfile"}"#);
+    assert!(!said("plan").contains("part of no job"), "{}", said("plan"));
+    assert_eq!(said("discover"), "");
+    // A link gives a job's Dockerfile a second name, and what is removed needs no job.
+    tree.write("docker/Dockerfile", &plain);
+    tree.write("old/Dockerfile", &plain);
+    std::fs::remove_file(tree.path().join("src/web/Dockerfile")).unwrap();
+    symlink("../../docker/Dockerfile", tree.path().join("src/web/Dockerfile")).unwrap();
+    tree.commit("links");
+    std::fs::remove_dir_all(tree.path().join("old")).unwrap();
+    assert!(!said("plan").contains("part of no job"), "{}", said("plan"));
+}

@@ -9,14 +9,14 @@ use std::path::{Path, PathBuf};
 use camino::{Utf8Path, Utf8PathBuf};
 use glob::MatchOptions;
 
-use super::unread;
+use super::{note_of_dockerfiles, unread};
 use crate::model::{DOCKERFILE, Exit, Failure, JOBS_DIR, Problem, SETTINGS_FILE, clean, is_pattern};
 use crate::run::Context;
 
 const RULE: &str = "jobs are the folders under `jobs/`, or under what `jobs-dirs` in Cargo.toml names";
 
 /// What no pattern means: this tool, with its templates of jobs, and what is built.
-const OWN: [&str; 2] = ["xtask", "target"];
+pub const OWN: [&str; 2] = ["xtask", "target"];
 
 /// A folder, or a link, that may be a job.
 pub struct Folder {
@@ -48,12 +48,26 @@ pub fn all(ctx: &Context, jobs_dirs: &[String]) -> anyhow::Result<Vec<Folder>> {
             Err(problem) => problems.push(problem),
         }
     }
+    for problem in problems.iter_mut().filter(|problem| problem.help.is_none()) {
+        let note = if folders.is_empty() { note_of_dockerfiles(ctx, jobs_dirs, &[], &[]) } else { None };
+        problem.help = Some(first_job(&problem.at, note));
+    }
     Failure::unless_empty(Exit::Usage, problems)?;
     let mut seen = BTreeSet::new();
     folders.retain(|folder: &Folder| seen.insert(folder.shown.clone()));
     Ok(folders)
 }
 
+/// The remedy where a folder of jobs is not there: what is elsewhere goes before what is new.
+fn first_job(dir: &str, elsewhere: Option<Problem>) -> String {
+    match elsewhere {
+        Some(Problem { at, help: Some(help), .. }) => format!("there are {at}: {help}"),
+        _ if dir == JOBS_DIR => "make the first job: cargo xtask new <name>".to_owned(),
+        _ => format!("make the first job: a folder `{dir}/<name>` with a Dockerfile"),
+    }
+}
+
+/// What is in a folder; the problem has no help where there is no such folder.
 fn in_folder(ctx: &Context, dir: &str) -> Result<Vec<Folder>, Problem> {
     let shown = if dir.is_empty() { "." } else { dir };
     let mut path = ctx.root.join(dir);
@@ -64,11 +78,7 @@ fn in_folder(ctx: &Context, dir: &str) -> Result<Vec<Folder>, Problem> {
             return Err(problem.help("make it a folder, with a folder in it for each job"));
         }
         Err(error) if error.kind() == ErrorKind::NotFound => {
-            let problem = problem(format!("there is no such folder in {}", ctx.root));
-            return Err(problem.help(match dir {
-                JOBS_DIR => "make the first job: cargo xtask new <name>".to_owned(),
-                _ => format!("make the first job: a folder `{dir}/<name>` with a Dockerfile"),
-            }));
+            return Err(problem(format!("there is no such folder in {}", ctx.root)));
         }
         // Any other mistake is met when the folder is read.
         Err(_) => {}
