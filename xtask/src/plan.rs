@@ -22,7 +22,7 @@ pub use explain::{Chain, Factor, explain, why};
 pub use jobs::{Job, note_of_dockerfiles, select_jobs};
 pub use leg::{Leg, LegJob, Told, Work, into_files, matrix};
 pub use look::{for_copy, for_merge, for_verify};
-pub use notes::{note_of_inputs, notes_of_files};
+pub use notes::{notes_of_files, notes_of_recipes};
 pub use recipe::{Basis, Recipe, expected_of_published, recipes};
 
 use crate::model::{Digest, Exit, Expected, Failure, Reference};

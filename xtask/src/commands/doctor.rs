@@ -253,7 +253,7 @@ fn notes(run: &Run) -> Vec<Requirement> {
     // What cannot be read is the concern of the commands that need it, and said there.
     let Ok(recipes) = recipes else { return Vec::new() };
     let files = plan::notes_of_files(ctx, &run.config.jobs_dirs, recipes.iter(), broken.aside());
-    let notes = plan::note_of_inputs(recipes.iter()).into_iter().chain(files);
+    let notes = plan::notes_of_recipes(recipes.iter()).into_iter().chain(files);
     let requirement = |note: Problem| {
         let problem = Problem { at: String::new(), what: format!("{}: {}", note.at, note.what), ..note };
         Requirement::new("jobs", "files that are meant as they are", Err(problem), Health::Warn)

@@ -34,7 +34,7 @@ pub fn run(run: &Run, args: &PlanArgs) -> anyhow::Result<u8> {
     print(ctx, args, &planned, &chains, aside);
     let recipes = || planned.iter().map(|planned| &planned.recipe);
     let files = args.jobs.is_empty().then(|| plan::notes_of_files(ctx, &run.config.jobs_dirs, recipes(), aside));
-    plan::note_of_inputs(recipes()).iter().chain(files.iter().flatten()).for_each(|note| ctx.ui.warning(note));
+    plan::notes_of_recipes(recipes()).iter().chain(files.iter().flatten()).for_each(|note| ctx.ui.warning(note));
     report(ctx, &planned, aside);
     let hidden = planned.iter().filter(|planned| !is_open(planned)).count();
     if hidden > 0 && hidden < planned.len() + aside.len() && !args.all && !args.why {

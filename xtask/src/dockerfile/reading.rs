@@ -2,6 +2,7 @@
 //!
 //! The rule for every doubt: too much is an input, never too little.
 
+mod defaults;
 mod stages;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -1,5 +1,5 @@
-//! What is no mistake, but hardly meant: all of the repository as an input, an ignore file that nobody reads, a
-//! Dockerfile that nobody builds, or that is part of no job. Each is said once, for all jobs that it is true of.
+//! What is no mistake, but hardly meant: all of the repository as an input, a default for what BuildKit sets, an
+//! ignore file that nobody reads, a Dockerfile that nobody builds. Each is said once, for all that it is true of.
 
 use std::collections::BTreeSet;
 
@@ -18,16 +18,25 @@ struct Note {
     help: &'static str,
 }
 
-/// That all of the repository is an input of jobs, if it is one of any.
-pub fn note_of_inputs<'a>(recipes: impl Iterator<Item = &'a Recipe>) -> Option<Problem> {
-    let whole = recipes.filter(|recipe| recipe.job.files.context.as_str().is_empty());
-    let places = whole.filter_map(|recipe| recipe.whole.as_ref().map(|why| format!("{}: {why}", recipe.job.name)));
-    let note = Note {
-        places: places.collect(),
-        what: "all of the repository is an input, so that every commit builds the job",
-        help: "copy by name, list what no image needs in .dockerignore, or say \"context\": \"job\" in job.json",
-    };
-    note.said()
+/// What jobs' Dockerfiles say that is hardly meant.
+pub fn notes_of_recipes<'a>(recipes: impl Iterator<Item = &'a Recipe> + Clone) -> Vec<Problem> {
+    let whole = recipes.clone().filter(|recipe| recipe.job.files.context.as_str().is_empty());
+    let whole = whole.filter_map(|recipe| recipe.whole.as_ref().map(|why| format!("{}: {why}", recipe.job.name)));
+    let notes = [
+        Note {
+            places: whole.collect(),
+            what: "all of the repository is an input, so that every commit builds the job",
+            help: "copy by name, list what no image needs in .dockerignore, or say \"context\": \"job\" in \
+                   job.json",
+        },
+        Note {
+            places: recipes.flat_map(|recipe| recipe.platform_defaults.iter().cloned()).collect(),
+            what: "the default replaces what BuildKit sets, also where that is another architecture",
+            help: "leave the default out, or the line if it is before the first `FROM`: BuildKit sets the variable by \
+                   itself",
+        },
+    ];
+    notes.iter().filter_map(Note::said).collect()
 }
 
 /// The files in the folders of all jobs that nobody takes, and the Dockerfiles elsewhere.

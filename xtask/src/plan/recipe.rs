@@ -33,6 +33,8 @@ pub struct Recipe {
     pub uncommitted: Option<String>,
     /// Why all of the context counts, if it does.
     pub whole: Option<String>,
+    /// The defaults in its Dockerfile that replace what BuildKit sets, with their places.
+    pub platform_defaults: Vec<String>,
 }
 
 /// What a plan is made from.
@@ -137,8 +139,22 @@ fn read(run: &Run, job: &Job, basis: &Basis) -> Result<Recipe, Vec<Problem>> {
     let context = job.files.context.as_str();
     let inputs = dockerfile.inputs(args, &job.arches).of_context(context);
     let named = dockerfile.named_sources(args, &job.arches, job.settings.target.as_deref()).of_context(context);
+    let path = &job.files.dockerfile;
+    let defaults = dockerfile.platform_defaults(args, &job.arches).into_iter();
+    let platform_defaults = defaults.map(|(line, text)| format!("{path}:{line}: `{text}`")).collect();
     let (job, tree) = (job.clone(), Arc::default());
-    Ok(Recipe { job, inputs, named, own_ignore: None, bases, tree, expected, uncommitted: None, whole: None })
+    Ok(Recipe {
+        job,
+        inputs,
+        named,
+        own_ignore: None,
+        bases,
+        tree,
+        expected,
+        uncommitted: None,
+        whole: None,
+        platform_defaults,
+    })
 }
 
 /// What a job's images have to be in this run, as far as that is known without its files.

@@ -248,3 +248,43 @@ fn a_base_that_is_gone_stops_no_release_and_every_new_one() {
     "#]].assert_eq(&plain(&verified.stderr).replace(&built.registry.address, "<registry>"));
     assert_eq!(built.run_with(&["merge"], &env).ended(0).stderr.matches("warning: base").count(), 1);
 }
+
+#[test]
+fn a_default_for_what_buildkit_sets_is_named_and_does_what_the_note_says() {
+    let (own, other) = if cfg!(target_arch = "aarch64") { ("arm64", "amd64") } else { ("amd64", "arm64") };
+    let machine = |arch: &str| if arch == "arm64" { "aarch64" } else { "x86_64" };
+    let dockerfile = |default: &str, in_stage: &str| {
+        format!(
+            "ARG BUILDPLATFORM{default}\n\
+             FROM --platform=$BUILDPLATFORM busybox:1.37 AS tools\n\
+             RUN uname -m > /built-on\n\
+             FROM busybox:1.37\n\
+             ARG TARGETARCH{in_stage}\n\
+             COPY --from=tools /built-on /built-on\n\
+             RUN echo \"for $TARGETARCH\" >> /built-on\n\
+             CMD [\"cat\", \"/built-on\"]\n"
+        )
+    };
+    let (global, stage) = (format!("=linux/{other}"), format!("=${{TARGETARCH:-{other}}}"));
+    let tree = Tree::new(&[("jobs/job/Dockerfile", &dockerfile(&global, &stage))]);
+    let built = || {
+        tree.run(&["build", "--load"]).ended(0);
+        docker(&["run", "--rm", &format!("jobs/job:{}", tree.tag())])
+    };
+    assert_eq!(built(), format!("{}\nfor {other}", machine(other)));
+    let warning = format!(
+        "warning: jobs/job/Dockerfile:1: `ARG BUILDPLATFORM=linux/{other}` (and 1 more): the default replaces what \
+         BuildKit sets, also where that is another architecture\n      \
+         help: leave the default out, or the line if it is before the first `FROM`: BuildKit sets the variable by \
+         itself\n"
+    );
+    let planned = tree.run(&["plan"]).ended(0).stderr;
+    assert!(planned.starts_with(&warning), "{planned}");
+    let doctor = tree.run(&["doctor", "--format", "json"]).stdout;
+    assert!(doctor.contains("(and 1 more): the default replaces what BuildKit sets"), "{doctor}");
+    tree.write("jobs/job/Dockerfile", &dockerfile("", ""));
+    tree.commit("without defaults");
+    assert_eq!(built(), format!("{}\nfor {own}", machine(own)));
+    let planned = tree.run(&["plan"]).ended(0).stderr;
+    assert!(!planned.contains("warning"), "{planned}");
+}
