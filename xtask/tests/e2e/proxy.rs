@@ -88,7 +88,11 @@ pub struct Upstream(pub String);
 impl Upstream {
     /// Passes a request on.
     pub fn ask(&self, request: &Request) -> Answer {
-        self.try_ask(request).unwrap_or_else(|error| Answer::new("502 Bad Gateway", &[], error.to_string()))
+        // What only reads is asked once more: on a machine at its limits, a connection may break off.
+        let asked = self.try_ask(request);
+        let is_read = matches!(request.method.as_str(), "GET" | "HEAD");
+        let asked = asked.or_else(|error| if is_read { self.try_ask(request) } else { Err(error) });
+        asked.unwrap_or_else(|error| Answer::new("502 Bad Gateway", &[], error.to_string()))
     }
 
     /// By HTTP/1.0, so that the answer is neither chunked nor followed by another.
