@@ -71,9 +71,13 @@ pub fn python_programs() -> &'static Path {
     })
 }
 
-/// A port that nobody listens on.
+/// A port that nobody listens on, another each time. It is none of those that the system gives to whoever asks for
+/// any, or another test's server could have it a moment later.
 pub fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+    static NEXT: AtomicUsize = AtomicUsize::new(0);
+    let next = || std::process::id() as usize + NEXT.fetch_add(1, Ordering::Relaxed);
+    let mut ports = std::iter::repeat_with(|| u16::try_from(20_000 + next() % 12_000).unwrap());
+    ports.find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok()).unwrap()
 }
 
 /// A registry on a free port.
