@@ -81,8 +81,7 @@ fn problems(broken: &[Broken]) -> Vec<Problem> {
     let mut once: Vec<(Problem, Vec<String>)> = Vec::new();
     for (exit, problem) in broken.iter().flat_map(|it| it.problems.iter().map(|problem| (it.exit, problem))) {
         let is_same = |(first, _): &&mut (Problem, Vec<String>)| {
-            let elsewhere = Problem { at: first.at.clone(), ..problem.clone() };
-            elsewhere == *first && (exit == Exit::Missing || problem.at == first.at)
+            (exit == Exit::Missing || problem.at == first.at) && is_alike(problem, first)
         };
         match once.iter_mut().find(is_same) {
             Some((first, others)) if problem.at != first.at => others.push(problem.at.clone()),
@@ -91,6 +90,12 @@ fn problems(broken: &[Broken]) -> Vec<Problem> {
         }
     }
     once.into_iter().map(|(problem, others)| with_places(problem, &others)).collect()
+}
+
+/// Whether two complaints differ in their places at most.
+fn is_alike(one: &Problem, other: &Problem) -> bool {
+    let Problem { at: _, what, excerpt, rule, help } = one;
+    (what, excerpt, rule, help) == (&other.what, &other.excerpt, &other.rule, &other.help)
 }
 
 fn with_places(problem: Problem, others: &[String]) -> Problem {

@@ -209,10 +209,10 @@ impl Tree {
 
     /// Names the file of the same folder whose name is nearest.
     fn nearest(&self, problem: Problem, path: &str) -> Problem {
-        let (folder, name) = path.rsplit_once('/').map_or(("", path), |(folder, name)| (folder, name));
+        let split = |path| str::rsplit_once(path, '/').unwrap_or(("", path));
+        let (folder, name) = split(path);
         let paths = self.entries.iter().filter_map(|entry| std::str::from_utf8(&entry.path).ok());
-        let siblings = paths.filter_map(|path| path.strip_prefix(folder)).map(|path| path.trim_start_matches('/'));
-        problem.did_you_mean(name, siblings.filter(|path| !path.contains('/')))
+        problem.did_you_mean(name, paths.map(split).filter(|(of, _)| *of == folder).map(|(_, sibling)| sibling))
     }
 
     /// The first thing that counts and is not committed; the job's own Dockerfile before all.

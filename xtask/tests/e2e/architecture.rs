@@ -6,7 +6,7 @@ use std::process::Stdio;
 
 use expect_test::{Expect, expect};
 
-use crate::harness::{BOTH, DOCKERFILE, Registry, Run, Tree, docker, docker_command, mirrors, run_image};
+use crate::harness::{BOTH, DOCKERFILE, OTHER, OWN, Registry, Run, Tree, docker, docker_command, mirrors, run_image};
 use crate::proxy::Proxy;
 
 /// A tree with the job `job`, its images of both architectures pushed.
@@ -251,7 +251,6 @@ fn a_base_that_is_gone_stops_no_release_and_every_new_one() {
 
 #[test]
 fn a_default_for_what_buildkit_sets_is_named_and_does_what_the_note_says() {
-    let (own, other) = if cfg!(target_arch = "aarch64") { ("arm64", "amd64") } else { ("amd64", "arm64") };
     let machine = |arch: &str| if arch == "arm64" { "aarch64" } else { "x86_64" };
     let dockerfile = |default: &str, in_stage: &str| {
         format!(
@@ -265,15 +264,15 @@ fn a_default_for_what_buildkit_sets_is_named_and_does_what_the_note_says() {
              CMD [\"cat\", \"/built-on\"]\n"
         )
     };
-    let (global, stage) = (format!("=linux/{other}"), format!("=${{TARGETARCH:-{other}}}"));
+    let (global, stage) = (format!("=linux/{OTHER}"), format!("=${{TARGETARCH:-{OTHER}}}"));
     let tree = Tree::new(&[("jobs/job/Dockerfile", &dockerfile(&global, &stage))]);
     let built = || {
         tree.run(&["build", "--load"]).ended(0);
         docker(&["run", "--rm", &format!("jobs/job:{}", tree.tag())])
     };
-    assert_eq!(built(), format!("{}\nfor {other}", machine(other)));
+    assert_eq!(built(), format!("{}\nfor {OTHER}", machine(OTHER)));
     let warning = format!(
-        "warning: jobs/job/Dockerfile:1: `ARG BUILDPLATFORM=linux/{other}` (and 1 more): the default replaces what \
+        "warning: jobs/job/Dockerfile:1: `ARG BUILDPLATFORM=linux/{OTHER}` (and 1 more): the default replaces what \
          BuildKit sets, also where that is another architecture\n      \
          help: leave the default out, or the line if it is before the first `FROM`: BuildKit sets the variable by \
          itself\n"
@@ -284,7 +283,7 @@ fn a_default_for_what_buildkit_sets_is_named_and_does_what_the_note_says() {
     assert!(doctor.contains("(and 1 more): the default replaces what BuildKit sets"), "{doctor}");
     tree.write("jobs/job/Dockerfile", &dockerfile("", ""));
     tree.commit("without defaults");
-    assert_eq!(built(), format!("{}\nfor {own}", machine(own)));
+    assert_eq!(built(), format!("{}\nfor {OWN}", machine(OWN)));
     let planned = tree.run(&["plan"]).ended(0).stderr;
     assert!(!planned.contains("warning"), "{planned}");
 }

@@ -11,7 +11,8 @@ use crate::harness::{DOCKERFILE, Run, TempDir, Tree, python_programs};
 
 const POLICY: &str = include_str!("../../../.github/ecr-lifecycle.json");
 
-fn tree(jobs: &[&str]) -> Tree {
+/// A tree with these jobs, whose target is ECR.
+pub fn tree(jobs: &[&str]) -> Tree {
     let paths: Vec<String> = jobs.iter().map(|job| format!("jobs/{job}/Dockerfile")).collect();
     let manifest = manifest("127.0.0.1:1");
     let files = [("Cargo.toml", manifest.as_str()), (".github/ecr-lifecycle.json", POLICY)];

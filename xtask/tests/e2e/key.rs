@@ -8,7 +8,7 @@ use std::path::Path;
 use expect_test::expect;
 
 use crate::engine::as_root;
-use crate::harness::{DOCKERFILE, Registry, TempDir, Tree, copy_image, docker, mirrors};
+use crate::harness::{DOCKERFILE, OWN, Registry, TempDir, Tree, copy_image, docker, mirrors};
 
 /// The key of the job `job`, and the reason of its plan.
 fn planned(tree: &Tree, env: &[(&str, &str)]) -> (Option<String>, String) {
@@ -273,9 +273,6 @@ fn a_label_of_the_registry_is_never_an_option_of_git() {
     assert!(run.errors().contains("carries no revision"), "{}", run.errors());
     assert!(!victim.exists(), "git wrote {}", victim.display());
 }
-
-/// This machine's architecture.
-const OWN: &str = if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" };
 
 #[test]
 fn a_folder_that_a_base_copies_has_to_be_named() {

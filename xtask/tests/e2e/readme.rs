@@ -301,10 +301,10 @@ fn the_jobs_here_run_alone() {
     let said = reader.types(&commands);
     assert_eq!(said.matches("\"event\":\"beat\"").count(), 3, "{said}");
     assert!(said.contains("\"job\":\"job-b\"") && said.contains("old.log"), "{said}");
-    assert!(std::fs::read_to_string(reader.tree.path().join("audit/manifest")).unwrap().contains("file"), "{said}");
+    assert!(text_of(&reader.tree.path().join("audit/manifest")).contains("file"), "{said}");
 }
 
-/// Whether a file is there; its text.
+/// The text of a file that has to be there.
 fn text_of(path: &Path) -> String {
     std::fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }

@@ -7,25 +7,20 @@ use serde_json::Value;
 
 use super::Reader;
 use super::handed_over::assert_asks_for_a_login;
-use crate::cloud::{Aws, manifest};
+use crate::cloud::Aws;
+use crate::ecr;
 use crate::ecr_front::{Ecr, credentials};
 use crate::examples::example;
 use crate::harness::{DOCKERFILE, Tree, python_programs};
 
-const LIFECYCLE: &str = include_str!("../../../../.github/ecr-lifecycle.json");
-
 #[test]
 fn the_repositories_are_made_once() {
-    let ecr = Ecr::start();
-    let tree = Tree::new(&[
-        ("Cargo.toml", &manifest("127.0.0.1:1")),
-        (".github/ecr-lifecycle.json", LIFECYCLE),
-        ("jobs/job-a/Dockerfile", DOCKERFILE),
-    ]);
-    let url = ecr.url();
+    let front = Ecr::start();
+    let url = front.url();
     let env = [&credentials(&url)[..], &[("JOBS_REGISTRY", "")]].concat();
-    let said = Reader::new(tree).types_with(&example("README.md", "Set up on GitHub and AWS", 0), &env);
-    assert_eq!(ecr.repositories(), ["jobs/job-a"]);
+    let said =
+        Reader::new(ecr::tree(&["job-a"])).types_with(&example("README.md", "Set up on GitHub and AWS", 0), &env);
+    assert_eq!(front.repositories(), ["jobs/job-a"]);
     assert!(said.contains("\nok  job-a  jobs/job-a  immutable except latest key-*  3 rules    -\n"), "{said}");
 }
 
